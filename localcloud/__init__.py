@@ -1,0 +1,1 @@
+"""An embedded stand-in for the parts of AWS that the pipeline uses."""

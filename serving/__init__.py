@@ -1,0 +1,1 @@
+"""What is sent to the inference container, and its client."""

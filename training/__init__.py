@@ -1,0 +1,1 @@
+"""What is sent to the training container: model, data, loop and the entry scripts."""

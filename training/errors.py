@@ -1,0 +1,61 @@
+"""Every error that this project raises on purpose, in one tree.
+
+It lives in the lowest room, because training and serving containers need it too. A message says what is
+wrong, where, and what to do about it.
+"""
+
+
+class BinventoryError(Exception):
+    """Anything that went wrong in a way we foresaw. The command line prints it without a traceback."""
+
+
+class SettingsError(BinventoryError):
+    """A setting is unknown, missing or contradictory."""
+
+
+class CloudError(BinventoryError):
+    """The cloud (AWS or localcloud) cannot be reached, or refuses the credentials."""
+
+
+class DataError(BinventoryError):
+    """Something is wrong with the data that was given."""
+
+
+class FileListError(DataError):
+    """The file list cannot be read, or lists something that it may not."""
+
+
+class SourceError(DataError):
+    """The source of photos cannot be read: no such bucket, or no access to it."""
+
+
+class TooManyBadPhotosError(DataError):
+    """More photos were missing or unreadable than the set fraction allows."""
+
+
+class PhotoError(DataError):
+    """One photo cannot be read as a picture."""
+
+
+class TrainingError(BinventoryError):
+    """Training cannot start or cannot go on."""
+
+
+class ModelError(BinventoryError):
+    """A model archive cannot be loaded, or does not fit what it is used for."""
+
+
+class JobError(BinventoryError):
+    """A SageMaker job failed, was stopped, or did not end in time."""
+
+
+class DeploymentError(BinventoryError):
+    """A model could not be put behind an endpoint, or the endpoint does not answer as it should."""
+
+
+class RequestError(BinventoryError):
+    """A request to the endpoint is refused; carries the HTTP status that says why."""
+
+    def __init__(self, message: str, status: int = 400) -> None:
+        super().__init__(message)
+        self.status = status
