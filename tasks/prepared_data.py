@@ -26,7 +26,7 @@ class PrepareParameters(BaseModel):
     file_list: str | None = Field(
         None,
         title="File list",
-        description="The ids to use, in the course's file_list.json format: a path, an https URL or an s3:// URI. "
+        description="Ids in the format of the course's file_list.json: a path, an https URL or an s3:// URI. "
         "Default: the file_list.json of the source's bucket.",
     )
     all: bool = Field(
