@@ -1,21 +1,84 @@
 """Where things are and what they run on: the ``BINVENTORY_*`` variables, or a ``.env`` file."""
 
+import difflib
+import os
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
+from dotenv import dotenv_values
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from training.errors import SettingsError
 
+PREFIX = "BINVENTORY_"
+
 
 class Settings(BaseSettings):
-    """All settings, frozen. Unknown ``BINVENTORY_*`` keys in ``.env`` are refused."""
+    """All settings of an installation; frozen, so that a run cannot change its own ground."""
 
-    model_config = SettingsConfigDict(env_prefix="BINVENTORY_", env_file=".env", extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True)
 
-    home: Path = Field(Path(".binventory"), description="Folder for runs, data, and local state.")
+    home: Path = Field(
+        Path(".binventory"), description="Folder for runs, data and the state of local services."
+    )
     target: Literal["local", "aws"] = Field("local", description="Which cloud: the embedded one, or AWS.")
-    region: str = Field("us-east-1", description="AWS region of the bucket and the jobs.")
-    bucket: str = Field("binventory", description="Bucket for data, code, models and results.")
+    region: str = Field("us-east-1", description="AWS region of the bucket and of the jobs.")
+    bucket: str = Field(
+        "binventory", description="S3 bucket for data, code, models and results.", min_length=3
+    )
+    role: str = Field(
+        "arn:aws:iam::000000000000:role/binventory",
+        description="ARN of the IAM role that SageMaker jobs run as.",
+        pattern=r"^arn:aws[a-z\-]*:iam::\d{12}:role/.+",
+    )
+    training_instance: str = Field(
+        "ml.g5.xlarge", description="Instance type of training jobs.", pattern=r"^ml\."
+    )
+    tuning_instance: str = Field(
+        "ml.g5.xlarge", description="Instance type of tuning trials.", pattern=r"^ml\."
+    )
+    serving_instance: str = Field(
+        "ml.c7i.xlarge", description="Instance type of the endpoint.", pattern=r"^ml\."
+    )
+    transform_instance: str = Field(
+        "ml.c5.xlarge", description="Instance type of batch transform jobs.", pattern=r"^ml\."
+    )
+    job_timeout_minutes: int = Field(
+        240, description="How long a job may run before SageMaker stops it.", ge=1, le=7200
+    )
+    poll_seconds: float = Field(2.0, description="How often the state of a job is asked for.", gt=0, le=60)
+
+    @property
+    def runs(self) -> Path:
+        """Folder with one folder a run."""
+        return self.home / "runs"
+
+
+def load_settings() -> Settings:
+    """Read and check the settings.
+
+    Raises:
+        SettingsError: a value is wrong, or a ``BINVENTORY_*`` key is not a setting.
+    """
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    given = {key.upper() for key in (*os.environ, *dotenv_values(".env")) if key.upper().startswith(PREFIX)}
+    for key in sorted(given - known):
+        near = difflib.get_close_matches(key, known, n=1)
+        hint = f" Did you mean {near[0]}?" if near else f" Known are: {', '.join(sorted(known))}."
+        raise SettingsError(f"{key} is not a setting (environment or .env).{hint}")
+    try:
+        return Settings()
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{PREFIX}{'_'.join(map(str, item['loc'])).upper()}: {item['msg']}" for item in error.errors()
+        )
+        raise SettingsError(f"Settings are wrong: {problems}") from error
+
+
+@lru_cache(maxsize=1)
+def settings() -> Settings:
+    """The settings of this process, read once, with the home folder made absolute."""
+    loaded = load_settings()
+    return loaded.model_copy(update={"home": loaded.home.expanduser().resolve()})

@@ -1,0 +1,98 @@
+"""Turns a flow and its parameter model into ``python -m flows.<name> --help``.
+
+The same pydantic model makes the form in Prefect's UI, so both say the same about every parameter.
+"""
+
+import logging
+import signal
+import sys
+import warnings
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError, create_model
+from pydantic_settings import BaseSettings, CliApp, PydanticBaseSettingsSource, SettingsConfigDict
+from rich.console import Console
+
+from tasks.services import use_prefect_server
+from tasks.settings import settings
+from training.errors import BinventoryError
+
+Parameters = TypeVar("Parameters", bound=BaseModel)
+
+console = Console()
+errors = Console(stderr=True)
+
+
+class _CommandLine(BaseSettings):
+    """Reads the command line only: a variable named ``LIMIT`` in somebody's shell is none of ours."""
+
+    model_config = SettingsConfigDict(
+        cli_kebab_case=True, cli_implicit_flags=True, cli_hide_none_type=True, cli_avoid_json=True
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings,)
+
+
+def parse(model: type[Parameters], program: str, arguments: list[str] | None = None) -> Parameters:
+    """Parse the command line into ``model``; exits with 2 and a message when it cannot be.
+
+    Args:
+        model: the flow's parameters; titles and descriptions make the help text.
+        program: what stands before the options in the help text.
+        arguments: the command line without the program; default ``sys.argv[1:]``.
+    """
+    fields: dict[str, Any] = {name: (field.annotation, field) for name, field in model.model_fields.items()}
+    command_line = create_model(
+        model.__name__,
+        __base__=_CommandLine,
+        __doc__=model.__doc__,
+        **fields,
+    )
+    command_line.model_config["cli_prog_name"] = program
+    try:
+        given = CliApp.run(command_line, sys.argv[1:] if arguments is None else arguments)
+        return model.model_validate(given.model_dump(exclude_unset=True))
+    except ValidationError as error:
+        for problem in error.errors():
+            option = "-".join(str(part) for part in problem["loc"]).replace("_", "-")
+            errors.print(f"--{option}: {problem['msg']}", style="red", highlight=False)
+        raise SystemExit(2) from None
+
+
+def run(flow: Callable[[Parameters], Any], model: type[Parameters], name: str) -> int:
+    """Run a flow from the command line; returns the exit code.
+
+    An error that we foresaw is printed as one message, without a traceback; 130 after Ctrl-C.
+    """
+    parameters = parse(model, f"python -m flows.{name}")
+    quiet()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        url = use_prefect_server(settings())
+        console.print(f"[dim]Prefect UI: {url.removesuffix('/api')}[/dim]")
+        flow(parameters)
+    except BinventoryError as error:
+        errors.print(f"[bold red]{type(error).__name__.removesuffix('Error')}:[/] {error}", highlight=False)
+        return 1
+    except KeyboardInterrupt:
+        errors.print("Interrupted. The same command goes on where this one stopped.")
+        return 130
+    return 0
+
+
+def quiet() -> None:
+    """Silence what libraries say that a user can do nothing about."""
+    logging.getLogger("sagemaker").setLevel(logging.WARNING)
+    logging.getLogger("botocore").setLevel(logging.WARNING)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"(sagemaker|smdebug)\b.*")

@@ -1,0 +1,67 @@
+"""The one place that knows which cloud answers: AWS, or the embedded stand-in.
+
+Everything else speaks the AWS APIs and goes where the standard ``AWS_*`` variables point.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import boto3
+from botocore.exceptions import BotoCoreError, ClientError
+
+from tasks.settings import Settings
+from training.errors import CloudError
+
+
+def cloud_home(settings: Settings) -> Path:
+    """Folder in which the embedded cloud keeps its state."""
+    return settings.home / "localcloud"
+
+
+def _localcloud(settings: Settings, *arguments: str) -> str:
+    """Run ``python -m localcloud`` and return what it prints.
+
+    It is started as a program, never imported: the pipeline must not know more of it than of AWS.
+    """
+    command = [sys.executable, "-m", "localcloud", *arguments, "--home", str(cloud_home(settings))]
+    root = Path(__file__).resolve().parent.parent
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise CloudError(
+            f"`python -m localcloud {arguments[0]}` failed: {done.stderr.strip() or done.stdout.strip()}"
+        )
+    return done.stdout
+
+
+def connect(settings: Settings) -> None:
+    """Point this process's AWS clients at the target cloud; start the embedded one where that is it.
+
+    Raises:
+        CloudError: the cloud does not start, cannot be reached, or refuses the credentials.
+    """
+    os.environ.setdefault("AWS_DEFAULT_REGION", settings.region)
+    os.environ.setdefault("AWS_REGION", settings.region)
+    if settings.target == "local":
+        _localcloud(settings, "up")
+        os.environ.update(json.loads(_localcloud(settings, "env", "--format", "json")))
+    else:
+        _check_credentials()
+
+
+def stop(settings: Settings) -> None:
+    """Stop the embedded cloud; its state stays on disk. AWS needs no stopping."""
+    if settings.target == "local" and cloud_home(settings).exists():
+        _localcloud(settings, "down")
+
+
+def _check_credentials() -> None:
+    try:
+        boto3.client("sts").get_caller_identity()
+    except (BotoCoreError, ClientError) as error:
+        raise CloudError(
+            f"AWS does not accept the credentials: {error}. Log in (`aws sso login`, or set AWS_PROFILE), "
+            "or use the embedded cloud with BINVENTORY_TARGET=local."
+        ) from error

@@ -1,0 +1,123 @@
+"""What a run needs beside it, and for how long: the embedded cloud and a Prefect server.
+
+A process that uses the services holds a shared lock, which the kernel lets go of even when the process is
+killed. The last one to leave stops what was started, unless ``python -m tasks.services up`` asked to keep it.
+"""
+
+import atexit
+import contextlib
+import fcntl
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from tasks import cloud, prefect_server
+from tasks.settings import Settings, settings
+from training.errors import BinventoryError
+
+_leases: dict[Path, IO[bytes]] = {}
+
+
+def _keep_marker(settings: Settings) -> Path:
+    return settings.home / "services.keep"
+
+
+@contextlib.contextmanager
+def _starting(settings: Settings) -> Iterator[None]:
+    """Only one process at a time starts or stops services."""
+    with (settings.home / "services.starting").open("ab") as gate:
+        fcntl.flock(gate, fcntl.LOCK_EX)
+        yield
+
+
+def _take_lease(settings: Settings) -> None:
+    if settings.home not in _leases:
+        settings.home.mkdir(parents=True, exist_ok=True)
+        lease = (settings.home / "services.lease").open("ab")
+        fcntl.flock(lease, fcntl.LOCK_SH)
+        _leases[settings.home] = lease
+        # Prefect sends its last logs and events from threads that end before this hook runs.
+        atexit.register(leave, settings)
+
+
+def use_cloud(settings: Settings) -> None:
+    """Connect this process to the target cloud and keep it up while the process lives."""
+    _take_lease(settings)
+    with _starting(settings):
+        cloud.connect(settings)
+
+
+def use_prefect_server(settings: Settings) -> str:
+    """Address of the Prefect API to use: the configured one, else our own server, started if need be."""
+    from prefect.context import refresh_global_settings_context
+    from prefect.settings import get_current_settings
+
+    if configured := get_current_settings().api.url:
+        return configured
+    _take_lease(settings)
+    with _starting(settings):
+        url = prefect_server.start(settings)
+    os.environ["PREFECT_API_URL"] = url
+    os.environ["PREFECT_HOME"] = str(settings.home / "prefect")
+    refresh_global_settings_context()
+    return url
+
+
+def leave(settings: Settings) -> None:
+    """Stop the services if nobody else uses them and nobody asked to keep them."""
+    lease = _leases.pop(settings.home, None)
+    if lease is None:
+        return
+    with lease, _starting(settings):
+        try:
+            fcntl.flock(lease, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        if not _keep_marker(settings).exists():
+            stop(settings)
+
+
+def stop(settings: Settings) -> None:
+    """Stop the embedded cloud and the Prefect server."""
+    prefect_server.stop(settings)
+    cloud.stop(settings)
+
+
+def _up(settings: Settings) -> None:
+    settings.home.mkdir(parents=True, exist_ok=True)
+    _keep_marker(settings).touch()
+    with _starting(settings):
+        cloud.connect(settings)
+        url = prefect_server.start(settings)
+    print(f"Prefect UI   {url.removesuffix('/api')}\nPrefect API  {url}")
+    if settings.target == "local":
+        print(f"S3           {os.environ['AWS_ENDPOINT_URL_S3']}")
+        print(f"SageMaker    {os.environ['AWS_ENDPOINT_URL_SAGEMAKER']}")
+    print("They stay up until `make down`.")
+
+
+def _down(settings: Settings) -> None:
+    settings.home.mkdir(parents=True, exist_ok=True)
+    _keep_marker(settings).unlink(missing_ok=True)
+    with _starting(settings):
+        stop(settings)
+
+
+def main() -> int:
+    """``python -m tasks.services up|down``."""
+    actions = {"up": _up, "down": _down}
+    if len(sys.argv) != 2 or sys.argv[1] not in actions:
+        print("usage: python -m tasks.services up|down", file=sys.stderr)
+        return 2
+    try:
+        actions[sys.argv[1]](settings())
+    except BinventoryError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
