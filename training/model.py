@@ -1,0 +1,159 @@
+"""The network, and the card that says how to use it."""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from training.errors import ModelError
+
+WEIGHTS_FILE = "model.pth"
+CARD_FILE = "model.json"
+
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+TENSORFLOW = ((127 / 255,) * 3, (128 / 255,) * 3)  # what EfficientNet-Lite was trained with
+
+
+@dataclasses.dataclass(frozen=True)
+class Backbone:
+    """How to build one architecture, and the name of its last layer."""
+
+    build: Callable[[], nn.Module]
+    head: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+def _efficientnet_lite0() -> nn.Module:
+    from efficientnet_lite_pytorch import EfficientNet
+
+    model: nn.Module = EfficientNet.from_name("efficientnet-lite0")
+    for layer in model.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            # The published 0.01 suits millions of steps; in our hundreds the statistics would stay ImageNet's.
+            layer.momentum = 0.1
+    return model
+
+
+BACKBONES = {
+    "efficientnet_lite0": Backbone(_efficientnet_lite0, "_fc", *TENSORFLOW),
+    "resnet18": Backbone(torchvision.models.resnet18, "fc", *IMAGENET),
+    "resnet34": Backbone(torchvision.models.resnet34, "fc", *IMAGENET),
+    "resnet50": Backbone(torchvision.models.resnet50, "fc", *IMAGENET),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelCard:
+    """What stands in ``model.json``: everything besides the weights that using the model takes.
+
+    Attributes:
+        backbone: a key of `BACKBONES`.
+        classes: the count that each output stands for, in the order of the outputs.
+        input_size: side of the square input, in pixels.
+        mean: per channel, on the scale 0-1.
+        std: per channel, on the scale 0-1.
+        version: names this model in answers, logs and the ledger.
+        data_digest: fingerprint of the data it was trained on.
+        metrics: measured on the validation split.
+        hyperparameters: what it was trained with.
+        phases: seconds of the job by phase.
+        versions: of the libraries it was trained with.
+    """
+
+    backbone: str
+    classes: tuple[int, ...]
+    input_size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    version: str = "unnamed"
+    data_digest: str = ""
+    metrics: dict[str, float] = dataclasses.field(default_factory=dict)
+    hyperparameters: dict[str, Any] = dataclasses.field(default_factory=dict)
+    phases: dict[str, float] = dataclasses.field(default_factory=dict)
+    versions: dict[str, str] = dataclasses.field(default_factory=dict)
+
+
+def net(backbone: str = "efficientnet_lite0", classes: int = 5, weights: Path | None = None) -> nn.Module:
+    """Build the network: a backbone with a new last layer.
+
+    Args:
+        backbone: a key of `BACKBONES`.
+        classes: number of outputs.
+        weights: file with the backbone's pretrained state dict; None starts from random weights.
+
+    Returns:
+        a module from float (N, 3, H, W) to logits (N, classes).
+
+    Raises:
+        ModelError: no such backbone, or the weights do not fit it.
+    """
+    if backbone not in BACKBONES:
+        raise ModelError(f"no backbone named {backbone!r}; there are {', '.join(BACKBONES)}")
+    model = BACKBONES[backbone].build()
+    if weights is not None:
+        try:
+            model.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+        except (OSError, RuntimeError, ValueError) as error:
+            raise ModelError(f"the weights in {weights} are not those of {backbone}: {error}") from error
+    last = head(model, backbone)
+    setattr(model, BACKBONES[backbone].head, nn.Linear(last.in_features, classes))
+    return model.to(memory_format=torch.channels_last)
+
+
+def head(model: nn.Module, backbone: str) -> nn.Linear:
+    """The last layer, the one that is always new."""
+    return cast(nn.Linear, getattr(model, BACKBONES[backbone].head))
+
+
+def freeze(model: nn.Module, backbone: str) -> None:
+    """Leave only the last layer trainable."""
+    model.requires_grad_(False)
+    head(model, backbone).requires_grad_(True)
+
+
+def save(model: nn.Module, card: ModelCard, folder: Path) -> None:
+    """Write ``model.pth`` and ``model.json``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.save(model.state_dict(), folder / WEIGHTS_FILE)
+    (folder / CARD_FILE).write_text(json.dumps(dataclasses.asdict(card), indent=2, sort_keys=True))
+
+
+def load_card(folder: Path) -> ModelCard:
+    """Read ``model.json``.
+
+    Raises:
+        ModelError: it is absent or not a model card; keys that a newer version added are refused too.
+    """
+    try:
+        values = json.loads((folder / CARD_FILE).read_text())
+        tuples: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
+        return ModelCard(**tuples)
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise ModelError(f"{folder / CARD_FILE} is not a model card: {error}") from error
+
+
+def load(folder: Path) -> tuple[nn.Module, ModelCard]:
+    """Load a saved model, ready to predict.
+
+    Raises:
+        ModelError: a file is absent, or weights and card do not fit each other.
+    """
+    card = load_card(folder)
+    model = net(card.backbone, len(card.classes))
+    try:
+        model.load_state_dict(torch.load(folder / WEIGHTS_FILE, map_location="cpu", weights_only=True))
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ModelError(f"{folder / WEIGHTS_FILE} does not fit {card.backbone}: {error}") from error
+    return model.eval(), card
+
+
+@torch.inference_mode()
+def probabilities(model: nn.Module, inputs: Tensor) -> Tensor:
+    """Probability of each class, shape (N, classes), for inputs of shape (N, 3, H, W)."""
+    return torch.softmax(model(inputs).float(), dim=1)
