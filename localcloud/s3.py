@@ -1,0 +1,162 @@
+"""S3 as the service and its jobs' set-up use it: through the server's own API, by ``s3://`` URI."""
+
+import asyncio
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import obstore
+from obstore.exceptions import BaseError, NotFoundError
+from obstore.store import S3Store
+
+from localcloud.keys import Keys
+
+IN_FLIGHT = 32
+
+
+class S3Error(Exception):
+    """S3 refused, or the object does not exist; the message names the URI."""
+
+
+class S3NotFoundError(S3Error):
+    """There is no such object or bucket."""
+
+
+@dataclass(frozen=True)
+class S3Object:
+    """One entry of a listing."""
+
+    key: str
+    size: int
+
+
+def split_uri(uri: str) -> tuple[str, str]:
+    """``s3://bucket/key`` as (bucket, key). Raises S3Error for anything else."""
+    scheme, _, rest = uri.partition("://")
+    bucket, _, key = rest.partition("/")
+    if scheme != "s3" or not bucket:
+        raise S3Error(f"{uri!r} is not an S3 URI like s3://bucket/key")
+    return bucket, key
+
+
+def join_uri(prefix: str, *names: str) -> str:
+    """Put names under a prefix, with one slash between them."""
+    return "/".join([prefix.rstrip("/"), *[name.strip("/") for name in names]])
+
+
+class S3:
+    """A client of the cloud's own S3 server. Safe to share between threads."""
+
+    def __init__(self, endpoint: str, keys: Keys, region: str) -> None:
+        self._endpoint = endpoint
+        self._keys = keys
+        self._region = region
+        self._bucket = functools.lru_cache(maxsize=256)(self._open)
+
+    def _open(self, bucket: str) -> S3Store:
+        return S3Store(
+            bucket,
+            endpoint=self._endpoint,
+            region=self._region,
+            access_key_id=self._keys.access_key_id,
+            secret_access_key=self._keys.secret_access_key,
+            virtual_hosted_style_request=False,
+            client_options={"allow_http": True, "timeout": "300s"},
+        )
+
+    def get(self, uri: str) -> bytes:
+        """An object's bytes."""
+        bucket, key = split_uri(uri)
+        try:
+            return bytes(obstore.get(self._bucket(bucket), key).bytes())
+        except NotFoundError as error:
+            raise S3NotFoundError(f"no object {uri}") from error
+        except BaseError as error:
+            raise S3Error(f"cannot read {uri}: {_brief(error)}") from error
+
+    def put(self, uri: str, content: bytes | Path) -> None:
+        """Store bytes, or a file of any size, as an object. The object appears whole or not at all."""
+        bucket, key = split_uri(uri)
+        try:
+            obstore.put(self._bucket(bucket), key, content)
+        except BaseError as error:
+            raise S3Error(f"cannot write {uri}: {_brief(error)}") from error
+
+    def list(self, prefix_uri: str) -> list[S3Object]:
+        """All objects whose keys begin with a prefix (by character, as S3 does), by key in order."""
+        bucket, prefix = split_uri(prefix_uri)
+        folder, _, rest = prefix.rpartition("/")
+        return sorted(
+            (
+                item
+                for item in self._walk(bucket, folder)
+                if item.key.startswith(prefix) or not rest and not prefix
+            ),
+            key=lambda item: item.key,
+        )
+
+    def _walk(self, bucket: str, folder: str) -> Iterator[S3Object]:
+        try:
+            for page in obstore.list(self._bucket(bucket), folder or None, chunk_size=1000):
+                for entry in page:
+                    yield S3Object(entry["path"], entry["size"])
+        except NotFoundError as error:
+            raise S3NotFoundError(f"no bucket {bucket}") from error
+        except BaseError as error:
+            raise S3Error(f"cannot list s3://{bucket}/{folder}: {_brief(error)}") from error
+
+    def download(self, bucket: str, targets: dict[str, Path]) -> None:
+        """Fetch many objects at once: key to file. Folders are made."""
+        asyncio.run(self._each(bucket, targets, self._fetch))
+
+    def upload(self, bucket: str, sources: dict[str, Path]) -> None:
+        """Store many files at once: key to file."""
+        asyncio.run(self._each(bucket, sources, self._store))
+
+    def upload_folder(self, folder: Path, prefix_uri: str) -> int:
+        """Store every file below a folder under a prefix; returns how many."""
+        bucket, prefix = split_uri(prefix_uri)
+        files = {
+            str(PurePosixPath(prefix, path.relative_to(folder).as_posix())): path
+            for path in sorted(folder.rglob("*"))
+            if path.is_file()
+        }
+        self.upload(bucket, files)
+        return len(files)
+
+    async def _each(
+        self, bucket: str, files: dict[str, Path], work: "functools.partial[None] | object"
+    ) -> None:
+        gate = asyncio.Semaphore(IN_FLIGHT)
+        store = self._bucket(bucket)
+
+        async def one(key: str, path: Path) -> None:
+            async with gate:
+                await work(store, bucket, key, path)  # type: ignore[operator]
+
+        async with asyncio.TaskGroup() as group:
+            for key, path in files.items():
+                group.create_task(one(key, path))
+
+    async def _fetch(self, store: S3Store, bucket: str, key: str, path: Path) -> None:
+        try:
+            answer = await obstore.get_async(store, key)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("wb") as file:
+                async for chunk in answer.stream(min_chunk_size=4 * 1024 * 1024):
+                    file.write(chunk)
+        except NotFoundError as error:
+            raise S3NotFoundError(f"no object s3://{bucket}/{key}") from error
+        except BaseError as error:
+            raise S3Error(f"cannot read s3://{bucket}/{key}: {_brief(error)}") from error
+
+    async def _store(self, store: S3Store, bucket: str, key: str, path: Path) -> None:
+        try:
+            await obstore.put_async(store, key, path)
+        except BaseError as error:
+            raise S3Error(f"cannot write s3://{bucket}/{key}: {_brief(error)}") from error
+
+
+def _brief(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]

@@ -1,0 +1,265 @@
+"""Runs one command as a container would: ``shim.py FOLDER GRACE_SECONDS OWNER_PID COMMAND...``.
+
+It is a process of its own so that a job outlives a crash of the service and its end is recorded all the same.
+It stands between the command and the cloud: takes the command's output to ``FOLDER/log.jsonl`` line by line,
+keeps ``FOLDER/lock`` locked as long as it lives, and writes ``FOLDER/exit.json`` at the end. SIGTERM asks the
+command to stop and kills it after the grace period; SIGUSR1 kills it at once; when the owner dies everything
+is killed. No descendant of the command survives it. It uses the standard library only, and imports nothing of
+this package, so that it starts in milliseconds.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+
+MAX_LINE_BYTES = 256 * 1024
+MAX_LOG_BYTES = 512 * 1024 * 1024
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+class Log:
+    """Turns a stream of bytes into one JSON object a line: ``t`` in milliseconds, ``m`` the text."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("ab")
+        self._room = MAX_LOG_BYTES - self._file.tell()
+        self._rest = b""
+
+    def feed(self, chunk: bytes) -> None:
+        """Add output; whole lines are written, the last part waits for its end."""
+        *lines, self._rest = (self._rest + chunk).split(b"\n")
+        for line in lines:
+            self._write(line)
+        while len(self._rest) > MAX_LINE_BYTES:
+            self._write(self._rest[:MAX_LINE_BYTES])
+            self._rest = self._rest[MAX_LINE_BYTES:]
+        self._file.flush()
+
+    def close(self) -> None:
+        """Write what is left."""
+        if self._rest:
+            self._write(self._rest)
+        self._file.close()
+
+    def _write(self, line: bytes) -> None:
+        if self._room <= 0:
+            return
+        for start in range(0, max(len(line), 1), MAX_LINE_BYTES):
+            text = line[start : start + MAX_LINE_BYTES].decode("utf-8", "replace").rstrip("\r")
+            self._append(text)
+        if self._room <= 0:
+            self._append(f"[the log is longer than {MAX_LOG_BYTES} bytes; the rest of it is not kept]")
+
+    def _append(self, text: str) -> None:
+        entry = json.dumps({"t": int(time.time() * 1000), "m": text}).encode() + b"\n"
+        self._file.write(entry)
+        self._room -= len(entry)
+
+
+class Shim:
+    """One command and its descendants, from start to end."""
+
+    def __init__(self, folder: Path, grace: float, owner: int) -> None:
+        self.folder = folder
+        self.grace = grace
+        self.owner = owner
+        self.reason = "exited"
+        self.status: int | None = None
+        self.kill_at: float | None = None
+        self.log = Log(folder / "log.jsonl")
+        self.child = 0
+        self.output = -1
+
+    def run(self, command: list[str]) -> None:
+        """Run the command until it has ended and nothing of it is left."""
+        signal.signal(signal.SIGTERM, self._on_stop)
+        signal.signal(signal.SIGUSR1, self._on_kill)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        waker, wake = os.pipe()
+        os.set_blocking(waker, False)
+        os.set_blocking(wake, False)
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        if self._start(command):
+            self._watch(waker)
+        self._kill_descendants()
+        self._drain(time.monotonic() + 1)
+        self.log.close()
+        self._record_end()
+
+    def _start(self, command: list[str]) -> bool:
+        try:
+            process = subprocess.Popen(  # noqa: S603 - running the command is what this file is for
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                start_new_session=True, preexec_fn=_die_with_parent,  # noqa: PLW1509 - one thread only
+            )  # fmt: skip
+        except OSError as error:
+            self.log.feed(f"cannot start {command[0]}: {error}\n".encode())
+            self.reason, self.status = "unstartable", 127 << 8
+            return False
+        assert process.stdout is not None  # noqa: S101 - it is a pipe
+        self.child, self.output = process.pid, process.stdout.fileno()
+        self._stdout = process.stdout
+        os.set_blocking(self.output, False)
+        write_atomically(self.folder / "pid.json", {"shim": os.getpid(), "command": self.child})
+        return True
+
+    def _watch(self, waker: int) -> None:
+        selector = selectors.DefaultSelector()
+        selector.register(self.output, selectors.EVENT_READ, "output")
+        selector.register(waker, selectors.EVENT_READ, "signal")
+        with contextlib.suppress(AttributeError, OSError):
+            selector.register(os.pidfd_open(self.owner), selectors.EVENT_READ, "owner")
+        while self.status is None:
+            for key, _ in selector.select(self._patience()):
+                if key.data == "signal":
+                    with contextlib.suppress(BlockingIOError):
+                        os.read(waker, 4096)
+                elif key.data == "output" and not self._read():
+                    selector.unregister(self.output)
+            self._reap()
+            if not alive(self.owner):
+                self._on_kill(reason="abandoned")
+            if self.kill_at is not None and time.monotonic() >= self.kill_at:
+                self._kill_descendants()
+
+    def _patience(self) -> float:
+        return 1.0 if self.kill_at is None else min(1.0, max(0.0, self.kill_at - time.monotonic()))
+
+    def _read(self) -> bool:
+        try:
+            chunk = os.read(self.output, 65536)
+        except BlockingIOError:
+            return True
+        self.log.feed(chunk)
+        return bool(chunk)
+
+    def _drain(self, deadline: float) -> None:
+        if self.output < 0:
+            return
+        while time.monotonic() < deadline:
+            try:
+                chunk = os.read(self.output, 65536)
+            except BlockingIOError:
+                time.sleep(0.01)
+                continue
+            if not chunk:
+                return
+            self.log.feed(chunk)
+
+    def _reap(self) -> None:
+        with contextlib.suppress(ChildProcessError):
+            while True:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+                if pid == 0:
+                    return
+                if pid == self.child:
+                    self.status = status
+
+    def _on_stop(self, _signal: int, _frame: FrameType | None) -> None:
+        if self.kill_at is None and self.status is None:
+            self.reason = "stopped"
+            self.kill_at = time.monotonic() + self.grace
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.child, signal.SIGTERM)
+
+    def _on_kill(self, _signal: int = 0, _frame: FrameType | None = None, reason: str = "killed") -> None:
+        self.reason = reason
+        self.kill_at = time.monotonic()
+
+    def _kill_descendants(self) -> None:
+        deadline = time.monotonic() + 5
+        while time.monotonic() < deadline:
+            if self.child:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(self.child, signal.SIGKILL)
+            left = descendants(os.getpid())
+            for pid in left:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGKILL)
+            self._reap()
+            if not left:
+                return
+            time.sleep(0.005)
+
+    def _record_end(self) -> None:
+        code = None if self.status is None else os.waitstatus_to_exitcode(self.status)
+        write_atomically(self.folder / "exit.json", {"code": code, "reason": self.reason, "at": time.time()})
+
+
+def write_atomically(path: Path, content: dict[str, object]) -> None:
+    """Write a JSON file so that a reader sees all of it or none."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(content))
+    partial.replace(path)
+
+
+def alive(pid: int) -> bool:
+    """Whether a process of another user's or ours exists."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def descendants(ancestor: int) -> list[int]:
+    """The processes below one, zombies left out; none where there is no /proc (the process group covers it)."""
+    parents: dict[int, int] = {}
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            state, parent = entry.read_text().rpartition(")")[2].split()[:2]
+            if state != "Z":
+                parents[int(entry.parent.name)] = int(parent)
+    found: list[int] = []
+    generation = {ancestor}
+    while generation:
+        generation = {pid for pid, parent in parents.items() if parent in generation}
+        found.extend(generation)
+    return found
+
+
+def _die_with_parent() -> None:
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _prctl(option: int, value: int) -> None:
+    with contextlib.suppress(OSError, AttributeError):
+        _libc().prctl(option, value, 0, 0, 0)
+
+
+def _libc():  # type: ignore[no-untyped-def]  # noqa: ANN202 - ctypes has no types for foreign libraries
+    import ctypes
+
+    return ctypes.CDLL(None)
+
+
+def main() -> None:
+    """Lock the folder, run the command, record its end."""
+    folder, grace, owner, *command = sys.argv[1:]
+    lock = (Path(folder) / "lock").open("w")
+    deadline = time.monotonic() + 5
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                sys.exit(f"another shim runs in {folder}")
+            time.sleep(0.01)
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    Shim(Path(folder), float(grace), int(owner)).run(command)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+"""Background work of the service: threads that are waited for when it stops."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+_log = logging.getLogger(__name__)
+
+
+class Workers:
+    """Threads by name. ``stopping`` is set when the service is about to end."""
+
+    def __init__(self) -> None:
+        self.stopping = threading.Event()
+        self._lock = threading.Lock()
+        self._threads: dict[str, threading.Thread] = {}
+
+    def start(self, name: str, work: Callable[..., None], *arguments: Any) -> None:
+        """Run a function in a thread. A second call with the name of a running worker does nothing."""
+        with self._lock:
+            running = self._threads.get(name)
+            if running is not None and running.is_alive():
+                return
+            thread = threading.Thread(target=self._run, args=(name, work, arguments), name=name, daemon=True)
+            self._threads[name] = thread
+            thread.start()
+
+    def running(self, name: str) -> bool:
+        """Whether the worker of this name still works."""
+        with self._lock:
+            return name in self._threads
+
+    def stop(self, patience: float = 10.0) -> None:
+        """Ask all to end, and wait for them, together for so many seconds."""
+        self.stopping.set()
+        deadline = time.monotonic() + patience
+        with self._lock:
+            threads = list(self._threads.values())
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+            if thread.is_alive():
+                _log.error("worker %s did not end within %s s; left behind", thread.name, patience)
+
+    def _run(self, name: str, work: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+        try:
+            work(*arguments)
+        except Exception:
+            _log.exception("worker %s failed", name)
+        finally:
+            with self._lock:
+                if self._threads.get(name) is threading.current_thread():
+                    del self._threads[name]
