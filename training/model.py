@@ -35,7 +35,7 @@ def _efficientnet_lite0() -> nn.Module:
     model: nn.Module = EfficientNet.from_name("efficientnet-lite0")
     for layer in model.modules():
         if isinstance(layer, nn.BatchNorm2d):
-            # The published 0.01 suits millions of steps; in our hundreds the statistics would stay ImageNet's.
+            # The published 0.01 suits millions of steps; in hundreds the statistics stay ImageNet's.
             layer.momentum = 0.1
     return model
 

@@ -1,0 +1,54 @@
+"""What the endpoint answers, the same for who writes it and who reads it."""
+
+import dataclasses
+import json
+from typing import Any
+
+from training.errors import DeploymentError
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """The count of one photo.
+
+    Attributes:
+        count: the most probable count.
+        confidence: its probability.
+        expected_value: mean of the counts, weighted by probability.
+        probabilities: of each count the model knows.
+        model: version of the model that answered.
+    """
+
+    count: int
+    confidence: float
+    expected_value: float
+    probabilities: dict[int, float]
+    model: str
+
+    @classmethod
+    def from_probabilities(cls, classes: tuple[int, ...], row: list[float], model: str) -> "Prediction":
+        """Make a prediction of one row of the network's output."""
+        probabilities = dict(zip(classes, row, strict=True))
+        count = max(probabilities, key=probabilities.__getitem__)
+        mean = sum(value * probability for value, probability in probabilities.items())
+        return cls(count, probabilities[count], mean, probabilities, model)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it: keys of an object are strings there."""
+        values = dataclasses.asdict(self)
+        values["probabilities"] = {str(count): share for count, share in self.probabilities.items()}
+        return values
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> "Prediction":
+        """Read what an endpoint or a batch transform answered.
+
+        Raises:
+            DeploymentError: it is no prediction of ours.
+        """
+        try:
+            values = json.loads(text)
+            shares = {int(count): float(share) for count, share in values.pop("probabilities").items()}
+            return cls(**values, probabilities=shares)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise DeploymentError(f"the answer is not a prediction: {text[:200]!r}") from error
