@@ -1,0 +1,259 @@
+"""Endpoint: a name behind which a deployment of an endpoint configuration answers."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+from localcloud import endpoint_configs, invoke, resources  # noqa: F401 - two of them register operations
+from localcloud.endpoint_deployments import Deployment, live, plan_deployment
+from localcloud.errors import JobFailedError, ValidationException
+from localcloud.operations import Cloud, on_start, operation
+from localcloud.resources import ENDPOINT, ENDPOINT_CONFIG
+from localcloud.store import Document, NoSuchResourceError, Row
+
+MAX_REASON = 1024  # the length of FailureReason in botocore's model
+_IN_PROGRESS = ("Creating", "Updating", "Deleting")
+_log = logging.getLogger(__name__)
+
+
+@operation("sagemaker", "CreateEndpoint")
+def create_endpoint(cloud: Cloud, request: Document) -> Document:
+    """Start deploying; the endpoint is `Creating`, then `InService` or `Failed`."""
+    config = resources.describe(cloud, ENDPOINT_CONFIG, request["EndpointConfigName"])
+    plan = plan_deployment(cloud, config)
+    arn = resources.create(
+        cloud,
+        ENDPOINT,
+        request,
+        EndpointStatus="Creating",
+        ProductionVariants=_variant_summaries(config),
+        DataCaptureConfig=_capture_summary(config),
+        Pending=_pending(config, plan),
+    )
+    _start_worker(cloud, request["EndpointName"])
+    return {"EndpointArn": arn}
+
+
+@operation("sagemaker", "UpdateEndpoint")
+def update_endpoint(cloud: Cloud, request: Document) -> Document:
+    """Deploy another configuration; the old one serves until the new one is healthy."""
+    name = request["EndpointName"]
+    config = resources.describe(cloud, ENDPOINT_CONFIG, request["EndpointConfigName"])
+    plan = plan_deployment(cloud, config)
+
+    def change(endpoint: Document) -> None:
+        _refuse_in_progress(endpoint)
+        if endpoint["EndpointStatus"] != "InService":
+            raise ValidationException(
+                f'Cannot update endpoint "{endpoint["EndpointArn"]}" in status {endpoint["EndpointStatus"]}.'
+            )
+        if request.get("RetainAllVariantProperties"):
+            _retain(endpoint, config, plan, request)
+        endpoint["EndpointStatus"] = "Updating"
+        endpoint.pop("FailureReason", None)
+        endpoint["Pending"] = {
+            "ConfigName": request["EndpointConfigName"],
+            "Config": config,
+            "Deployment": plan,
+        }
+
+    updated = resources.update(cloud, ENDPOINT, name, change)
+    _start_worker(cloud, name)
+    return {"EndpointArn": updated["EndpointArn"]}
+
+
+@operation("sagemaker", "UpdateEndpointWeightsAndCapacities")
+def update_weights(cloud: Cloud, request: Document) -> Document:
+    """Share traffic differently among the variants, at once."""
+    wanted = {each["VariantName"]: each for each in request["DesiredWeightsAndCapacities"]}
+
+    def change(endpoint: Document) -> None:
+        _refuse_in_progress(endpoint)
+        known = {variant["VariantName"] for variant in endpoint["ProductionVariants"]}
+        if unknown := sorted(set(wanted) - known):
+            raise ValidationException(f"The endpoint has no production variant {', '.join(unknown)}")
+        for variant in endpoint["ProductionVariants"]:
+            _set_shares(variant, wanted.get(variant["VariantName"], {}))
+        for variant in endpoint["Deployment"]["Variants"]:
+            variant["Weight"] = wanted.get(variant["VariantName"], {}).get("DesiredWeight", variant["Weight"])
+
+    updated = resources.update(cloud, ENDPOINT, request["EndpointName"], change)
+    if deployment := live.get(request["EndpointName"]):
+        weights = {each["VariantName"]: each["Weight"] for each in updated["Deployment"]["Variants"]}
+        for variant in deployment.variants:
+            variant.weight = weights[variant.name]
+    return {"EndpointArn": updated["EndpointArn"]}
+
+
+@operation("sagemaker", "DescribeEndpoint")
+def describe_endpoint(cloud: Cloud, request: Document) -> Document:
+    """The endpoint, its status, and why it failed or was not updated."""
+    return resources.describe(cloud, ENDPOINT, request["EndpointName"])
+
+
+@operation("sagemaker", "ListEndpoints")
+def list_endpoints(cloud: Cloud, request: Document) -> Document:
+    """Names, ARNs, statuses and times, filtered and in pages."""
+    return resources.listing(cloud, ENDPOINT, request, "Endpoints", _summary)
+
+
+@operation("sagemaker", "DeleteEndpoint")
+def delete_endpoint(cloud: Cloud, request: Document) -> None:
+    """Stop serving and forget the endpoint."""
+    name = request["EndpointName"]
+
+    def change(endpoint: Document) -> None:
+        _refuse_in_progress(endpoint)
+        endpoint["EndpointStatus"] = "Deleting"
+
+    resources.update(cloud, ENDPOINT, name, change)
+    _start_worker(cloud, name)
+
+
+@on_start
+def resume_endpoints(cloud: Cloud) -> None:
+    """Go on with what a stop of the service interrupted. Serving endpoints come back on their first call."""
+    for row in cloud.store.find(ENDPOINT.key):
+        if row.status in _IN_PROGRESS:
+            _start_worker(cloud, row.name)
+
+
+def _pending(config: Document, plan: Document) -> Document:
+    return {"ConfigName": config["EndpointConfigName"], "Config": config, "Deployment": plan}
+
+
+def _start_worker(cloud: Cloud, name: str) -> None:
+    cloud.workers.start(f"endpoint {name} {time.monotonic_ns()}", _work, cloud, name)
+
+
+def _work(cloud: Cloud, name: str) -> None:
+    """Bring an endpoint from a status in progress to a final one."""
+    endpoint = cloud.store.get(ENDPOINT.key, name)
+    if endpoint is None:
+        return
+    if endpoint["EndpointStatus"] == "Deleting":
+        _remove(cloud, name, endpoint)
+        return
+    pending = endpoint["Pending"]
+    deployment = Deployment(cloud, name, pending["Deployment"])
+    try:
+        deployment.launch(cloud.workers.stopping.is_set)
+    except JobFailedError as error:
+        deployment.discard()
+        if not cloud.workers.stopping.is_set():
+            _log.warning("endpoint %s: %s", name, error)
+            _settle(cloud, name, _failed(str(error)))
+        return
+    except Exception as error:
+        deployment.discard()
+        _settle(cloud, name, _failed(f"localcloud made a mistake: {error!r}"))
+        raise
+    previous = live.go_live(name, deployment)
+    _settle(cloud, name, _deployed)
+    if previous is None and (old := endpoint.get("Deployment")):
+        previous = Deployment(cloud, name, old)  # it served before a restart, and nobody has called it since
+    if previous is not None:
+        previous.close()
+
+
+def _remove(cloud: Cloud, name: str, endpoint: Document) -> None:
+    deployment = live.take_down(name)
+    if deployment is None and (plan := endpoint.get("Deployment")):
+        deployment = Deployment(cloud, name, plan)
+    if deployment is not None:
+        deployment.close()
+    cloud.store.delete(ENDPOINT.key, name)
+
+
+def _settle(cloud: Cloud, name: str, change: Any) -> None:
+    try:
+        cloud.store.update(ENDPOINT.key, name, change)
+    except NoSuchResourceError:
+        _log.warning("endpoint %s is gone; `reset` may have removed it", name)
+
+
+def _deployed(endpoint: Document) -> None:
+    pending = endpoint.pop("Pending")
+    endpoint["EndpointStatus"] = "InService"
+    endpoint["EndpointConfigName"] = pending["ConfigName"]
+    endpoint["ProductionVariants"] = _variant_summaries(pending["Config"])
+    endpoint["DataCaptureConfig"] = _capture_summary(pending["Config"])
+    endpoint["Deployment"] = pending["Deployment"]
+    endpoint.pop("FailureReason", None)
+
+
+def _failed(reason: str) -> Any:
+    """A failed creation is `Failed`; a failed update is `InService` again with the old configuration."""
+
+    def change(endpoint: Document) -> None:
+        endpoint.pop("Pending")
+        endpoint["EndpointStatus"] = "InService" if "Deployment" in endpoint else "Failed"
+        endpoint["FailureReason"] = reason[:MAX_REASON]
+
+    return change
+
+
+def _refuse_in_progress(endpoint: Document) -> None:
+    if endpoint["EndpointStatus"] in _IN_PROGRESS:
+        raise ValidationException(f'Cannot update in-progress endpoint "{endpoint["EndpointArn"]}".')
+
+
+def _retain(endpoint: Document, config: Document, plan: Document, request: Document) -> None:
+    """Keep the weights and instance counts that variants of the same name have now."""
+    excluded = {each["VariantPropertyType"] for each in request.get("ExcludeRetainedVariantProperties", [])}
+    current = {variant["VariantName"]: variant for variant in endpoint["ProductionVariants"]}
+    for variant, planned in zip(config["ProductionVariants"], plan["Variants"], strict=True):
+        kept = current.get(variant["VariantName"])
+        if kept is None:
+            continue
+        if "DesiredWeight" not in excluded:
+            variant["InitialVariantWeight"] = planned["Weight"] = kept["DesiredWeight"]
+        if "DesiredInstanceCount" not in excluded and "InitialInstanceCount" in variant:
+            variant["InitialInstanceCount"] = kept.get("DesiredInstanceCount", 1)
+
+
+def _set_shares(variant: Document, wanted: Document) -> None:
+    if "DesiredWeight" in wanted:
+        variant["CurrentWeight"] = variant["DesiredWeight"] = wanted["DesiredWeight"]
+    if "DesiredInstanceCount" in wanted:
+        variant["CurrentInstanceCount"] = variant["DesiredInstanceCount"] = wanted["DesiredInstanceCount"]
+
+
+def _variant_summaries(config: Document) -> list[Document]:
+    summaries = []
+    for variant in config["ProductionVariants"]:
+        weight = variant["InitialVariantWeight"]
+        summary = {"VariantName": variant["VariantName"], "CurrentWeight": weight, "DesiredWeight": weight}
+        if serverless := variant.get("ServerlessConfig"):
+            summary |= {"CurrentServerlessConfig": serverless, "DesiredServerlessConfig": serverless}
+        else:
+            count = variant["InitialInstanceCount"]
+            summary |= {"CurrentInstanceCount": count, "DesiredInstanceCount": count}
+        summaries.append(summary)
+    return summaries
+
+
+def _capture_summary(config: Document) -> Document | None:
+    capture = config.get("DataCaptureConfig")
+    if capture is None:
+        return None
+    enabled = capture.get("EnableCapture", True)
+    return {
+        "EnableCapture": enabled,
+        "CaptureStatus": "Started" if enabled else "Stopped",
+        "CurrentSamplingPercentage": capture["InitialSamplingPercentage"],
+        "DestinationS3Uri": capture["DestinationS3Uri"],
+        "KmsKeyId": capture.get("KmsKeyId", ""),
+    }
+
+
+def _summary(row: Row) -> Document:
+    return {
+        "EndpointName": row.name,
+        "EndpointArn": row.arn,
+        "CreationTime": row.created,
+        "LastModifiedTime": row.modified,
+        "EndpointStatus": row.document["EndpointStatus"],
+    }

@@ -1,0 +1,138 @@
+"""InvokeEndpoint: a request goes to a variant's model server over a pooled connection, and comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import httpx
+
+from localcloud.data_capture import Exchange
+from localcloud.endpoint_deployments import Deployment, Variant, live
+from localcloud.errors import AwsError, JobFailedError
+from localcloud.model_server_launch import LOOPBACK
+from localcloud.operations import Cloud, operation
+from localcloud.store import Document
+
+INVOCATION_SECONDS = 60.0  # the limit that botocore's model of InvokeEndpoint documents
+CUSTOM_ATTRIBUTES = "x-amzn-sagemaker-custom-attributes"
+INFERENCE_ID = "x-amzn-sagemaker-inference-id"
+_MAX_MESSAGE = 64 * 1024
+_EXITED = "An error occurred while handling request as the model process exited."
+_TIMED_OUT = (
+    "Your invocation timed out while waiting for a response from container primary. Review the latency "
+    "metrics for each container in Amazon CloudWatch, resolve the issue, and try again."
+)
+_log = logging.getLogger(__name__)
+
+
+class _Pool:
+    """One HTTP client, made on the service's event loop when it is first needed."""
+
+    client: httpx.AsyncClient | None = None
+
+    @classmethod
+    def get(cls) -> httpx.AsyncClient:
+        if cls.client is None:
+            cls.client = httpx.AsyncClient(
+                limits=httpx.Limits(
+                    max_connections=None, max_keepalive_connections=128, keepalive_expiry=300
+                ),
+                timeout=httpx.Timeout(INVOCATION_SECONDS, connect=5.0),
+                trust_env=False,  # a proxy in the environment is not for loopback
+            )
+        return cls.client
+
+
+@operation("sagemaker-runtime", "InvokeEndpoint")
+async def invoke_endpoint(cloud: Cloud, request: Document) -> Document:
+    """Ask a variant of an endpoint. Raises ValidationError for one that is not in service, and ModelError."""
+    name = request["EndpointName"]
+    deployment, variant = await _enter(cloud, name, request.get("TargetVariant"))
+    try:
+        response = await _ask(cloud, name, variant, request)
+    finally:
+        live.leave(variant)
+    if response.status_code >= 400:
+        raise _model_error(cloud, name, response.status_code, response.text[:_MAX_MESSAGE])
+    answer_type = response.headers.get("content-type", "")
+    if deployment.capture:
+        deployment.capture.add(
+            Exchange(
+                variant.name,
+                request.get("Body", b""),
+                request.get("ContentType", ""),
+                response.content,
+                answer_type,
+                request.get("CustomAttributes"),
+                request.get("InferenceId"),
+            )
+        )
+    return {
+        "Body": response.content,
+        "ContentType": answer_type,
+        "InvokedProductionVariant": variant.name,
+        "CustomAttributes": response.headers.get(CUSTOM_ATTRIBUTES),
+    }
+
+
+async def _enter(cloud: Cloud, name: str, target: str | None) -> tuple[Deployment, Variant]:
+    entered = live.enter(name, target)
+    if entered is None:
+        status = await asyncio.to_thread(live.bring_back, cloud, name)
+        entered = live.enter(name, target)
+    if entered is None:
+        more = f" Its status is {status}." if status else ""
+        raise AwsError("ValidationError", f"Endpoint {name} of account {cloud.account} not found.{more}", 400)
+    return entered
+
+
+async def _ask(cloud: Cloud, name: str, variant: Variant, request: Document) -> httpx.Response:
+    port = variant.port
+    try:
+        if port is None:
+            port = await variant.revive(None)
+        try:
+            return await _send(port, request)
+        except httpx.ConnectError:
+            _log.warning(
+                "endpoint %s: the process of variant %s is gone; starting it again", name, variant.name
+            )
+            return await _send(await variant.revive(port), request)
+    except httpx.TimeoutException:
+        raise _model_error(cloud, name, 0, _TIMED_OUT) from None
+    except httpx.TransportError:
+        raise _model_error(cloud, name, 0, _EXITED) from None
+    except JobFailedError as error:
+        raise _model_error(cloud, name, 0, str(error)) from None
+
+
+async def _send(port: int, request: Document) -> httpx.Response:
+    headers = {
+        name: request[member]
+        for name, member in (
+            ("content-type", "ContentType"),
+            ("accept", "Accept"),
+            (CUSTOM_ATTRIBUTES, "CustomAttributes"),
+            (INFERENCE_ID, "InferenceId"),
+        )
+        if request.get(member)
+    }
+    body = request.get("Body", b"")
+    return await _Pool.get().post(f"http://{LOOPBACK}:{port}/invocations", content=body, headers=headers)
+
+
+def _model_error(cloud: Cloud, endpoint: str, status: int, text: str) -> AwsError:
+    """AWS's ModelError. Status 0 stands for a container that gave no answer."""
+    group = f"/aws/sagemaker/Endpoints/{endpoint}"
+    kind = "client" if 400 <= status < 500 else "server"
+    message = (
+        f'Received {kind} error ({status}) from primary with message "{text}". '
+        f"See {group} in CloudWatch Logs of account {cloud.account} for more information."
+    )
+    members = {
+        "OriginalStatusCode": status,
+        "OriginalMessage": text,
+        "LogStreamArn": f"arn:aws:logs:{cloud.region}:{cloud.account}:log-group:{group}",
+    }
+    return AwsError("ModelError", message, 424, members)

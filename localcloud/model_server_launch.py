@@ -1,0 +1,226 @@
+"""Gets a model from S3 onto disk and starts its model server, for endpoints and transform jobs."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import shutil
+import sys
+import tarfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from localcloud.errors import JobFailedError
+from localcloud.operations import Cloud
+from localcloud.processes import Process, ProcessSpec
+from localcloud.s3 import S3Error, split_uri
+from localcloud.store import Document
+
+LOOPBACK = "127.0.0.1"
+GRACE_SECONDS = 30.0  # AWS: SIGTERM, then SIGKILL thirty seconds later
+PING_TIMEOUT_SECONDS = 2.0  # AWS: "The request timeout on /ping attempts is 2 seconds"
+MAX_MODEL_BYTES = 30 * 1024**3  # the volume that AWS gives an instance by default
+_INHERITED = ("PATH", "LANG", "TMPDIR", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES")
+
+
+class ModelServer:
+    """The server process of one model container, in a folder of its own.
+
+    `folder/model` is what a container sees as `/opt/ml/model`; `folder/port` holds the port once the model is
+    loaded; `folder/log.jsonl` is the log.
+    """
+
+    def __init__(
+        self,
+        cloud: Cloud,
+        folder: Path,
+        container: Document,
+        *,
+        max_payload: int,
+        environment: dict[str, str] | None = None,
+    ) -> None:
+        """`container` is the model's ContainerDefinition, `max_payload` in bytes."""
+        self.folder = folder
+        self._cloud = cloud
+        self._container = container
+        self._max_payload = max_payload
+        self._extra = environment or {}
+        self._process = cloud.processes.find(folder)
+
+    @property
+    def port(self) -> int | None:
+        """The port of a server that is running and has loaded its model."""
+        if self._process is None or not self._process.running:
+            return None
+        try:
+            return int((self.folder / "port").read_text())
+        except FileNotFoundError:
+            return None
+
+    def prepare(self) -> None:
+        """Download and unpack the model. Raises JobFailedError, in AWS's words, when that is not possible."""
+        model = self.folder / "model"
+        if model.exists():
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        draft = self.folder / "model.draft"
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir()
+        if url := model_data_url(self._cloud, self._container):
+            self._fetch(url, draft)
+        source = self._environment().get("SAGEMAKER_SUBMIT_DIRECTORY", "")
+        if source.startswith("s3://"):
+            self._fetch(source, draft / "code")
+        draft.rename(model)
+
+    def start(self) -> None:
+        """Start the process, ending one that is left; it serves once `wait_until_healthy` has returned."""
+        self.kill()
+        (self.folder / "port").unlink(missing_ok=True)
+        command = [sys.executable, "-m", "localcloud.model_server"]
+        arguments = ["--model-dir", "model", "--port-file", "port", "--max-payload", str(self._max_payload)]
+        spec = ProcessSpec([*command, *arguments], self._process_environment(), self.folder, GRACE_SECONDS)
+        self._process = self._cloud.processes.start(self.folder, spec)
+
+    def wait_until_healthy(self, timeout: float, give_up: Callable[[], bool]) -> int:
+        """Wait for the first good `/ping`; returns the port.
+
+        Raises JobFailedError when the process ends, does not become healthy in `timeout` seconds, or
+        `give_up()` is true.
+        """
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            if give_up():
+                raise JobFailedError("stopped while the model was loading")
+            if (port := self.port) is not None and _ping(port):
+                return port
+            process = self._running_process()
+            if not process.running and (end := process.exit_status) is not None:
+                raise JobFailedError(f"the model server {end.describe()}: {self._last_words()}")
+            time.sleep(0.02)
+        raise JobFailedError(f"the model was not loaded within {timeout:g} seconds: {self._last_words()}")
+
+    def stop(self) -> None:
+        """Ask the process to end, without waiting; it is killed after its grace period."""
+        if self._process is not None:
+            self._process.stop()
+
+    def kill(self) -> None:
+        """End the process and all it started, and wait for that."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(10)
+
+    def wait(self, timeout: float) -> None:
+        """Wait for the process to end."""
+        if self._process is not None:
+            self._process.wait(timeout)
+
+    def _running_process(self) -> Process:
+        if self._process is None:
+            raise JobFailedError("the model server was not started")
+        return self._process
+
+    def _fetch(self, url: str, target: Path) -> None:
+        archive = self.folder / "download.tar.gz"
+        try:
+            bucket, key = split_uri(url)
+            self._cloud.s3.download(bucket, {key: archive})
+        except* S3Error as errors:
+            error = errors.exceptions[0]
+            raise JobFailedError(
+                f'Failed to download model data from URL: "{url}". Please ensure that there is an object '
+                "located at the URL and that the role passed to CreateModel has permissions to download the "
+                f"model: {error}"
+            ) from None
+        try:
+            extract_archive(archive, target)
+        except (tarfile.TarError, OSError, EOFError) as error:
+            raise JobFailedError(
+                f'Failed to extract model data archive from URL "{url}". Please ensure that the object '
+                f"located at the URL is a valid tar.gz archive: {error}"
+            ) from error
+        finally:
+            archive.unlink(missing_ok=True)
+
+    def _environment(self) -> dict[str, str]:
+        return {**self._container.get("Environment", {}), **self._extra}
+
+    def _process_environment(self) -> dict[str, str]:
+        root = str(Path(__file__).resolve().parents[1])
+        inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+        environment = {
+            **inherited,
+            **self._cloud.environment,
+            "HOME": str(self.folder),
+            "PYTHONUNBUFFERED": "1",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            **self._environment(),
+        }
+        named = environment.get("PYTHONPATH")
+        return environment | {"PYTHONPATH": f"{root}{os.pathsep}{named}" if named else root}
+
+    def _last_words(self) -> str:
+        """The last line of the log, which is where a failing server says why."""
+        lines = [line for line in read_log(self.folder / "log.jsonl") if line.strip()]
+        return lines[-1] if lines else "it logged nothing"
+
+
+def container_of(model: Document) -> Document:
+    """The container that answers requests: a model's only one."""
+    container: Any = model.get("PrimaryContainer") or (model.get("Containers") or [{}])[0]
+    return dict(container)
+
+
+def model_data_url(cloud: Cloud, container: Document) -> str | None:
+    """Where a container's model archive lies; a container may name it, or a model package that does."""
+    if url := container.get("ModelDataUrl"):
+        return str(url)
+    if source := container.get("ModelDataSource", {}).get("S3DataSource"):
+        if source["CompressionType"] != "Gzip":
+            raise JobFailedError("localcloud reads models from a tar.gz archive only (CompressionType Gzip)")
+        return str(source["S3Uri"])
+    return None
+
+
+def extract_archive(archive: Path, target: Path) -> None:
+    """Unpack a tar.gz, refusing members that would land outside, and more than `MAX_MODEL_BYTES`."""
+    target.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(archive, "r:gz") as tar:
+        size = 0
+        for member in tar:
+            size += member.size
+            if size > MAX_MODEL_BYTES:
+                raise tarfile.TarError(f"the archive unpacks to more than {MAX_MODEL_BYTES} bytes")
+            tar.extract(member, target, filter="data")
+
+
+def read_log(path: Path, tail_bytes: int = 65536) -> list[str]:
+    """The last lines of a process's log."""
+    if not path.exists():
+        return []
+    with path.open("rb") as file:
+        file.seek(0, os.SEEK_END)
+        file.seek(max(0, file.tell() - tail_bytes))
+        lines = file.read().splitlines()
+    texts = []
+    for line in lines:
+        try:
+            texts.append(str(json.loads(line)["m"]))
+        except (ValueError, KeyError):
+            continue  # the first line of the tail is cut
+    return texts
+
+
+def _ping(port: int) -> bool:
+    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=PING_TIMEOUT_SECONDS)
+    try:
+        connection.request("GET", "/ping")
+        return connection.getresponse().status == 200
+    except OSError:
+        return False
+    finally:
+        connection.close()
