@@ -1,0 +1,43 @@
+"""Renders a part of a plan and writes it to standard output as a tar stream of photos and records.
+
+A program of its own (``python -m tasks.demo_photos.render``), so that a flow can render on every core without
+copying its own process: ``PHOTOS SEED WORKER WORKERS``, and the ids that are already there on standard input.
+"""
+
+import argparse
+import io
+import json
+import sys
+import tarfile
+
+from tasks.demo_photos.contents import bin_contents, metadata_record
+from tasks.demo_photos.plan import plan_photos
+from tasks.demo_photos.scene import render_photo
+
+
+def main() -> None:
+    """Render every ``workers``-th photo of the plan, except those that are already there."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    for name in ("photos", "seed", "worker", "workers"):
+        parser.add_argument(name, type=int)
+    arguments = parser.parse_args()
+    there = set(sys.stdin.read().split())
+    mine = plan_photos(arguments.photos, arguments.seed)[arguments.worker :: arguments.workers]
+    with tarfile.open(fileobj=sys.stdout.buffer, mode="w|", bufsize=1 << 18) as tar:
+        for photo in mine:
+            if photo.id in there:
+                continue
+            contents = bin_contents(photo, arguments.seed)
+            record = metadata_record(photo, contents, arguments.seed)
+            _add(tar, f"metadata/{photo.id}.json", json.dumps(record, indent=4).encode())
+            _add(tar, f"bin-images/{photo.id}.jpg", render_photo(photo, contents, arguments.seed))
+
+
+def _add(tar: tarfile.TarFile, name: str, body: bytes) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.size = len(body)
+    tar.addfile(entry, io.BytesIO(body))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,181 @@
+"""S3 in bulk: the one place where stores are opened, with their endpoint, credentials and retries.
+
+Where a store points is decided by the standard ``AWS_ENDPOINT_URL_S3`` / ``AWS_ENDPOINT_URL`` variables and
+boto3's own search for credentials (variables, profiles, SSO, roles), as for every other AWS client.
+"""
+
+import ipaddress
+import os
+from datetime import timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+import boto3
+from botocore import UNSIGNED
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+from obstore.auth.boto3 import Boto3CredentialProvider
+from obstore.store import S3Store
+
+from training.errors import CloudError, SourceError
+
+PUBLIC_BUCKETS = frozenset({"aft-vbi-pds"})
+"""Buckets of the open-data registry that AWS serves without credentials."""
+
+_DEFAULT_REGION = "us-east-1"
+
+
+def split_uri(uri: str) -> tuple[str, str]:
+    """Return the bucket and the key (or prefix, without a final slash) of ``s3://bucket/key``.
+
+    Raises:
+        SourceError: it is not an S3 URI.
+    """
+    parts = urlsplit(uri)
+    if parts.scheme != "s3" or not parts.netloc or parts.query or parts.fragment:
+        raise SourceError(f"{uri!r} is not an S3 URI; it looks like s3://bucket/prefix.")
+    return parts.netloc, parts.path.strip("/")
+
+
+def endpoint_url() -> str | None:
+    """Return where S3 is when it isn't AWS's own, by the standard variables."""
+    return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or None
+
+
+def region_name() -> str:
+    """Return the region that S3 requests are signed for."""
+    return os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or _DEFAULT_REGION
+
+
+def open_store(uri: str, *, endpoint: str | None = None) -> S3Store:
+    """Open ``s3://bucket[/prefix]``; keys given to the store are relative to the prefix.
+
+    Args:
+        uri: The bucket, and a prefix where there is one.
+        endpoint: Where this bucket is, if elsewhere than the ``AWS_ENDPOINT_URL_S3`` variable says.
+
+    Raises:
+        CloudError: no credentials are found.
+        SourceError: ``uri`` is not an S3 URI.
+    """
+    bucket, prefix = split_uri(uri)
+    endpoint = endpoint or endpoint_url()
+    options: dict[str, Any] = {"region": region_name(), "virtual_hosted_style_request": False}
+    if endpoint:
+        options["endpoint"] = endpoint
+    if is_unsigned(bucket, endpoint):
+        options |= {"region": _DEFAULT_REGION, "skip_signature": True}
+    else:
+        options["credential_provider"] = _credentials()
+    return S3Store(
+        bucket,
+        prefix=prefix or None,
+        client_options={
+            "allow_http": _is_loopback(endpoint),
+            "connect_timeout": timedelta(seconds=5),
+            "timeout": timedelta(seconds=60),
+            "pool_max_idle_per_host": "256",
+            "user_agent": "binventory",
+        },
+        retry_config={
+            "max_retries": 5,
+            "backoff": {
+                "init_backoff": timedelta(milliseconds=100),
+                "max_backoff": timedelta(seconds=5),
+                "base": 2,
+            },
+            "retry_timeout": timedelta(seconds=60),
+        },
+        **options,
+    )
+
+
+def is_unsigned(bucket: str, endpoint: str | None) -> bool:
+    """Whether requests go without a signature: AWS's own public buckets, never a mirror of them."""
+    host = urlsplit(endpoint).hostname or "" if endpoint else "amazonaws.com"
+    return bucket in PUBLIC_BUCKETS and (host == "amazonaws.com" or host.endswith(".amazonaws.com"))
+
+
+def check_bucket(uri: str, *, endpoint: str | None = None) -> None:
+    """Make sure that the bucket of ``uri`` is there and may be read.
+
+    Raises:
+        CloudError: no credentials, or nothing answers at the endpoint.
+        SourceError: no such bucket, or no access to it.
+    """
+    bucket, _ = split_uri(uri)
+    where = endpoint or endpoint_url() or "AWS"
+    try:
+        _client(bucket, endpoint).head_bucket(Bucket=bucket)
+    except ClientError as error:
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        if status == 404:
+            raise SourceError(
+                f"There is no bucket {bucket!r} at {where}. Check the name; a local copy of one is "
+                "loaded with `python -m localcloud load-bucket`."
+            ) from error
+        if status in (301, 400, 401, 403):
+            raise SourceError(f"The bucket {bucket!r} at {where} may not be read: {error}.") from error
+        raise CloudError(f"S3 at {where} failed when asked about the bucket {bucket!r}: {error}.") from error
+    except NoCredentialsError as error:
+        raise CloudError(_NO_CREDENTIALS) from error
+    except BotoCoreError as error:
+        raise CloudError(f"S3 at {where} cannot be reached: {error}.") from error
+
+
+def ensure_bucket(uri: str) -> None:
+    """Create the bucket of ``uri`` if it isn't there.
+
+    Raises:
+        CloudError: it can neither be read nor created.
+    """
+    bucket, _ = split_uri(uri)
+    client = _client(bucket, None)
+    try:
+        client.head_bucket(Bucket=bucket)
+    except ClientError as error:
+        if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") != 404:
+            raise CloudError(f"The bucket {bucket!r} may not be used: {error}.") from error
+        region = region_name()
+        place: dict[str, Any] = (
+            {} if region == _DEFAULT_REGION else {"CreateBucketConfiguration": {"LocationConstraint": region}}
+        )
+        try:
+            client.create_bucket(Bucket=bucket, **place)
+        except (ClientError, BotoCoreError) as refused:
+            raise CloudError(f"The bucket {bucket!r} cannot be created: {refused}.") from refused
+    except NoCredentialsError as error:
+        raise CloudError(_NO_CREDENTIALS) from error
+    except BotoCoreError as error:
+        raise CloudError(f"S3 cannot be reached: {error}.") from error
+
+
+_NO_CREDENTIALS = (
+    "No AWS credentials were found. Log in (`aws sso login`), set AWS_PROFILE or AWS_ACCESS_KEY_ID and "
+    "AWS_SECRET_ACCESS_KEY, or use the embedded cloud with BINVENTORY_TARGET=local."
+)
+
+
+def _client(bucket: str, endpoint: str | None) -> Any:
+    endpoint = endpoint or endpoint_url()
+    config = Config(retries={"mode": "standard", "max_attempts": 4}, s3={"addressing_style": "path"})
+    if is_unsigned(bucket, endpoint):
+        config = config.merge(Config(signature_version=UNSIGNED))
+    return boto3.client("s3", endpoint_url=endpoint, region_name=region_name(), config=config)
+
+
+def _credentials() -> Boto3CredentialProvider:
+    session = boto3.Session()
+    if session.get_credentials() is None:
+        raise CloudError(_NO_CREDENTIALS)
+    return Boto3CredentialProvider(session)
+
+
+def _is_loopback(endpoint: str | None) -> bool:
+    host = urlsplit(endpoint).hostname if endpoint else None
+    if host is None:
+        return False
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
