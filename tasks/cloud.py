@@ -30,9 +30,7 @@ def _localcloud(settings: Settings, *arguments: str) -> str:
     root = Path(__file__).resolve().parent.parent
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise CloudError(
-            f"`python -m localcloud {arguments[0]}` failed: {done.stderr.strip() or done.stdout.strip()}"
-        )
+        raise CloudError(f"`python -m localcloud {arguments[0]}` failed: {done.stderr.strip() or done.stdout.strip()}")
     return done.stdout
 
 

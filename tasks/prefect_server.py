@@ -92,9 +92,7 @@ def _await_health(process: subprocess.Popen[bytes], url: str, log: Path) -> None
     deadline = time.monotonic() + START_SECONDS
     while not _healthy(url):
         if process.poll() is not None:
-            raise CloudError(
-                f"The Prefect server ended with exit code {process.returncode}; its log is {log}"
-            )
+            raise CloudError(f"The Prefect server ended with exit code {process.returncode}; its log is {log}")
         if time.monotonic() > deadline:
             process.terminate()
             raise CloudError(f"The Prefect server did not answer within {START_SECONDS} s; its log is {log}")

@@ -20,28 +20,18 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True)
 
-    home: Path = Field(
-        Path(".binventory"), description="Folder for runs, data and the state of local services."
-    )
+    home: Path = Field(Path(".binventory"), description="Folder for runs, data and the state of local services.")
     target: Literal["local", "aws"] = Field("local", description="Which cloud: the embedded one, or AWS.")
     region: str = Field("us-east-1", description="AWS region of the bucket and of the jobs.")
-    bucket: str = Field(
-        "binventory", description="S3 bucket for data, code, models and results.", min_length=3
-    )
+    bucket: str = Field("binventory", description="S3 bucket for data, code, models and results.", min_length=3)
     role: str = Field(
         "arn:aws:iam::000000000000:role/binventory",
         description="ARN of the IAM role that SageMaker jobs run as.",
         pattern=r"^arn:aws[a-z\-]*:iam::\d{12}:role/.+",
     )
-    training_instance: str = Field(
-        "ml.g5.xlarge", description="Instance type of training jobs.", pattern=r"^ml\."
-    )
-    tuning_instance: str = Field(
-        "ml.g5.xlarge", description="Instance type of tuning trials.", pattern=r"^ml\."
-    )
-    serving_instance: str = Field(
-        "ml.c7i.xlarge", description="Instance type of the endpoint.", pattern=r"^ml\."
-    )
+    training_instance: str = Field("ml.g5.xlarge", description="Instance type of training jobs.", pattern=r"^ml\.")
+    tuning_instance: str = Field("ml.g5.xlarge", description="Instance type of tuning trials.", pattern=r"^ml\.")
+    serving_instance: str = Field("ml.c7i.xlarge", description="Instance type of the endpoint.", pattern=r"^ml\.")
     transform_instance: str = Field(
         "ml.c5.xlarge", description="Instance type of batch transform jobs.", pattern=r"^ml\."
     )

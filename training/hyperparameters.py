@@ -95,9 +95,7 @@ def parse(arguments: list[str] | None = None) -> Hyperparameters:
     parser = argparse.ArgumentParser(description=Hyperparameters.__doc__)
     for field in dataclasses.fields(Hyperparameters):
         names = {f"--{field.name}", f"--{field.name.replace('_', '-')}"}
-        parser.add_argument(
-            *sorted(names), type=_reader(field.default), default=field.default, help=HELP[field.name]
-        )
+        parser.add_argument(*sorted(names), type=_reader(field.default), default=field.default, help=HELP[field.name])
     return _checked(Hyperparameters(**vars(parser.parse_args(arguments))))
 
 
@@ -122,7 +120,5 @@ def _checked(given: Hyperparameters) -> Hyperparameters:
     }
     for name, good in wrong.items():
         if not good:
-            raise TrainingError(
-                f"hyperparameter {name} = {getattr(given, name)!r} makes no sense: {HELP[name]}"
-            )
+            raise TrainingError(f"hyperparameter {name} = {getattr(given, name)!r} makes no sense: {HELP[name]}")
     return given

@@ -111,9 +111,7 @@ def predict(model: nn.Module, data: CountDataset, backbone: str) -> Tensor:
     )
 
 
-def fit(
-    model: nn.Module, train: CountDataset, valid: CountDataset, recipe: Hyperparameters, clock: PhaseClock
-) -> Fit:
+def fit(model: nn.Module, train: CountDataset, valid: CountDataset, recipe: Hyperparameters, clock: PhaseClock) -> Fit:
     """Train with a warm-up and a cosine decay; keep the weights of the best validation loss.
 
     Raises:
@@ -121,9 +119,7 @@ def fit(
     """
     generator = torch.Generator().manual_seed(recipe.seed)
     steps = recipe.epochs * -(-len(train) // recipe.batch_size)
-    optimizer = torch.optim.SGD(
-        parameter_groups(model, recipe.weight_decay), lr=recipe.lr, momentum=0.9, nesterov=True
-    )
+    optimizer = torch.optim.SGD(parameter_groups(model, recipe.weight_decay), lr=recipe.lr, momentum=0.9, nesterov=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, recipe.lr, total_steps=steps, pct_start=recipe.warmup, cycle_momentum=False
     )

@@ -1,0 +1,49 @@
+"""The code that travels: ``sourcedir.tar.gz`` for training jobs, ``code/`` for ``model.tar.gz``."""
+
+import gzip
+import hashlib
+import io
+import tarfile
+from collections.abc import Mapping
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+TRAINING_SCRIPTS = ("train.py", "hpo.py")
+
+
+def pack(files: Mapping[str, bytes]) -> bytes:
+    """A gzipped tar of ``files`` (content by name); equal files give equal bytes, so that digests mean something."""
+    buffer = io.BytesIO()
+    with (
+        gzip.GzipFile(fileobj=buffer, mode="wb", mtime=0) as zipped,
+        tarfile.open(fileobj=zipped, mode="w") as archive,
+    ):
+        for name in sorted(files):
+            entry = tarfile.TarInfo(name)
+            entry.size = len(files[name])
+            entry.mode = 0o644
+            archive.addfile(entry, io.BytesIO(files[name]))
+    return buffer.getvalue()
+
+
+def training_code() -> bytes:
+    """The training room as script mode wants it: entry scripts and requirements at the top, the package below."""
+    package = {f"training/{path.name}": path.read_bytes() for path in (ROOT / "training").glob("*.py")}
+    scripts = {name: package[f"training/{name}"] for name in TRAINING_SCRIPTS}
+    requirements = {"requirements.txt": (ROOT / "training" / "requirements.txt").read_bytes()}
+    return pack(package | scripts | requirements)
+
+
+def serving_code() -> dict[str, bytes]:
+    """What goes into ``code/`` of a model archive: the handlers and the few modules that they import."""
+    from serving.inference import MODULES
+
+    files = {f"code/{module}": (ROOT / module).read_bytes() for module in MODULES}
+    files["code/inference.py"] = (ROOT / "serving" / "inference.py").read_bytes()
+    files["code/requirements.txt"] = (ROOT / "serving" / "requirements.txt").read_bytes()
+    return files
+
+
+def fingerprint(archive: bytes) -> str:
+    """Eight hexadecimal digits of an archive's SHA-256."""
+    return hashlib.sha256(archive).hexdigest()[:8]

@@ -1,0 +1,165 @@
+"""What all SageMaker jobs have in common: names that re-attach, waiting, logs, and failing with the reason."""
+
+import logging
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeVar
+
+import boto3
+from botocore.exceptions import ClientError
+from sagemaker.core import image_uris
+from sagemaker.core.shapes import Tag
+
+from tasks.run_record import digest_of
+from tasks.settings import Settings
+from training.errors import JobError
+
+PYTORCH, PYTHON = "2.6.0", "py312"
+ENDED = ("Completed", "Failed", "Stopped")
+ATTEMPTS = 9
+LOG_LINES = 20
+
+Job = TypeVar("Job")
+
+
+def job_name(run_id: str, stage: str, inputs: Any) -> str:
+    """A name that says run, stage and inputs; 32 characters at most, as tuning jobs need.
+
+    The same stage of the same run with the same inputs always gets the same name. That is what makes a
+    retried task or a resumed run find its job instead of paying for a second one.
+    """
+    return f"b{run_id}-{stage}-{digest_of(inputs)}"
+
+
+def tags(run_id: str) -> list[Tag]:
+    """Tags of everything that a run creates."""
+    return [Tag(key="project", value="binventory"), Tag(key="binventory-run", value=run_id)]
+
+
+def image_uri(settings: Settings, scope: str, instance: str) -> str:
+    """AWS's PyTorch container for training or inference on an instance type."""
+    uri: str = image_uris.retrieve(
+        "pytorch",
+        settings.region,
+        version=PYTORCH,
+        py_version=PYTHON,
+        instance_type=instance,
+        image_scope=scope,
+    )
+    return uri
+
+
+def is_missing(error: ClientError) -> bool:
+    """Whether AWS says that the resource does not exist; the services say it in several ways."""
+    detail = error.response.get("Error", {})
+    message = detail.get("Message", "").lower()
+    return detail.get("Code") == "ResourceNotFound" or any(
+        words in message for words in ("could not find", "not found", "does not exist")
+    )
+
+
+def already_exists(error: ClientError) -> bool:
+    """Whether AWS refuses a create because the name is taken."""
+    detail = error.response.get("Error", {})
+    message = detail.get("Message", "").lower()
+    return detail.get("Code") == "ResourceInUse" or "already exist" in message
+
+
+def find_or_create(get: Callable[[], Job], create: Callable[[], Job]) -> Job:
+    """Get a resource, or create it; survives another process creating it in between."""
+    try:
+        return get()
+    except ClientError as error:
+        if not is_missing(error):
+            raise
+    try:
+        return create()
+    except ClientError as error:
+        if not already_exists(error):
+            raise
+        return get()
+
+
+def attach(name: str, get: Callable[[str], Job], create: Callable[[str], Job], status: Callable[[Job], str]) -> Job:
+    """Find the job of this name, running or completed, or start it; a failed one gets a numbered successor.
+
+    Raises:
+        JobError: it failed nine times.
+    """
+    for attempt in range(1, ATTEMPTS + 1):
+        candidate = name if attempt == 1 else f"{name}-{attempt}"
+        job = find_or_create(partial(get, candidate), partial(create, candidate))
+        if status(job) not in ("Failed", "Stopped"):
+            return job
+    raise JobError(f"{name} failed {ATTEMPTS} times; look at the reason before trying again")
+
+
+class LogTail:
+    """Reads a job's log from CloudWatch as it grows."""
+
+    def __init__(self, kind: str, job: str) -> None:
+        """``kind`` is the last part of the log group: TrainingJobs or TransformJobs."""
+        self._group, self._prefix = f"/aws/sagemaker/{kind}", f"{job}/"
+        self._client = boto3.client("logs")
+        self._tokens: dict[str, str] = {}
+
+    def new_lines(self) -> list[str]:
+        """Lines written since the last call; none while the job has no log yet."""
+        try:
+            found = self._client.describe_log_streams(logGroupName=self._group, logStreamNamePrefix=self._prefix)
+        except ClientError as error:
+            if is_missing(error):
+                return []
+            raise
+        return [line for stream in found["logStreams"] for line in self._read(stream["logStreamName"])]
+
+    def _read(self, stream: str) -> list[str]:
+        lines: list[str] = []
+        while True:
+            position: dict[str, Any] = {"nextToken": self._tokens[stream]} if stream in self._tokens else {}
+            page = self._client.get_log_events(
+                logGroupName=self._group, logStreamName=stream, startFromHead=True, **position
+            )
+            lines += [event["message"] for event in page["events"]]
+            if page["nextForwardToken"] == self._tokens.get(stream):
+                return lines
+            self._tokens[stream] = page["nextForwardToken"]
+
+
+def follow(
+    job: Any,
+    status: Callable[[Any], str],
+    settings: Settings,
+    logger: logging.Logger | logging.LoggerAdapter[Any],
+    log: LogTail | None = None,
+) -> None:
+    """Wait for a job to end, passing its log on, line by line.
+
+    Args:
+        job: a resource of the SageMaker SDK with ``refresh`` and ``failure_reason``.
+        status: reads the job's status.
+        settings: how often to ask, and for how long.
+        logger: where the job's log lines go.
+        log: the job's log, if it has one.
+
+    Raises:
+        JobError: it failed or was stopped, with the reason and the end of its log; or it outlived its time.
+    """
+    deadline = time.monotonic() + settings.job_timeout_minutes * 60 + 600
+    seen: list[str] = []
+    while True:
+        job.refresh()
+        ended = status(job) in ENDED  # read before the log, so that the last lines are not missed
+        for line in log.new_lines() if log else ():
+            logger.info("%s", line)
+            seen = [*seen[1 - LOG_LINES :], line]
+        if ended:
+            break
+        if time.monotonic() > deadline:
+            raise JobError(f"{job.get_name()} has not ended after {settings.job_timeout_minutes} minutes")
+        time.sleep(settings.poll_seconds)
+    if status(job) != "Completed":
+        reason = job.failure_reason or "no reason given"
+        tail = "\n".join(("", "The end of its log:", *seen)) if seen else ""
+        raise JobError(f"{job.get_name()} ended as {status(job)}: {reason}{tail}")
