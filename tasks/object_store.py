@@ -62,7 +62,8 @@ def open_store(uri: str, *, endpoint: str | None = None) -> S3Store:
     endpoint = endpoint or endpoint_url()
     options: dict[str, Any] = {"region": region_name(), "virtual_hosted_style_request": False}
     if endpoint:
-        options["endpoint"] = endpoint
+        # The service-specific option: it alone wins over the environment's variables.
+        options["aws_endpoint_url_s3"] = endpoint
     if is_unsigned(bucket, endpoint):
         options |= {"region": _DEFAULT_REGION, "skip_signature": True}
     else:

@@ -25,6 +25,14 @@ class FileListError(DataError):
     """The file list cannot be read, or lists something that it may not."""
 
 
+class TransferError(CloudError, ConnectionError):
+    """Reading from or writing to S3 failed in a way that may pass: the same call is worth another try."""
+
+
+class WorkspaceError(DataError):
+    """The local folder of a dataset cannot be used: read-only, full, or used by another run."""
+
+
 class SourceError(DataError):
     """The source of photos cannot be read: no such bucket, or no access to it."""
 

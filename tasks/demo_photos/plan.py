@@ -19,7 +19,7 @@ _PADDED_SHARE = 0.6
 
 @dataclass(frozen=True)
 class PlannedPhoto:
-    """One photo of a bin: ``stages`` are the counts of all that bin's photos, ``stage`` is which one it is."""
+    """One photo of a bin: ``stages`` are the counts of all its photos in a row, ``stage`` says which this is."""
 
     id: str
     bin: int
