@@ -80,8 +80,7 @@ class Deployment:
     def __init__(self, cloud: Cloud, endpoint: str, plan: Document) -> None:
         self.folder = deployment_folder(cloud, endpoint, plan["Id"])
         self.variants = [
-            Variant(cloud, self.folder / str(number), variant)
-            for number, variant in enumerate(plan["Variants"])
+            Variant(cloud, self.folder / str(number), variant) for number, variant in enumerate(plan["Variants"])
         ]
         self.closed = threading.Event()
         self.capture = DataCapture(cloud, endpoint, plan["Capture"]) if plan.get("Capture") else None

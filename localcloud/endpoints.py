@@ -53,11 +53,7 @@ def update_endpoint(cloud: Cloud, request: Document) -> Document:
             _retain(endpoint, config, plan, request)
         endpoint["EndpointStatus"] = "Updating"
         endpoint.pop("FailureReason", None)
-        endpoint["Pending"] = {
-            "ConfigName": request["EndpointConfigName"],
-            "Config": config,
-            "Deployment": plan,
-        }
+        endpoint["Pending"] = _pending(config, plan)
 
     updated = resources.update(cloud, ENDPOINT, name, change)
     _start_worker(cloud, name)
