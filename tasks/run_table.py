@@ -1,0 +1,97 @@
+"""What a run came to, as a table in the terminal and as markdown in the Prefect UI."""
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+Row = tuple[str, str, str]
+
+
+def rows(summary: dict[str, Any]) -> list[Row]:
+    """One row a stage that ran: its name, its seconds, what came of it."""
+    seconds: dict[str, float] = summary.get("stages", {})
+    told = {stage: tell(summary) for stage, tell in _TELLERS.items() if stage in seconds}
+    return [(stage, f"{seconds[stage]:.1f}", said) for stage, said in told.items()]
+
+
+def _prepare(summary: dict[str, Any]) -> str:
+    images, splits = summary["images"], summary["splits"]
+    kept = "bins kept together" if splits["grouped"] else "random split"
+    bad = (
+        f", {images['missing']} missing, {images['corrupt']} unreadable"
+        if images["missing"] + images["corrupt"]
+        else ""
+    )
+    return (
+        f"{images['listed']} photos listed{bad}; {splits['train']} train, {splits['valid']} valid, "
+        f"{splits['test']} test, {kept}"
+    )
+
+
+def _tune(summary: dict[str, Any]) -> str:
+    found = summary["tuning"]
+    best = found["best"]
+    return (
+        f"{found['jobs']} trials; best learning rate {best['lr']:.4g}, batch size {best['batch_size']}, "
+        f"loss {found['objective']:.4f}"
+    )
+
+
+def _train(summary: dict[str, Any]) -> str:
+    phases = summary["training"]["phases"]
+    total = sum(phases.values()) or 1.0
+    idle = 1 - (phases.get("train", 0.0) + phases.get("eval", 0.0)) / total
+    return f"{summary['training']['seconds']} s in the job, {idle:.0%} of it outside training and evaluation"
+
+
+def _evaluate(summary: dict[str, Any]) -> str:
+    found, benchmark = summary["evaluation"], summary["benchmark"]
+    return (
+        f"accuracy {found['accuracy']:.2%} (benchmark {benchmark['accuracy']:.2%}), RMSE {found['rmse']:.3f} "
+        f"({benchmark['rmse']:.3f}), within one {found['within_one']:.2%}, on {found['n']} photos"
+    )
+
+
+def _deploy(summary: dict[str, Any]) -> str:
+    return f"endpoint {summary['endpoint']['name']} is {summary['endpoint']['status']}"
+
+
+def _smoke(summary: dict[str, Any]) -> str:
+    smoke = summary["endpoint"]["smoke"]
+    return f"{smoke['equal']} of {smoke['photos']} answers equal evaluation's"
+
+
+def _transform(summary: dict[str, Any]) -> str:
+    counted = summary["transform"]
+    return f"{counted['photos']} photos counted in one job, {counted['equal']} as in evaluation"
+
+
+_TELLERS = {
+    "prepare": _prepare,
+    "tune": _tune,
+    "train": _train,
+    "evaluate": _evaluate,
+    "deploy": _deploy,
+    "smoke": _smoke,
+    "transform": _transform,
+}
+
+
+def show(summary: dict[str, Any], folder: Path, console: Console) -> None:
+    """Print the table, and where to look next."""
+    table = Table(title=f"Run {summary['run_id']} on {summary['source']}, target {summary['target']}")
+    table.add_column("stage", style="bold")
+    table.add_column("seconds", justify="right")
+    table.add_column("what came of it")
+    for row in rows(summary):
+        table.add_row(*row)
+    console.print(table)
+    console.print(f"Results are in {folder}/summary.json")
+
+
+def as_markdown(summary: dict[str, Any]) -> str:
+    """The same table for a Prefect artifact."""
+    lines = [f"| {' | '.join(row)} |" for row in rows(summary)]
+    return "\n".join(("| stage | seconds | what came of it |", "|---|---|---|", *lines))

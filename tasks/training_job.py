@@ -1,0 +1,169 @@
+"""The final training, and the parts of a request that tuning has in common with it."""
+
+import dataclasses
+import io
+import json
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import obstore
+from prefect import get_run_logger, task
+from pydantic import BaseModel, ConfigDict, Field
+from sagemaker.core.resources import TrainingJob
+from sagemaker.core.shapes import (
+    AlgorithmSpecification,
+    Channel,
+    DataSource,
+    MetricDefinition,
+    OutputDataConfig,
+    ResourceConfig,
+    S3DataSource,
+    StoppingCondition,
+)
+
+from tasks import code_archive
+from tasks.jobs import LogTail, attach, follow, image_uri, job_name, tags
+from tasks.object_store import open_store, split_uri
+from tasks.settings import Settings
+from tasks.transient import RETRIES
+from training import metrics
+from training.hyperparameters import Hyperparameters
+from training.model import CARD_FILE
+
+VOLUME_GB = 30
+
+
+class JobInputs(BaseModel):
+    """What a training job or a tuning trial is given, by address; the digests in it make its name."""
+
+    model_config = ConfigDict(frozen=True)
+
+    run_id: str
+    code: str = Field(description="S3 URI of sourcedir.tar.gz, named by its digest.")
+    weights: str = Field(description="S3 prefix of the pretrained weights, named by their digest.")
+    train: str = Field(description="S3 prefix of the training shards.")
+    valid: str = Field(description="S3 prefix of the validation shards.")
+    data_digest: str = Field(description="Fingerprint of the data.")
+
+    def channels(self) -> list[Channel]:
+        """The input channels of a job."""
+        sources = {"train": self.train, "valid": self.valid, "weights": self.weights}
+        return [
+            Channel(
+                channel_name=name,
+                data_source=DataSource(s3_data_source=S3DataSource(s3_data_type="S3Prefix", s3_uri=uri)),
+            )
+            for name, uri in sources.items()
+        ]
+
+
+class TrainedModel(BaseModel):
+    """What a finished training job left."""
+
+    model_config = ConfigDict(frozen=True)
+
+    job_name: str
+    archive: str = Field(description="S3 URI of the job's model.tar.gz.")
+    seconds: int = Field(description="Training time that SageMaker reports.")
+    phases: dict[str, float] = Field(description="Seconds of the job by phase.")
+    metrics: dict[str, float] = Field(description="Measured on the validation split.")
+
+
+@task(name="upload training code", **RETRIES)
+def upload_code(settings: Settings) -> str:
+    """Put the training room on S3 as ``sourcedir.tar.gz``; returns its URI, which holds its digest."""
+    archive = code_archive.training_code()
+    uri = f"s3://{settings.bucket}/code/{code_archive.fingerprint(archive)}/sourcedir.tar.gz"
+    bucket, key = split_uri(uri)
+    obstore.put(open_store(f"s3://{bucket}"), key, archive)
+    return uri
+
+
+def script_hyperparameters(code: str, program: str, recipe: dict[str, Any]) -> dict[str, str]:
+    """Script mode's hyperparameters: strings all of them, and where the script is."""
+    values = {name: ",".join(map(str, v)) if isinstance(v, list | tuple) else str(v) for name, v in recipe.items()}
+    return values | {"sagemaker_program": program, "sagemaker_submit_directory": code}
+
+
+def metric_definitions() -> list[MetricDefinition]:
+    """What SageMaker reads from the log."""
+    return [MetricDefinition(name=item["Name"], regex=item["Regex"]) for item in metrics.definitions()]
+
+
+def resources(instance: str) -> ResourceConfig:
+    """One instance."""
+    return ResourceConfig(instance_type=instance, instance_count=1, volume_size_in_gb=VOLUME_GB)
+
+
+def output(settings: Settings) -> OutputDataConfig:
+    """Where jobs leave their archives."""
+    return OutputDataConfig(s3_output_path=f"s3://{settings.bucket}/jobs")
+
+
+def stopping(settings: Settings) -> StoppingCondition:
+    """How long a job may run."""
+    return StoppingCondition(max_runtime_in_seconds=settings.job_timeout_minutes * 60)
+
+
+@task(name="train", **RETRIES)
+def train(inputs: JobInputs, recipe: Hyperparameters, settings: Settings) -> TrainedModel:
+    """Run the final training, or find the one that already ran for the same inputs.
+
+    Raises:
+        JobError: the job failed; carries SageMaker's reason and the end of the log.
+    """
+    request = script_hyperparameters(inputs.code, "train.py", dataclasses.asdict(recipe))
+    name = job_name(inputs.run_id, "train", [inputs.model_dump(exclude={"run_id"}), request])
+
+    def create(candidate: str) -> TrainingJob:
+        return TrainingJob.create(
+            training_job_name=candidate,
+            role_arn=settings.role,
+            algorithm_specification=AlgorithmSpecification(
+                training_image=image_uri(settings, "training", settings.training_instance),
+                training_input_mode="File",
+                metric_definitions=metric_definitions(),
+            ),
+            hyper_parameters=request,
+            input_data_config=inputs.channels(),
+            output_data_config=output(settings),
+            resource_config=resources(settings.training_instance),
+            stopping_condition=stopping(settings),
+            tags=tags(inputs.run_id),
+        )
+
+    def status(job: TrainingJob) -> str:
+        return str(job.training_job_status)
+
+    job = attach(name, TrainingJob.get, create, status)
+    follow(job, status, settings, get_run_logger(), LogTail("TrainingJobs", job.training_job_name))
+    archive = str(job.model_artifacts.s3_model_artifacts)
+    card = json.loads(read_member(archive, CARD_FILE))
+    return TrainedModel(
+        job_name=job.training_job_name,
+        archive=archive,
+        seconds=int(job.training_time_in_seconds or 0),
+        phases=card["phases"],
+        metrics=card["metrics"],
+    )
+
+
+def fetch(uri: str) -> bytes:
+    """The bytes of one S3 object."""
+    bucket, key = split_uri(uri)
+    return bytes(obstore.get(open_store(f"s3://{bucket}"), key).bytes())
+
+
+def read_member(archive_uri: str, name: str) -> bytes:
+    """One file out of a ``model.tar.gz`` on S3, without unpacking the rest.
+
+    Raises:
+        KeyError: the archive has no such file.
+    """
+    with tarfile.open(fileobj=io.BytesIO(fetch(archive_uri)), mode="r:gz") as archive:
+        for member in archive:
+            file = archive.extractfile(member)
+            if file and Path(member.name) == Path(name):
+                return file.read()
+    raise KeyError(f"{archive_uri} has no {name}")
