@@ -1,0 +1,54 @@
+# `make` alone lists the targets. Everything runs in .venv, which `install` makes and keeps up to date.
+
+PYTHON ?= python3
+BIN := .venv/bin
+PYTEST := $(BIN)/pytest
+
+.DEFAULT_GOAL := help
+.PHONY: help install pipeline test check format lock drill bench up down clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: .venv/installed ## Make .venv and install the locked dependencies
+
+.venv/installed: requirements.lock
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip sync --quiet --python $(BIN)/python requirements.lock
+	@touch $@
+
+pipeline: install ## Run the full pipeline on rendered photos, in the embedded cloud
+	$(BIN)/python -m flows.full_pipeline
+
+test: check ## Check, then run the tests
+	$(PYTEST)
+
+check: install ## Format, lint, types, and which room may import which
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: install ## Put the code into the project's format, and mend what can be mended
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock: install ## Renew requirements.lock from pyproject.toml
+	$(BIN)/uv pip compile --quiet --upgrade --no-header --no-emit-index-url --extra dev pyproject.toml -o requirements.lock
+
+drill: install ## Run the long drills
+	$(PYTEST) -m drill
+
+bench: install ## Measure speed and memory
+	$(BIN)/python -m benchmarks
+
+up: install ## Start Prefect's server and the embedded cloud, and keep them
+	$(BIN)/python -m tasks.services up
+
+down: install ## Stop them
+	$(BIN)/python -m tasks.services down
+
+clean: ## Remove caches and the environment; the home folder (.binventory) stays
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
