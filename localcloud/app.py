@@ -69,9 +69,7 @@ class App:
     async def _perform(self, call: Call, request: HttpRequest) -> dict[str, Any]:
         function = find_operation(call.service, call.operation)
         if function is None:
-            raise AwsError(
-                "UnknownOperationException", f"{call.service} {call.operation} is not offered", 400
-            )
+            raise AwsError("UnknownOperationException", f"{call.service} {call.operation} is not offered", 400)
         self._cloud.faults.strike(call.operation)
         parameters = protocol.parse(call, request)
         try:

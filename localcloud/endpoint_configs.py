@@ -28,9 +28,7 @@ def create_endpoint_config(cloud: Cloud, request: Document) -> Document:
 def _variant(cloud: Cloud, variant: Document) -> Document:
     name = variant["VariantName"]
     if "ModelName" not in variant:
-        raise ValidationException(
-            f"Production variant {name} names no model; localcloud has no inference components"
-        )
+        raise ValidationException(f"Production variant {name} names no model; localcloud has no inference components")
     resources.describe(cloud, MODEL, variant["ModelName"])
     serverless = "ServerlessConfig" in variant
     if serverless and ("InstanceType" in variant or "InitialInstanceCount" in variant):

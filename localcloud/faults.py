@@ -28,9 +28,7 @@ class Faults:
 
     def fail(self, calls: int, operation: str | None = None) -> None:
         """Answer the next calls, of one operation or of any, with HTTP 500."""
-        self._add(
-            _Refusal("InternalFailure", "An internal failure, asked for by `faults`", 500, operation, calls)
-        )
+        self._add(_Refusal("InternalFailure", "An internal failure, asked for by `faults`", 500, operation, calls))
 
     def clear(self) -> None:
         """End all faults."""

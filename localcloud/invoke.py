@@ -35,9 +35,7 @@ class _Pool:
     def get(cls) -> httpx.AsyncClient:
         if cls.client is None:
             cls.client = httpx.AsyncClient(
-                limits=httpx.Limits(
-                    max_connections=None, max_keepalive_connections=128, keepalive_expiry=300
-                ),
+                limits=httpx.Limits(max_connections=None, max_keepalive_connections=128, keepalive_expiry=300),
                 timeout=httpx.Timeout(INVOCATION_SECONDS, connect=5.0),
                 trust_env=False,  # a proxy in the environment is not for loopback
             )
@@ -95,9 +93,7 @@ async def _ask(cloud: Cloud, name: str, variant: Variant, request: Document) -> 
         try:
             return await _send(port, request)
         except httpx.ConnectError:
-            _log.warning(
-                "endpoint %s: the process of variant %s is gone; starting it again", name, variant.name
-            )
+            _log.warning("endpoint %s: the process of variant %s is gone; starting it again", name, variant.name)
             return await _send(await variant.revive(port), request)
     except httpx.TimeoutException:
         raise _model_error(cloud, name, 0, _TIMED_OUT) from None

@@ -193,8 +193,7 @@ def _query_answer(call: Call, result: dict[str, Any], request_id: str) -> bytes:
     namespace = service_model(call.service).metadata["xmlNamespace"]
     name = call.operation
     members = "".join(
-        f"<{key}>{escape(str(value))}</{key}>"
-        for key, value in to_wire(result, call.model.output_shape).items()
+        f"<{key}>{escape(str(value))}</{key}>" for key, value in to_wire(result, call.model.output_shape).items()
     )
     return (
         f'<{name}Response xmlns="{namespace}"><{name}Result>{members}</{name}Result>'

@@ -118,8 +118,7 @@ def missing(cloud: Cloud, kind: Kind, name: str) -> AwsError:
 def _taken(kind: Kind, arn: str) -> AwsError:
     if kind.job_errors:
         return ResourceInUse(
-            "Job name must be unique within an AWS account and region, and a job with this name already exists "
-            f"({arn})"
+            f"Job name must be unique within an AWS account and region, and a job with this name already exists ({arn})"
         )
     return ValidationException(f'Cannot create already existing {kind.label} "{arn}".')
 
@@ -158,9 +157,7 @@ def page(cloud: Cloud, kind: Kind, request: Document, *, parent: str | None = No
     return Page(rows[:size], _encode(rows[size - 1], wanted.sort_by))
 
 
-def listing(
-    cloud: Cloud, kind: Kind, request: Document, member: str, summary: Callable[[Row], Document]
-) -> Document:
+def listing(cloud: Cloud, kind: Kind, request: Document, member: str, summary: Callable[[Row], Document]) -> Document:
     """The answer of a List operation: summaries under a member, and the token of the next page."""
     part = page(cloud, kind, request)
     answer: Document = {member: [summary(row) for row in part.rows]}

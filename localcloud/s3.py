@@ -2,7 +2,7 @@
 
 import asyncio
 import functools
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -13,6 +13,9 @@ from obstore.store import S3Store
 from localcloud.keys import Keys
 
 IN_FLIGHT = 32
+
+
+_Transfer = Callable[[S3Store, str, str, Path], Awaitable[None]]
 
 
 class S3Error(Exception):
@@ -55,15 +58,7 @@ class S3:
         self._bucket = functools.lru_cache(maxsize=256)(self._open)
 
     def _open(self, bucket: str) -> S3Store:
-        return S3Store(
-            bucket,
-            endpoint=self._endpoint,
-            region=self._region,
-            access_key_id=self._keys.access_key_id,
-            secret_access_key=self._keys.secret_access_key,
-            virtual_hosted_style_request=False,
-            client_options={"allow_http": True, "timeout": "300s"},
-        )
+        return open_bucket(self._endpoint, self._keys, self._region, bucket)
 
     def get(self, uri: str) -> bytes:
         """An object's bytes."""
@@ -83,28 +78,27 @@ class S3:
         except BaseError as error:
             raise S3Error(f"cannot write {uri}: {_brief(error)}") from error
 
-    def list(self, prefix_uri: str) -> list[S3Object]:
+    def objects(self, prefix_uri: str) -> list[S3Object]:
         """All objects whose keys begin with a prefix (by character, as S3 does), by key in order."""
         bucket, prefix = split_uri(prefix_uri)
-        folder, _, rest = prefix.rpartition("/")
-        return sorted(
-            (
-                item
-                for item in self._walk(bucket, folder)
-                if item.key.startswith(prefix) or not rest and not prefix
-            ),
-            key=lambda item: item.key,
-        )
-
-    def _walk(self, bucket: str, folder: str) -> Iterator[S3Object]:
+        store = self._bucket(bucket)
+        folder, _, start = prefix.rpartition("/")
         try:
-            for page in obstore.list(self._bucket(bucket), folder or None, chunk_size=1000):
-                for entry in page:
-                    yield S3Object(entry["path"], entry["size"])
+            found = self._below(store, folder, prefix) if start else list(_walk(store, folder))
         except NotFoundError as error:
             raise S3NotFoundError(f"no bucket {bucket}") from error
         except BaseError as error:
-            raise S3Error(f"cannot list s3://{bucket}/{folder}: {_brief(error)}") from error
+            raise S3Error(f"cannot list {prefix_uri}: {_brief(error)}") from error
+        return sorted(found, key=lambda item: item.key)
+
+    def _below(self, store: S3Store, folder: str, prefix: str) -> list[S3Object]:
+        level = obstore.list_with_delimiter(store, folder or None)
+        objects = [S3Object(entry["path"], entry["size"]) for entry in level["objects"]]
+        found = [item for item in objects if item.key.startswith(prefix)]
+        for common in level["common_prefixes"]:
+            if common.startswith(prefix):
+                found.extend(_walk(store, common))
+        return found
 
     def download(self, bucket: str, targets: dict[str, Path]) -> None:
         """Fetch many objects at once: key to file. Folders are made."""
@@ -125,19 +119,20 @@ class S3:
         self.upload(bucket, files)
         return len(files)
 
-    async def _each(
-        self, bucket: str, files: dict[str, Path], work: "functools.partial[None] | object"
-    ) -> None:
+    async def _each(self, bucket: str, files: dict[str, Path], work: _Transfer) -> None:
         gate = asyncio.Semaphore(IN_FLIGHT)
         store = self._bucket(bucket)
 
         async def one(key: str, path: Path) -> None:
             async with gate:
-                await work(store, bucket, key, path)  # type: ignore[operator]
+                await work(store, bucket, key, path)
 
-        async with asyncio.TaskGroup() as group:
-            for key, path in files.items():
-                group.create_task(one(key, path))
+        tasks = [asyncio.ensure_future(one(key, path)) for key, path in files.items()]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
 
     async def _fetch(self, store: S3Store, bucket: str, key: str, path: Path) -> None:
         try:
@@ -160,3 +155,37 @@ class S3:
 
 def _brief(error: Exception) -> str:
     return str(error).strip().splitlines()[0]
+
+
+def _walk(store: S3Store, folder: str) -> Iterator[S3Object]:
+    for page in obstore.list(store, folder or None, chunk_size=1000):
+        for entry in page:
+            yield S3Object(entry["path"], entry["size"])
+
+
+def open_bucket(endpoint: str, keys: Keys, region: str, bucket: str) -> S3Store:
+    """A client of one bucket of this cloud's S3."""
+    return S3Store(
+        bucket,
+        endpoint=endpoint,
+        region=region,
+        access_key_id=keys.access_key_id,
+        secret_access_key=keys.secret_access_key,
+        virtual_hosted_style_request=False,
+        client_options={"allow_http": True, "timeout": "300s"},
+    )
+
+
+def make_bucket(endpoint: str, keys: Keys, region: str, bucket: str) -> None:
+    """Create a bucket; one that exists is as good. Raises S3Error."""
+    import httpx
+    from botocore.auth import S3SigV4Auth
+    from botocore.awsrequest import AWSRequest
+    from botocore.credentials import Credentials
+
+    request = AWSRequest("PUT", f"{endpoint}/{bucket}", data=b"")
+    S3SigV4Auth(Credentials(keys.access_key_id, keys.secret_access_key), "s3", region).add_auth(request)
+    prepared = request.prepare()
+    answer = httpx.put(prepared.url, headers=dict(prepared.headers.items()), timeout=30)
+    if answer.status_code not in (200, 409):
+        raise S3Error(f"cannot create bucket {bucket}: HTTP {answer.status_code} {answer.text[:200]}")

@@ -9,6 +9,7 @@ this package, so that it starts in milliseconds.
 """
 
 import contextlib
+import ctypes
 import fcntl
 import json
 import os
@@ -213,14 +214,24 @@ def alive(pid: int) -> bool:
     return True
 
 
-def descendants(ancestor: int) -> list[int]:
-    """The processes below one, zombies left out; none where there is no /proc (the process group covers it)."""
+def _parents(*, zombies: bool) -> dict[int, int]:
     parents: dict[int, int] = {}
     for entry in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError, ValueError, IndexError):
             state, parent = entry.read_text().rpartition(")")[2].split()[:2]
-            if state != "Z":
+            if zombies or state != "Z":
                 parents[int(entry.parent.name)] = int(parent)
+    return parents
+
+
+def children(parent: int) -> list[int]:
+    """The processes right below one, zombies too; none where there is no /proc."""
+    return [pid for pid, its_parent in _parents(zombies=True).items() if its_parent == parent]
+
+
+def descendants(ancestor: int) -> list[int]:
+    """The processes below one, zombies left out; none where there is no /proc."""
+    parents = _parents(zombies=False)
     found: list[int] = []
     generation = {ancestor}
     while generation:
@@ -229,19 +240,18 @@ def descendants(ancestor: int) -> list[int]:
     return found
 
 
+def become_subreaper() -> None:
+    """Make this process the parent of its descendants' orphans, where the system can."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
 def _die_with_parent() -> None:
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _prctl(option: int, value: int) -> None:
     with contextlib.suppress(OSError, AttributeError):
-        _libc().prctl(option, value, 0, 0, 0)
-
-
-def _libc():  # type: ignore[no-untyped-def]  # noqa: ANN202 - ctypes has no types for foreign libraries
-    import ctypes
-
-    return ctypes.CDLL(None)
+        ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
 
 
 def main() -> None:
@@ -257,7 +267,7 @@ def main() -> None:
             if time.monotonic() > deadline:
                 sys.exit(f"another shim runs in {folder}")
             time.sleep(0.01)
-    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    become_subreaper()
     Shim(Path(folder), float(grace), int(owner)).run(command)
 
 

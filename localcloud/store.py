@@ -191,9 +191,7 @@ class Store:
     def tags(self, arn: str) -> dict[str, str]:
         """The tags of a resource, by key in order."""
         with self._lock:
-            return dict(
-                self._connection.execute("SELECT key, value FROM tag WHERE arn = ? ORDER BY key", (arn,))
-            )
+            return dict(self._connection.execute("SELECT key, value FROM tag WHERE arn = ? ORDER BY key", (arn,)))
 
     def set_tags(self, arn: str, tags: dict[str, str]) -> None:
         """Add tags, replacing those of the same key."""
