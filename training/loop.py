@@ -62,6 +62,13 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, ob
     ]
 
 
+def learning_rate_factor(step: int, steps: int, warmup: int) -> float:
+    """Share of the highest learning rate at a step: linear up over ``warmup`` steps, then a half cosine down."""
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+
 def train_one_epoch(
     model: nn.Module,
     data: CountDataset,
@@ -120,8 +127,8 @@ def fit(model: nn.Module, train: CountDataset, valid: CountDataset, recipe: Hype
     generator = torch.Generator().manual_seed(recipe.seed)
     steps = recipe.epochs * -(-len(train) // recipe.batch_size)
     optimizer = torch.optim.SGD(parameter_groups(model, recipe.weight_decay), lr=recipe.lr, momentum=0.9, nesterov=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, recipe.lr, total_steps=steps, pct_start=recipe.warmup, cycle_momentum=False
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: learning_rate_factor(step, steps, round(recipe.warmup * steps))
     )
     history: list[dict[str, float]] = []
     best = Fit({}, {"loss": math.inf}, 0, history)

@@ -1,0 +1,152 @@
+"""The handlers, as the container calls them; and the client's view of what they answer."""
+
+import base64
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from serving import inference
+from serving.prediction import Prediction
+from tasks.code_archive import serving_code
+from training import model
+from training.data import CountDataset
+from training.errors import DeploymentError, ModelError
+from training.preprocessing import to_pixels
+
+CLASSES = (1, 2, 3, 4, 5)
+
+
+def jpeg(size: tuple[int, int] = (90, 60)) -> bytes:
+    buffer = io.BytesIO()
+    Image.effect_noise(size, 60).convert("RGB").save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+@pytest.fixture(scope="module")
+def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    torch.manual_seed(0)
+    network = model.net("resnet18", len(CLASSES)).eval()
+    backbone = model.BACKBONES["resnet18"]
+    model.save(network, model.ModelCard("resnet18", CLASSES, 64, backbone.mean, backbone.std, "v7"), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def loaded(model_dir: Path) -> inference.Model:
+    return inference.model_fn(str(model_dir))
+
+
+def test_a_photo_becomes_a_count_with_probabilities(loaded: inference.Model) -> None:
+    answer = inference.predict_fn(inference.input_fn(jpeg(), "image/jpeg"), loaded)
+    text, content_type = inference.output_fn(answer, "application/json")
+    values = json.loads(text)
+    assert content_type == "application/json"
+    assert sum(values["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+    assert values["confidence"] == max(values["probabilities"].values())
+    assert values["count"] in CLASSES
+    assert 1 <= values["expected_value"] <= 5
+    assert values["model"] == "v7"
+    assert Prediction.from_json(text) == answer
+
+
+def test_jpeg_bytes_and_base64_json_are_answered_alike(loaded: inference.Model) -> None:
+    photo = jpeg()
+    as_json = json.dumps({"image": base64.b64encode(photo).decode()})
+    by_type = [
+        inference.predict_fn(inference.input_fn(body, kind), loaded)
+        for body, kind in ((photo, "image/jpeg"), (as_json, "application/json; charset=utf-8"))
+    ]
+    assert by_type[0] == by_type[1]
+
+
+def test_training_and_serving_see_the_same_tensor(loaded: inference.Model, tmp_path: Path) -> None:
+    (tmp_path / "2").mkdir()
+    (tmp_path / "2" / "a.jpg").write_bytes(jpeg((300, 200)))
+    in_training = CountDataset(tmp_path, 64, CLASSES).pixels[0]
+    assert torch.equal(loaded.pixels((tmp_path / "2" / "a.jpg").read_bytes()), in_training)
+    assert torch.equal(to_pixels((tmp_path / "2" / "a.jpg").read_bytes(), 64), in_training)
+
+
+def test_a_batch_answers_as_its_photos_do_one_by_one(loaded: inference.Model) -> None:
+    photos = [jpeg((50 + index, 60)) for index in range(5)]
+    batch = inference.predict_batch(torch.stack([loaded.pixels(photo) for photo in photos]), loaded)
+    for photo, answer in zip(photos, batch, strict=True):
+        alone = inference.predict_fn(photo, loaded)
+        assert alone.count == answer.count
+        assert list(alone.probabilities.values()) == pytest.approx(list(answer.probabilities.values()), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "status"),
+    [
+        (b"GIF89a", "image/gif", 415),
+        (b"x", "", 415),
+        (b"not json", "application/json", 400),
+        (b'{"picture": "AAAA"}', "application/json", 400),
+        (b'{"image": "%%%"}', "application/json", 400),
+        (b'["image"]', "application/json", 400),
+        (jpeg()[:500], "image/jpeg", 400),
+        (b"", "image/jpeg", 400),
+        (b'{"image": "AAAA"}', "application/json", 400),
+    ],
+)
+def test_bad_requests_get_the_status_that_fits(loaded: inference.Model, body: bytes, kind: str, status: int) -> None:
+    with pytest.raises(inference.Refusal) as refused:
+        inference.predict_fn(inference.input_fn(body, kind), loaded)
+    assert refused.value.status_code == status
+
+
+def test_only_json_is_answered(loaded: inference.Model) -> None:
+    answer = inference.predict_fn(jpeg(), loaded)
+    with pytest.raises(inference.Refusal) as refused:
+        inference.output_fn(answer, "image/jpeg")
+    assert refused.value.status_code == 406
+    assert inference.output_fn(answer, "text/csv, */*;q=0.1")[1] == "application/json"
+
+
+def test_a_model_that_does_not_fit_its_card_is_refused(model_dir: Path, tmp_path: Path) -> None:
+    card = json.loads((model_dir / "model.json").read_text())
+    (tmp_path / "model.json").write_text(json.dumps(card | {"classes": [1, 2]}))
+    (tmp_path / "model.pth").write_bytes((model_dir / "model.pth").read_bytes())
+    with pytest.raises(ModelError, match="does not fit"):
+        inference.model_fn(str(tmp_path))
+    with pytest.raises(ModelError, match="not a model card"):
+        inference.model_fn(str(tmp_path / "absent"))
+
+
+def test_the_archive_has_all_that_serving_takes(model_dir: Path, tmp_path: Path) -> None:
+    for name, content in serving_code().items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    program = (
+        "import inference, sys, pathlib\n"
+        f"assert pathlib.Path(inference.__file__).is_relative_to({str(tmp_path)!r})\n"
+        "import training.model; assert training.model.__file__.startswith(sys.path[0])\n"
+        f"model = inference.model_fn({str(model_dir)!r})\n"
+        "photo = sys.stdin.buffer.read()\n"
+        "print(inference.output_fn(inference.predict_fn(inference.input_fn(photo, 'image/jpeg'), model), '*/*')[0])\n"
+    )
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    environment["PYTHONPATH"] = str(tmp_path / "code")
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", program],
+        cwd=tmp_path,
+        env=environment,
+        input=jpeg(),
+        capture_output=True,
+        check=True,
+    )
+    assert Prediction.from_json(done.stdout).model == "v7"
+
+
+def test_an_answer_that_is_no_prediction() -> None:
+    with pytest.raises(DeploymentError, match="not a prediction"):
+        Prediction.from_json(b'{"count": 3}')
