@@ -25,9 +25,7 @@ def load_handlers(model_dir: Path, environ: Mapping[str, str]) -> Handlers:
     script = code_dir / (program or "inference.py")
     if not script.is_file():
         if program:
-            raise ModelLoadError(
-                f"SAGEMAKER_PROGRAM is {program!r}, but the model archive has no code/{program}"
-            )
+            raise ModelLoadError(f"SAGEMAKER_PROGRAM is {program!r}, but the model archive has no code/{program}")
         return Handlers(None, model_dir, environ)
     sys.path.insert(0, str(script.parent))
     if script.parent != code_dir:

@@ -43,7 +43,7 @@ def list_inputs(s3: S3, source: Document) -> list[InputObject]:
 
 def _from_prefix(s3: S3, uri: str) -> list[InputObject]:
     bucket, prefix = split_uri(uri)
-    keys = [item.key for item in s3.list(uri) if not item.key.endswith("/")]
+    keys = [item.key for item in s3.objects(uri) if not item.key.endswith("/")]
     base = base_of_prefix(prefix, keys)
     return [InputObject(bucket, key, _output(key.removeprefix(base))) for key in keys]
 
