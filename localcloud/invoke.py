@@ -24,6 +24,7 @@ _TIMED_OUT = (
     "metrics for each container in Amazon CloudWatch, resolve the issue, and try again."
 )
 _log = logging.getLogger(__name__)
+logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs a line for every request
 
 
 class _Pool:
