@@ -1,0 +1,49 @@
+"""A flow's parameters make its command line."""
+
+import pytest
+from pydantic import BaseModel, Field
+
+from flows.command_line import parse
+from flows.full_pipeline import FullPipelineParameters
+
+
+class Parameters(BaseModel):
+    """What to do."""
+
+    limit: int | None = Field(None, ge=1, title="Limit", description="Use at most so many photos.")
+    file_list: str = Field("list.json", title="File list", description="Where the ids are.")
+
+
+def test_options_are_named_after_fields() -> None:
+    assert parse(Parameters, "x", ["--limit", "3", "--file-list", "a.json"]) == Parameters(limit=3, file_list="a.json")
+    assert parse(Parameters, "x", []) == Parameters()
+
+
+def test_help_says_what_the_model_says(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parse(FullPipelineParameters, "python -m flows.full_pipeline", ["--help"])
+    said = capsys.readouterr().out
+    assert ended.value.code == 0
+    assert "python -m flows.full_pipeline" in said
+    for name, field in FullPipelineParameters.model_fields.items():
+        assert f"--{name.replace('_', '-')}" in said
+        assert (field.description or "?").split()[0] in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [(["--limit", "0"], "--limit"), (["--limit", "many"], "--limit"), (["--limmit", "3"], "--limmit")],
+)
+def test_mistakes_are_named_and_end_with_two(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parse(Parameters, "x", arguments)
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+def test_variables_of_the_shell_are_not_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LIMIT", "5")
+    monkeypatch.setenv("limit", "5")
+    assert parse(Parameters, "x", []).limit is None

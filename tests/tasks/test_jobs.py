@@ -1,0 +1,34 @@
+"""Names that re-attach, and archives whose digests mean something."""
+
+import io
+import tarfile
+
+from tasks import code_archive
+from tasks.jobs import job_name
+
+
+def test_a_job_name_fits_the_shortest_limit_of_sagemaker() -> None:
+    assert len(job_name("261123-014512", "count", ["anything"])) <= 32  # tuning jobs: 32, training jobs: 63
+
+
+def test_a_job_name_stands_for_run_stage_and_inputs() -> None:
+    name = job_name("261123-014512", "train", {"lr": 0.1})
+    assert name == job_name("261123-014512", "train", {"lr": 0.1})
+    others = [
+        job_name("261123-014513", "train", {"lr": 0.1}),
+        job_name("261123-014512", "hpo", {"lr": 0.1}),
+        job_name("261123-014512", "train", {"lr": 0.2}),
+    ]
+    assert len({name, *others}) == 4
+
+
+def test_equal_code_gives_equal_archives() -> None:
+    files = {"b.py": b"2", "a.py": b"1"}
+    assert code_archive.pack(files) == code_archive.pack(dict(reversed(files.items())))
+    assert code_archive.pack(files) != code_archive.pack(files | {"a.py": b"3"})
+
+
+def test_entry_scripts_and_requirements_lie_at_the_top_of_the_training_code() -> None:
+    with tarfile.open(fileobj=io.BytesIO(code_archive.training_code())) as archive:
+        names = set(archive.getnames())
+    assert {"train.py", "hpo.py", "requirements.txt", "training/__init__.py", "training/loop.py"} <= names
