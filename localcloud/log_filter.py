@@ -1,0 +1,28 @@
+"""CloudWatch's filter patterns for plain text: terms that must, may (``?``) and must not (``-``) occur."""
+
+import re
+from collections.abc import Callable
+
+from localcloud.errors import AwsError
+
+_TERM = re.compile(r'([?-]?)("(?:[^"\\]|\\.)*"|\S+)')
+
+
+def matcher(pattern: str) -> Callable[[str], bool]:
+    """A test of messages for a filter pattern. Raises InvalidParameterException for JSON and array patterns."""
+    pattern = pattern.strip()
+    if pattern.startswith(("{", "[")):
+        message = "localcloud understands filter patterns of terms only, not JSON or space-delimited ones."
+        raise AwsError("InvalidParameterException", message, 400)
+    if pattern.startswith("%") and pattern.endswith("%") and len(pattern) > 2:
+        compiled = re.compile(pattern[1:-1])
+        return lambda message: compiled.search(message) is not None
+    terms = [(sign, term.strip('"').replace('\\"', '"')) for sign, term in _TERM.findall(pattern)]
+    needed = [term for sign, term in terms if not sign]
+    optional = [term for sign, term in terms if sign == "?"]
+    refused = [term for sign, term in terms if sign == "-"]
+    return lambda message: (
+        all(term in message for term in needed)
+        and (not optional or any(term in message for term in optional))
+        and not any(term in message for term in refused)
+    )
