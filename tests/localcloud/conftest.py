@@ -1,0 +1,79 @@
+"""A real localcloud in a temporary folder, started and stopped as a user would, and clients of it."""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import psutil
+import pytest
+from botocore.config import Config
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class RunningCloud:
+    """A cloud that was started by the command line, with boto3 clients that do not retry."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.variables: dict[str, str] = {}
+
+    def command(self, *arguments: str) -> str:
+        """Run `python -m localcloud ...` on this cloud and return what it printed."""
+        command = [sys.executable, "-m", "localcloud", *arguments, "--home", str(self.home)]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def up(self) -> None:
+        self.command("up")
+        self.variables = json.loads(self.command("env", "--format", "json"))
+
+    def down(self) -> None:
+        self.command("down")
+        assert self.processes() == []
+
+    def client(self, service: str, **config: Any) -> Any:
+        name = "CLOUDWATCH_LOGS" if service == "logs" else service.upper().replace("-", "_")
+        return boto3.client(
+            service,  # type: ignore[call-overload]
+            endpoint_url=self.variables[f"AWS_ENDPOINT_URL_{name}"],
+            region_name=self.variables["AWS_REGION"],
+            aws_access_key_id=self.variables["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=self.variables["AWS_SECRET_ACCESS_KEY"],
+            config=Config(retries={"max_attempts": 0}, **config),
+        )
+
+    def processes(self) -> list[list[str]]:
+        """The command lines of everything that runs for this cloud."""
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                about = [*process.cmdline(), process.environ().get("LOCALCLOUD_PROCESS", "")]
+                if process.pid != os.getpid() and any(part.startswith(str(self.home)) for part in about):
+                    found.append(about)
+        return found
+
+
+@pytest.fixture(scope="session")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCloud]:
+    """One cloud for all tests of a worker; they use names of their own in it."""
+    running = RunningCloud(tmp_path_factory.mktemp("cloud"))
+    running.up()
+    yield running
+    running.down()
+
+
+@pytest.fixture
+def own_cloud(tmp_path: Path) -> Iterator[RunningCloud]:
+    """A cloud for one test, which may stop it or kill it."""
+    running = RunningCloud(tmp_path / "cloud")
+    running.up()
+    yield running
+    running.down()
