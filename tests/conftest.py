@@ -1,0 +1,26 @@
+"""Fixtures of all rooms."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.installation import PHOTOS, Installation
+
+
+@pytest.fixture
+def installation(tmp_path: Path) -> Iterator[Installation]:
+    """A fresh installation; whatever it left running is stopped, and is a failure of the test."""
+    fresh = Installation(tmp_path / "home")
+    yield fresh
+    left = fresh.processes()
+    fresh.run("tasks.services", "down")
+    assert left == [], "processes were left running"
+
+
+@pytest.fixture(scope="session")
+def real_photos() -> Path:
+    """The folder with the real photos; the test is skipped where they are absent."""
+    if not (PHOTOS / "images.tar").exists():
+        pytest.skip(f"the real ABID photos are not at {PHOTOS}; see docs/data.md")
+    return PHOTOS
