@@ -65,7 +65,7 @@ class S3:
         bucket, key = split_uri(uri)
         try:
             return bytes(obstore.get(self._bucket(bucket), key).bytes())
-        except NotFoundError as error:
+        except (NotFoundError, FileNotFoundError) as error:  # obstore raises either
             raise S3NotFoundError(f"no object {uri}") from error
         except BaseError as error:
             raise S3Error(f"cannot read {uri}: {_brief(error)}") from error
@@ -85,7 +85,7 @@ class S3:
         folder, _, start = prefix.rpartition("/")
         try:
             found = self._below(store, folder, prefix) if start else list(_walk(store, folder))
-        except NotFoundError as error:
+        except (NotFoundError, FileNotFoundError) as error:  # obstore raises either
             raise S3NotFoundError(f"no bucket {bucket}") from error
         except BaseError as error:
             raise S3Error(f"cannot list {prefix_uri}: {_brief(error)}") from error
@@ -141,7 +141,7 @@ class S3:
             with path.open("wb") as file:
                 async for chunk in answer.stream(min_chunk_size=4 * 1024 * 1024):
                     file.write(chunk)
-        except NotFoundError as error:
+        except (NotFoundError, FileNotFoundError) as error:  # obstore raises either
             raise S3NotFoundError(f"no object s3://{bucket}/{key}") from error
         except BaseError as error:
             raise S3Error(f"cannot read s3://{bucket}/{key}: {_brief(error)}") from error
