@@ -10,6 +10,7 @@ from botocore.exceptions import (
     EndpointConnectionError,
     ReadTimeoutError,
 )
+from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import Task, exponential_backoff
 
@@ -47,6 +48,7 @@ def _retry_if_transient(task: Task[..., Any], task_run: TaskRun, state: State[An
 
 
 RETRIES: dict[str, Any] = {
+    "cache_policy": NO_CACHE,  # what was done already is found in the cloud and on disk, not by hashing inputs
     "retries": 4,
     "retry_delay_seconds": exponential_backoff(backoff_factor=2),
     "retry_jitter_factor": 0.5,
