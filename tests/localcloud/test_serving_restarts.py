@@ -1,0 +1,112 @@
+"""Endpoints and transform jobs survive `down`, `up` and the death of the service or of a process."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.localcloud.conftest import RunningCloud
+from tests.localcloud.hosting import Hosting, wait_until
+
+COUNTING = """
+    import os
+
+    def model_fn(model_dir):
+        return os.getpid()
+
+    def transform_fn(model, body, content_type, accept):
+        return str(model)
+"""
+HELD = """
+    import pathlib, time
+
+    def model_fn(model_dir):
+        gate = pathlib.Path(__file__).resolve().parents[%d] / "gate"
+        (gate.parent / "begun").touch()
+        while not gate.exists():
+            time.sleep(0.01)
+        return None
+
+    def transform_fn(model, body, content_type, accept):
+        return "done"
+"""
+
+
+def kill_service(cloud: RunningCloud) -> None:
+    """Kill the service as a crash would, and wait until another one answers."""
+    state = json.loads((cloud.home / "state.json").read_text())
+    os.kill(state["service"], signal.SIGKILL)
+    wait_until(lambda: json.loads((cloud.home / "state.json").read_text())["service"] != state["service"])
+    cloud.up()
+
+
+@pytest.fixture
+def gate(own_cloud: RunningCloud) -> Path:
+    return own_cloud.home / "gate"
+
+
+def test_an_endpoint_answers_again_after_down_and_up(own_cloud: RunningCloud) -> None:
+    hosting = Hosting(own_cloud)
+    endpoint = hosting.endpoint(hosting.config(hosting.model(COUNTING)))
+    before = hosting.invoke(endpoint)
+    own_cloud.down()
+    own_cloud.up()
+    hosting = Hosting(own_cloud)
+    assert not [about for about in own_cloud.processes() if endpoint in about[-1]], "it starts on the first call only"
+    after = hosting.invoke(endpoint)
+    assert after != before
+    assert hosting.invoke(endpoint) == after
+
+
+def test_an_endpoints_process_outlives_a_crash_of_the_service(own_cloud: RunningCloud) -> None:
+    hosting = Hosting(own_cloud)
+    endpoint = hosting.endpoint(hosting.config(hosting.model(COUNTING)))
+    before = hosting.invoke(endpoint)
+    kill_service(own_cloud)
+    assert Hosting(own_cloud).invoke(endpoint) == before
+
+
+def test_a_killed_endpoint_process_is_started_again_by_the_next_call(own_cloud: RunningCloud) -> None:
+    hosting = Hosting(own_cloud)
+    endpoint = hosting.endpoint(hosting.config(hosting.model(COUNTING)))
+    before = int(hosting.invoke(endpoint))
+    os.kill(before, signal.SIGKILL)
+    wait_until(lambda: not psutil.pid_exists(before))
+    assert int(hosting.invoke(endpoint)) != before
+
+
+@pytest.mark.parametrize("crash", [False, True])
+def test_creating_an_endpoint_goes_on_after_an_interruption(own_cloud: RunningCloud, gate: Path, crash: bool) -> None:
+    hosting = Hosting(own_cloud)
+    config = hosting.config(hosting.model(HELD % 6))
+    hosting.sagemaker.create_endpoint(EndpointName="held", EndpointConfigName=config)
+    wait_until((gate.parent / "begun").exists)
+    if crash:
+        kill_service(own_cloud)
+    else:
+        own_cloud.down()
+        own_cloud.up()
+    gate.touch()
+    hosting = Hosting(own_cloud)
+    assert hosting.settle("held")["EndpointStatus"] == "InService"
+    assert hosting.invoke("held") == b"done"
+
+
+@pytest.mark.parametrize("crash", [False, True])
+def test_a_transform_job_is_run_again_after_an_interruption(own_cloud: RunningCloud, gate: Path, crash: bool) -> None:
+    hosting = Hosting(own_cloud)
+    job = hosting.transform(hosting.model(HELD % 5), {"S3Uri": hosting.put("in/one", b"x")})
+    wait_until((gate.parent / "begun").exists)
+    if crash:
+        kill_service(own_cloud)
+    else:
+        own_cloud.down()
+        own_cloud.up()
+    gate.touch()
+    again = Hosting(own_cloud)
+    assert again.finish(job)["TransformJobStatus"] == "Completed"
+    again.bucket = hosting.bucket
+    assert again.read(f"{job}/") == {"one.out": b"done"}
