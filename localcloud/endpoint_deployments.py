@@ -22,7 +22,7 @@ from pathlib import Path
 
 from localcloud.data_capture import DataCapture
 from localcloud.errors import AwsError, JobFailedError
-from localcloud.model_server_launch import GRACE_SECONDS, ModelServer, container_of
+from localcloud.model_server_launch import GRACE_SECONDS, LogStream, ModelServer, container_of
 from localcloud.operations import Cloud
 from localcloud.resources import ENDPOINT, MODEL, describe
 from localcloud.store import Document
@@ -38,13 +38,13 @@ DRAIN_SECONDS = 65.0  # an invocation may take 60
 class Variant:
     """A production variant's model server."""
 
-    def __init__(self, cloud: Cloud, folder: Path, plan: Document) -> None:
+    def __init__(self, cloud: Cloud, folder: Path, plan: Document, log: LogStream) -> None:
         self.name = str(plan["VariantName"])
         self.weight = float(plan["Weight"])
         self.max_concurrency: int | None = plan.get("MaxConcurrency")
         self.in_flight = 0
         self.port: int | None = None
-        self.server = ModelServer(cloud, folder, plan["Container"], max_payload=MAX_PAYLOAD_BYTES)
+        self.server = ModelServer(cloud, folder, plan["Container"], log, max_payload=MAX_PAYLOAD_BYTES)
         self._startup_seconds = float(plan["StartupTimeout"])
         self._stopping = cloud.workers.stopping
         self._reviving = asyncio.Lock()
@@ -80,7 +80,8 @@ class Deployment:
     def __init__(self, cloud: Cloud, endpoint: str, plan: Document) -> None:
         self.folder = deployment_folder(cloud, endpoint, plan["Id"])
         self.variants = [
-            Variant(cloud, self.folder / str(number), variant) for number, variant in enumerate(plan["Variants"])
+            Variant(cloud, self.folder / str(number), variant, _log_stream(endpoint, plan["Id"], variant))
+            for number, variant in enumerate(plan["Variants"])
         ]
         self.closed = threading.Event()
         self.capture = DataCapture(cloud, endpoint, plan["Capture"]) if plan.get("Capture") else None
@@ -209,6 +210,16 @@ def plan_deployment(cloud: Cloud, config: Document) -> Document:
 def deployment_folder(cloud: Cloud, endpoint: str, deployment_id: str) -> Path:
     """Where a deployment keeps its models and logs."""
     return cloud.home / "endpoints" / endpoint / deployment_id
+
+
+def log_group(endpoint: str) -> str:
+    """The CloudWatch log group of an endpoint."""
+    return f"/aws/sagemaker/Endpoints/{endpoint}"
+
+
+def _log_stream(endpoint: str, deployment_id: str, variant: Document) -> LogStream:
+    """AWS names streams by variant and instance; a deployment has one instance for each variant."""
+    return LogStream(log_group(endpoint), f"{variant['VariantName']}/i-{deployment_id[:17]}")
 
 
 def _explain(variant: str, reason: str) -> str:

@@ -8,7 +8,7 @@ import logging
 import httpx
 
 from localcloud.data_capture import Exchange
-from localcloud.endpoint_deployments import Deployment, Variant, live
+from localcloud.endpoint_deployments import Deployment, Variant, live, log_group
 from localcloud.errors import AwsError, JobFailedError
 from localcloud.model_server_launch import LOOPBACK
 from localcloud.operations import Cloud, operation
@@ -121,7 +121,7 @@ async def _send(port: int, request: Document) -> httpx.Response:
 
 def _model_error(cloud: Cloud, endpoint: str, status: int, text: str) -> AwsError:
     """AWS's ModelError. Status 0 stands for a container that gave no answer."""
-    group = f"/aws/sagemaker/Endpoints/{endpoint}"
+    group = log_group(endpoint)
     kind = "client" if 400 <= status < 500 else "server"
     message = (
         f'Received {kind} error ({status}) from primary with message "{text}". '

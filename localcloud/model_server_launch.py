@@ -10,9 +10,11 @@ import sys
 import tarfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from localcloud import logs
 from localcloud.errors import JobFailedError
 from localcloud.operations import Cloud
 from localcloud.processes import Process, ProcessSpec
@@ -24,6 +26,14 @@ GRACE_SECONDS = 30.0  # AWS: SIGTERM, then SIGKILL thirty seconds later
 PING_TIMEOUT_SECONDS = 2.0  # AWS: "The request timeout on /ping attempts is 2 seconds"
 MAX_MODEL_BYTES = 30 * 1024**3  # the volume that AWS gives an instance by default
 _INHERITED = ("PATH", "LANG", "TMPDIR", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES")
+
+
+@dataclass(frozen=True)
+class LogStream:
+    """Where in CloudWatch Logs a server's output can be read."""
+
+    group: str
+    stream: str
 
 
 class ModelServer:
@@ -38,6 +48,7 @@ class ModelServer:
         cloud: Cloud,
         folder: Path,
         container: Document,
+        log: LogStream,
         *,
         max_payload: int,
         environment: dict[str, str] | None = None,
@@ -46,6 +57,7 @@ class ModelServer:
         self.folder = folder
         self._cloud = cloud
         self._container = container
+        self._log = log
         self._max_payload = max_payload
         self._extra = environment or {}
         self._process = cloud.processes.find(folder)
@@ -79,6 +91,7 @@ class ModelServer:
     def start(self) -> None:
         """Start the process, ending one that is left; it serves once `wait_until_healthy` has returned."""
         self.kill()
+        logs.register(self._cloud, self._log.group, self._log.stream, self.folder / "log.jsonl")
         (self.folder / "port").unlink(missing_ok=True)
         command = [sys.executable, "-m", "localcloud.model_server"]
         arguments = ["--model-dir", "model", "--port-file", "port", "--max-payload", str(self._max_payload)]

@@ -13,16 +13,17 @@ AWS's FailureReason is "... See job logs for more information"; here it also nam
 from __future__ import annotations
 
 import contextlib
-import json
+import hashlib
 import logging
 import shutil
 import time
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
+from localcloud import logs
 from localcloud.cores import GaveUpError
 from localcloud.errors import JobFailedError
-from localcloud.model_server_launch import ModelServer, container_of
+from localcloud.model_server_launch import LogStream, ModelServer, container_of
 from localcloud.operations import Cloud
 from localcloud.resources import MODEL, TRANSFORM_JOB
 from localcloud.s3 import S3Error, split_uri
@@ -32,6 +33,7 @@ from localcloud.transform_inputs import InputObject, list_inputs
 
 STARTUP_SECONDS = 240.0
 MAX_RUNTIME_SECONDS = 5 * 24 * 3600.0  # AWS's quota for the run time of a transform job
+LOG_GROUP = "/aws/sagemaker/TransformJobs"
 MAX_REASON = 1024  # the length of FailureReason in botocore's model
 _log = logging.getLogger(__name__)
 
@@ -116,8 +118,7 @@ class TransformRun:
         settings = Settings.of(job)
         shutil.rmtree(self._outputs, ignore_errors=True)
         self._start_servers(job, settings, instances)
-        log = DataLog(self._folder / "data-log")
-        log.write(
+        self._say(
             f"MaxConcurrentTransforms={settings.concurrent}, MaxPayloadInMB={settings.max_payload_mb}, "
             f"BatchStrategy={'MULTI_RECORD' if settings.multi_record else 'SINGLE_RECORD'}"
         )
@@ -127,7 +128,7 @@ class TransformRun:
         self._upload(job["TransformOutput"]["S3OutputPath"], inputs, failures)
         if failures:
             for failure in failures:
-                log.write_failure(failure)
+                self._say_failure(failure)
             raise JobFailedError(_explain(failures, len(inputs)))
 
     def _start_servers(self, job: Document, settings: Settings, instances: int) -> None:
@@ -139,6 +140,7 @@ class TransformRun:
                 self._cloud,
                 self._folder / f"instance-{number}",
                 container_of(model),
+                self._log_stream(number),
                 max_payload=settings.server_payload,
                 environment=settings.environment,
             )
@@ -170,6 +172,27 @@ class TransformRun:
         except* S3Error as errors:
             raise JobFailedError(f"ClientError: {errors.exceptions[0]}") from None
 
+    def _log_stream(self, instance: int, suffix: str = "") -> LogStream:
+        """AWS names streams by job and instance."""
+        digest = hashlib.sha256(f"{self._name}/{instance}".encode()).hexdigest()
+        return LogStream(LOG_GROUP, f"{self._name}/i-{digest[:17]}{suffix}")
+
+    def _say(self, text: str) -> None:
+        """Add a line to the data log, which is what AWS itself says about a job's objects."""
+        log = self._folder / "data-log.jsonl"
+        stream = self._log_stream(0, "/data-log")
+        logs.register(self._cloud, stream.group, stream.stream, log)
+        moment = datetime.now(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00")
+        logs.write(log, f"{moment}:[sagemaker logs]: {text}")
+
+    def _say_failure(self, failure: Failure) -> None:
+        name = f"{failure.item.bucket}/{failure.item.key}"
+        lines = [failure.reason]
+        if failure.message:
+            lines += ["", "Message:", *failure.message.splitlines()]
+        for line in lines:
+            self._say(f"{name}: {line}")
+
     def _note_start(self) -> None:
         def change(job: Document) -> None:
             job["TransformStartTime"] = time.time()
@@ -188,32 +211,6 @@ class TransformRun:
             raise StoppedError
         if time.monotonic() > self._deadline:
             raise JobFailedError(f"ClientError: the job ran longer than {MAX_RUNTIME_SECONDS:g} seconds")
-
-
-class DataLog:
-    """The log of what the service itself says about a job's objects, in the form of a process's log."""
-
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self._path = folder / "log.jsonl"
-
-    def write(self, text: str) -> None:
-        """Add a line."""
-        now = time.time()
-        moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now * 1000) % 1000:03d}"
-        entry: dict[str, Any] = {"t": int(now * 1000), "m": f"{moment}:[sagemaker logs]: {text}"}
-        with self._path.open("a") as file:
-            file.write(json.dumps(entry) + "\n")
-
-    def write_failure(self, failure: Failure) -> None:
-        """Add why an object could not be transformed, as AWS words it."""
-        name = f"{failure.item.bucket}/{failure.item.key}"
-        self.write(f"{name}: {failure.reason}")
-        if failure.message:
-            self.write(f"{name}: ")
-            self.write(f"{name}: Message:")
-            for line in failure.message.splitlines():
-                self.write(f"{name}: {line}")
 
 
 def _explain(failures: list[Failure], total: int) -> str:
