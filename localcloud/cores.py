@@ -21,10 +21,18 @@ class Cores:
         self._queue: deque[object] = deque()
 
     @contextmanager
-    def hold(self, wanted: int, give_up: Callable[[], bool]) -> Iterator[None]:
-        """Wait for so many cores (at most all) and hold them. Raises GaveUpError when ``give_up()`` is true."""
+    def hold(self, wanted: int, give_up: Callable[[], bool], *, at_once: bool = False) -> Iterator[None]:
+        """Wait for so many cores (at most all) and hold them.
+
+        ``at_once`` does not wait: for a job that was found running. Raises GaveUpError when ``give_up()`` is
+        true before it is this job's turn.
+        """
         wanted = min(wanted, self.total)
-        self._acquire(wanted, give_up)
+        if at_once:
+            with self._changed:
+                self._free -= wanted
+        else:
+            self._acquire(wanted, give_up)
         try:
             yield
         finally:

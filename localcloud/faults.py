@@ -1,9 +1,12 @@
 """Faults on request: what tests and drills ask the cloud to do wrong."""
 
+import logging
 import threading
 from dataclasses import dataclass
 
 from localcloud.errors import AwsError
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -21,6 +24,7 @@ class Faults:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._refusals: list[_Refusal] = []
+        self._interruptions: list[float] = []
 
     def throttle(self, calls: int, operation: str | None = None) -> None:
         """Answer the next calls, of one operation or of any, with ThrottlingException."""
@@ -30,10 +34,26 @@ class Faults:
         """Answer the next calls, of one operation or of any, with HTTP 500."""
         self._add(_Refusal("InternalFailure", "An internal failure, asked for by `faults`", 500, operation, calls))
 
+    def interrupt_spot(self, seconds: float) -> None:
+        """Take the spot instance of the next spot job away once it has trained so many seconds."""
+        with self._lock:
+            self._interruptions.append(seconds)
+
+    def interrupts(self, job: str, trained_seconds: float) -> bool:
+        """Whether a spot job is interrupted now; each interruption strikes once."""
+        with self._lock:
+            for after in self._interruptions:
+                if trained_seconds >= after:
+                    self._interruptions.remove(after)
+                    _log.info("spot interruption of %s after %.1f s", job, trained_seconds)
+                    return True
+        return False
+
     def clear(self) -> None:
         """End all faults."""
         with self._lock:
             self._refusals.clear()
+            self._interruptions.clear()
 
     def strike(self, operation: str) -> None:
         """Raise what a call of this operation is to be answered with, if anything, and count it."""

@@ -1,7 +1,6 @@
 """CloudWatch Logs, as far as reading a job's log takes it: groups, streams, and their events.
 
-A stream is a file of JSON lines (``t`` in milliseconds, ``m`` the message), linked into ``HOME/logs`` under its
-group. Tokens say where in the file reading goes on, so a log can be followed while it grows.
+A stream is a file of JSON lines (``t`` in milliseconds, ``m`` the message) in ``HOME/logs``, under its group. Tokens say where in the file reading goes on, so a log can be followed while it grows.
 """
 
 import json
@@ -34,11 +33,19 @@ class Event:
 
 
 def register(cloud: Cloud, group: str, stream: str, log: Path) -> None:
-    """Make a file of JSON lines readable as a stream; the file may come to be later."""
-    link = _path(cloud, group, stream)
-    link.parent.mkdir(parents=True, exist_ok=True)
-    if not link.is_symlink():
-        link.symlink_to(log)
+    """Make ``log``, a file of JSON lines that may come to be later, readable as a stream.
+
+    The file moves into the logs' folder and ``log`` becomes a link to it, so a job's folder can be deleted
+    without its log.
+    """
+    kept = _path(cloud, group, stream)
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    if log.is_file() and not log.is_symlink():
+        log.rename(kept)
+    kept.touch()
+    if not log.is_symlink():
+        log.symlink_to(kept)
 
 
 def write(log: Path, message: str) -> None:
@@ -79,9 +86,7 @@ def describe_log_streams(cloud: Cloud, request: Document) -> Document:
     """A group's streams, by name or by their last event."""
     group = _group(cloud, request)
     prefix = request.get("logStreamNamePrefix", "")
-    streams = [
-        _described_stream(cloud, group, name) for name in _streams(cloud, group) if name.startswith(prefix)
-    ]
+    streams = [_described_stream(cloud, group, name) for name in _streams(cloud, group) if name.startswith(prefix)]
     if request.get("orderBy") == "LastEventTime":
         streams.sort(key=lambda stream: stream.get("lastEventTimestamp", 0))
     if request.get("descending"):
@@ -126,9 +131,7 @@ def filter_log_events(cloud: Cloud, request: Document) -> Document:
         for event in read(_existing(cloud, group, name)):
             if _within(event, request) and matches(event.message):
                 identity = f"{name}:{event.start}"
-                found.append(
-                    {"logStreamName": name, "eventId": identity, **_described_event(event, event.timestamp)}
-                )
+                found.append({"logStreamName": name, "eventId": identity, **_described_event(event, event.timestamp)})
     found.sort(key=lambda entry: entry["timestamp"])
     part, token = _part(found, request, MAX_EVENTS)
     searched = [{"logStreamName": name, "searchedCompletely": True} for name in names]
@@ -159,14 +162,14 @@ def _group(cloud: Cloud, request: Document) -> str:
 
 def _existing(cloud: Cloud, group: str, stream: str) -> Path:
     path = _path(cloud, group, stream)
-    if not path.is_symlink():
+    if not path.is_file():
         raise AwsError("ResourceNotFoundException", "The specified log stream does not exist.", 400)
     return path
 
 
 def _described_group(cloud: Cloud, name: str) -> Document:
     folder = cloud.home / "logs" / quote(name, safe="")
-    stored = sum(path.stat().st_size for path in folder.iterdir() if path.exists())
+    stored = sum(path.stat().st_size for path in folder.iterdir())
     arn = f"arn:aws:logs:{cloud.region}:{cloud.account}:log-group:{name}"
     return {
         "logGroupName": name,
@@ -182,16 +185,16 @@ def _described_group(cloud: Cloud, name: str) -> Document:
 def _described_stream(cloud: Cloud, group: str, name: str) -> Document:
     path = _path(cloud, group, name)
     arn = f"arn:aws:logs:{cloud.region}:{cloud.account}:log-group:{group}:log-stream:{name}"
+    first = next(read(path), None)
+    modified = int(path.stat().st_mtime * 1000)
     stream = {
         "logStreamName": name,
-        "creationTime": int(path.lstat().st_mtime * 1000),
+        "creationTime": modified if first is None else first.timestamp,
         "arn": arn,
         "storedBytes": 0,
         "uploadSequenceToken": "0",
     }
-    first = next(read(path), None)
     if first is not None:
-        modified = int(path.stat().st_mtime * 1000)
         stream |= {"firstEventTimestamp": first.timestamp, "lastIngestionTime": modified}
         stream |= {"lastEventTimestamp": max(first.timestamp, modified)}
     return stream
