@@ -79,7 +79,7 @@ def open_store(uri: str, *, endpoint: str | None = None) -> S3Store:
             "user_agent": "binventory",
         },
         retry_config={
-            "max_retries": 5,
+            "max_retries": 3,
             "backoff": {
                 "init_backoff": timedelta(milliseconds=100),
                 "max_backoff": timedelta(seconds=5),

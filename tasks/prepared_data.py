@@ -23,6 +23,12 @@ class PrepareParameters(BaseModel):
         title="Source",
         description='Where photos come from: "demo" (rendered here), "abid" (the public bucket), or "s3://bucket".',
     )
+    source_endpoint: str | None = Field(
+        None,
+        title="Source endpoint",
+        description="Where the source's bucket is, if elsewhere than S3 in general: with "
+        "https://s3.us-east-1.amazonaws.com a laptop's run reads the public bucket itself.",
+    )
     file_list: str | None = Field(
         None,
         title="File list",
@@ -73,8 +79,18 @@ class PrepareParameters(BaseModel):
         title="Bad photos allowed",
         description="The run fails when a larger share of the listed photos is missing or unreadable.",
     )
+    refresh: bool = Field(
+        False,
+        title="Refresh",
+        description="Ask the source whether photos and metadata that are here already have changed there.",
+    )
     runner: Literal["threads", "dask"] = Field(
         "threads", title="Task runner", description="Where chunks run: threads here, or a Dask cluster."
+    )
+    dask_address: str | None = Field(
+        None,
+        title="Dask scheduler",
+        description="With the dask runner: a scheduler that is up, like tcp://host:8786. Default: start one here.",
     )
 
     @field_validator("source")
@@ -135,13 +151,9 @@ class PreparedData(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     dataset: str
-    folder: Path = Field(
-        description="Local workspace: catalog.parquet, train_data/<count>/<id>.jpg, quarantine/."
-    )
+    folder: Path = Field(description="Local workspace: catalog.parquet, train_data/<count>/<id>.jpg, quarantine/.")
     catalog: Path
-    uri: str = Field(
-        description="s3://bucket/datasets/<dataset>; shards are under shards/{train,valid,test}/."
-    )
+    uri: str = Field(description="s3://bucket/datasets/<dataset>; shards are under shards/{train,valid,test}/.")
     digest: str = Field(description="SHA-256 of the manifest: equal digests mean equal data.")
     images: ImageCounts
     splits: SplitCounts

@@ -82,10 +82,7 @@ def _clear_out(store: ObjectStore, plan: list[PlannedPhoto], *, same: bool) -> s
 def _render_into(store: ObjectStore, photos: int, seed: int, there: set[str]) -> int:
     workers = min(os.cpu_count() or 1, 8)
     with ThreadPoolExecutor(workers, "demo-photos") as pool:
-        parts = [
-            pool.submit(_render_part, store, photos, seed, (worker, workers), there)
-            for worker in range(workers)
-        ]
+        parts = [pool.submit(_render_part, store, photos, seed, (worker, workers), there) for worker in range(workers)]
         return sum(part.result() for part in as_completed(parts))
 
 

@@ -159,9 +159,7 @@ def _tag_size(frame: _Frame) -> tuple[int, int]:
     return round(0.36 * frame.width), round(0.12 * frame.width)
 
 
-def _tag(
-    picture: Image.Image, text: str, centre: float, top: float, frame: _Frame, rng: random.Random
-) -> None:
+def _tag(picture: Image.Image, text: str, centre: float, top: float, frame: _Frame, rng: random.Random) -> None:
     """Draw a label: a coloured card with the bin's name, an arrow and a square code, in a clear sleeve."""
     width, height = _tag_size(frame)
     tag = Image.new("RGB", (width, height), (216, 190, 140))

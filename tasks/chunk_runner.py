@@ -1,0 +1,57 @@
+"""Runs chunk tasks: on threads here, or on a Dask cluster for those who outgrow one machine."""
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal, TypeVar
+from uuid import UUID
+
+from prefect import Task
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.futures import PrefectFuture, as_completed
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
+
+from training.errors import SettingsError
+
+Result = TypeVar("Result")
+Runner = TaskRunner[PrefectFuture[Any]]
+
+
+@contextlib.contextmanager
+def chunk_runner(kind: Literal["threads", "dask"], dask_address: str | None = None) -> Iterator[Runner]:
+    """Start what runs chunks, for as long as the context lasts.
+
+    Args:
+        kind: ``threads`` of this process, or ``dask``.
+        dask_address: A Dask scheduler that is up already; by default a cluster on this machine is started.
+
+    Raises:
+        SettingsError: ``dask`` is asked for, but prefect-dask isn't installed.
+    """
+    runner: Any
+    if kind == "threads":
+        runner = ThreadPoolTaskRunner(max_workers=min(4, os.cpu_count() or 1))
+    else:
+        try:
+            from prefect_dask import DaskTaskRunner
+        except ImportError as error:
+            raise SettingsError(
+                "The Dask task runner is an extra: `uv pip install 'prefect-dask'` (or the project's [dask])."
+            ) from error
+        runner = DaskTaskRunner(address=dask_address) if dask_address else DaskTaskRunner()
+    with runner:
+        yield runner
+
+
+def run_chunks(runner: Runner, task: Task[Any, Result], chunks: Sequence[dict[str, Any]], label: str) -> list[Result]:
+    """Run ``task`` once for each of ``chunks`` (its arguments), and show the progress as an artifact.
+
+    Raises:
+        Exception: the first failure of a chunk, after all of them have ended.
+    """
+    futures = [runner.submit(task, parameters=arguments) for arguments in chunks]
+    progress: Any = create_progress_artifact(0.0, description=label) if futures else None
+    for done, _ in enumerate(as_completed(futures), 1):
+        if isinstance(progress, UUID):
+            update_progress_artifact(progress, 100.0 * done / len(futures), description=label)
+    return [future.result() for future in futures]

@@ -1,0 +1,72 @@
+"""What the data stage reports: tables of the catalog and of the split, for people and for Prefect's UI."""
+
+from collections import Counter
+from typing import Any
+
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+
+from tasks.catalog import CatalogSummary
+from tasks.grouping import SplitPhotos
+from tasks.prepared_data import SPLITS
+
+BAD = ("missing", "corrupt", "unknown_count", "unreachable")
+"""Statuses of photos that cannot be used."""
+
+
+def bad_photos(summary: CatalogSummary) -> int:
+    """Return how many listed photos cannot be used."""
+    return summary.listed - summary.usable
+
+
+def catalog_table(summary: CatalogSummary) -> list[dict[str, Any]]:
+    """Return one row per status and flag, with a few ids of each."""
+    rows: list[dict[str, Any]] = []
+    for kind, found in (("status", summary.by_status), ("flag", summary.by_flag)):
+        for name, photos in sorted(found.items()):
+            examples = ", ".join(summary.examples.get(name, [])[:8])
+            rows.append({"kind": kind, "what": name, "photos": photos, "for example": examples})
+    rows.append({"kind": "duplicates", "what": "same bytes", "photos": summary.duplicates, "for example": ""})
+    return rows
+
+
+def split_table(counts: dict[str, Counter[int]]) -> list[dict[str, Any]]:
+    """Return one row per count: photos in each split, and each split's share of that count less the whole's."""
+    sizes = {split: counts[split].total() for split in SPLITS}
+    total = sum(sizes.values())
+    whole = sum((counts[split] for split in SPLITS), Counter[int]())
+    rows = []
+    for count in sorted(whole):
+        row: dict[str, Any] = {"count": count, "photos": whole[count]}
+        for split in SPLITS:
+            row[split] = counts[split][count]
+            share = counts[split][count] / sizes[split] if sizes[split] else 0.0
+            row[f"{split}, points off"] = round(100 * (share - whole[count] / total), 2)
+        rows.append(row)
+    return rows
+
+
+def leak_text(split: SplitPhotos, mode: str) -> str:
+    """Say how many twins were kept together, and what a random split would have leaked."""
+    lines = [
+        f"- {split.in_sets} photos belong to before/after sets of one bin ({split.groups} bins in all).",
+        f"- In this split ({mode}), {split.leak.with_twin_in_train} of {split.leak.test_photos} test photos "
+        f"({split.leak.share:.1%}) have a photo of the same bin in train.",
+    ]
+    if mode == "grouped":
+        lines.append(
+            f"- A random split would have leaked {split.random_leak.share:.1%} of its test photos that way: "
+            "every published number on ABID was measured so."
+        )
+    else:
+        lines.append("- This split leaks on purpose, to compare with published numbers. Don't deploy on it.")
+    return "\n".join(lines)
+
+
+def publish_reports(
+    dataset: str, summary: CatalogSummary, split: SplitPhotos, counts: dict[str, Counter[int]], mode: str
+) -> None:
+    """Create the table artifacts of the catalog and of the split."""
+    key = dataset.replace(".", "-").replace("_", "-")
+    create_table_artifact(catalog_table(summary), key=f"{key}-catalog", description=f"Catalog of {dataset}")
+    create_table_artifact(split_table(counts), key=f"{key}-split", description=f"Split of {dataset}")
+    create_markdown_artifact(leak_text(split, mode), key=f"{key}-leak", description=f"Leaks in {dataset}'s split")

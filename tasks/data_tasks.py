@@ -1,0 +1,131 @@
+"""The data stage as Prefect tasks: thin wrappers that name, retry and report; the work is in plain functions."""
+
+from collections import Counter
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from tasks import grouping, listing_stage, manifest, metadata_stage, photos, shards, sources, upload
+from tasks.catalog import CatalogSummary, write_catalog
+from tasks.chunks import Chunk
+from tasks.data_report import bad_photos, publish_reports
+from tasks.manifest import Recipe
+from tasks.metadata_stage import MetadataCounts
+from tasks.object_store import ensure_bucket
+from tasks.photos import PhotoCounts
+from tasks.prepared_data import SPLITS, PrepareParameters
+from tasks.shards import Pack, PackCounts
+from tasks.sources import Source
+from tasks.tidy import tidy
+from tasks.transient import RETRIES
+from tasks.upload import Upload
+from tasks.workspace import Workspace
+from training.errors import TooManyBadPhotosError
+
+_OPTIONS: dict[str, Any] = {**RETRIES, "persist_result": False, "cache_policy": NO_CACHE}
+
+
+@task(name="open-destination", **_OPTIONS)
+def open_destination(uri: str) -> None:
+    """Make sure that the dataset's bucket is there, before anything is fetched for it."""
+    ensure_bucket(uri)
+
+
+@task(name="open-source", task_run_name="open {parameters.source}", **_OPTIONS)
+def open_source(parameters: PrepareParameters, demo_bucket: str) -> Source:
+    """Open the source; render the demo's photos if it is the demo."""
+    return sources.open_source(parameters, demo_bucket=demo_bucket)
+
+
+@task(name="read-list", **_OPTIONS)
+def read_list(workspace: Workspace, source: Source, parameters: PrepareParameters) -> int:
+    """Read the file list, or list the bucket."""
+    return listing_stage.write_initial_listing(workspace, source, parameters)
+
+
+@task(name="build-list", **_OPTIONS)
+def build_list(workspace: Workspace, parameters: PrepareParameters) -> int:
+    """Build the list from the metadata of the whole bucket."""
+    return listing_stage.build_listing_from_metadata(workspace, parameters)
+
+
+@task(name="fetch-metadata", task_run_name="metadata {chunk.number} of {chunk.of}", **_OPTIONS)
+def fetch_metadata(chunk: Chunk, source: Source, refresh: bool) -> MetadataCounts:
+    """Fetch one chunk's metadata."""
+    return metadata_stage.fetch_metadata(chunk, source, refresh=refresh)
+
+
+@task(name="tidy-folders", **_OPTIONS)
+def tidy_folders(workspace: Workspace) -> dict[str, int]:
+    """Move photos to where the list and the metadata say that they belong."""
+    return tidy(workspace)
+
+
+@task(name="fetch-photos", task_run_name="photos {chunk.number} of {chunk.of}", **_OPTIONS)
+def fetch_photos(chunk: Chunk, source: Source, refresh: bool) -> PhotoCounts:
+    """Fetch and check one chunk's photos."""
+    return photos.fetch_photos(chunk, source, refresh=refresh)
+
+
+@task(name="catalog-and-split", **_OPTIONS)
+def catalog_and_split(workspace: Workspace, parameters: PrepareParameters) -> tuple[CatalogSummary, dict[str, int]]:
+    """Group, split, write the catalog, report; returns the catalog's summary and the size of each split.
+
+    Raises:
+        TooManyBadPhotosError: a larger share of the photos is bad than ``parameters`` allow.
+    """
+    found = grouping.group_photos(workspace)
+    split = grouping.split_photos(workspace, found, parameters.split, parameters.seed)
+    summary = write_catalog(workspace, found.groups, found.duplicate_of, split.splits)
+    counts: dict[str, Counter[int]] = {name: Counter() for name in SPLITS}
+    for row in found.usable():
+        counts[split.splits[found.ids[row]]][found.counts[row] or 0] += 1
+    publish_reports(parameters.dataset_name, summary, split, counts, parameters.split)
+    _refuse_too_many_bad(summary, parameters.max_bad_fraction, workspace)
+    return summary, {name: counts[name].total() for name in SPLITS}
+
+
+def _refuse_too_many_bad(summary: CatalogSummary, most: float, workspace: Workspace) -> None:
+    bad = bad_photos(summary)
+    if summary.usable and bad <= most * summary.listed:
+        return
+    reasons = ", ".join(f"{n} {what}" for what, n in summary.by_status.most_common() if what != "ok")
+    raise TooManyBadPhotosError(
+        f"{bad} of {summary.listed} listed photos cannot be used ({reasons}); {most:.0%} are allowed. Each is named "
+        f"in {workspace.catalog}. Check the list and the source, or raise --max-bad-fraction."
+    )
+
+
+@task(name="plan-shards", **_OPTIONS)
+def plan_shards(workspace: Workspace, size: int) -> list[Pack]:
+    """Decide which photo goes into which shard."""
+    return shards.plan_shards(workspace, size)
+
+
+@task(name="pack-shards", task_run_name="shards {pack.number} of {pack.of}", **_OPTIONS)
+def pack_shards(pack: Pack) -> PackCounts:
+    """Write some shards."""
+    return shards.write_pack(pack)
+
+
+@task(name="compare-with-s3", **_OPTIONS)
+def plan_upload(workspace: Workspace, uri: str) -> upload.UploadPlan:
+    """Compare what the dataset should be on S3 with what is there."""
+    return upload.plan_upload(workspace, uri, shards.shard_files(workspace))
+
+
+@task(name="upload", task_run_name="upload {part.number} of {part.of}", **_OPTIONS)
+def put_objects(part: Upload) -> int:
+    """Put some objects on S3."""
+    return upload.put_objects(part)
+
+
+@task(name="seal", **_OPTIONS)
+def seal(workspace: Workspace, uri: str, recipe: Recipe, to_delete: list[str]) -> str:
+    """Write and upload the manifest, delete what is in the dataset no more; return the manifest's SHA-256."""
+    digest = manifest.write_manifest(workspace, recipe, shards.shard_files(workspace))
+    manifest.upload_manifest(workspace, uri)
+    if to_delete:
+        upload.delete_objects(uri, to_delete)
+    return digest

@@ -1,0 +1,160 @@
+"""Many small objects from S3: concurrent, checked, and tried again where that helps."""
+
+import asyncio
+import contextlib
+import hashlib
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import obstore
+from obstore.exceptions import BaseError, GenericError, JoinError, NotModifiedError
+from obstore.store import ObjectStore
+from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+
+from training.errors import CloudError, SourceError, TransferError
+
+IN_FLIGHT = 64
+"""Requests that a chunk has under way at a time."""
+
+LARGEST_OBJECT = 16 * 2**20
+"""Objects above this many bytes are not read: no photo of a bin, and no record, is that large."""
+
+_ATTEMPTS = 6
+_FAILURES_IN_A_ROW = 2 * IN_FLIGHT
+_STATUS = re.compile(r"status code: (4\d\d)")
+_MD5 = re.compile(r'"?([0-9a-f]{32})"?')
+
+Item = TypeVar("Item")
+
+
+class TooLargeError(Exception):
+    """An object is larger than ``LARGEST_OBJECT``."""
+
+    def __init__(self, size: int, etag: str) -> None:
+        super().__init__(f"{size} bytes")
+        self.size, self.etag = size, etag
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """An object's content and ETag (without quotes; empty if the store has none)."""
+
+    body: bytes
+    etag: str
+
+
+@contextlib.contextmanager
+def transfer_errors(what: str) -> Iterator[None]:
+    """Turn obstore's errors into ours: worth another try, or not. ``FileNotFoundError`` passes through.
+
+    Raises:
+        TransferError: the connection broke, the store answered 5xx or the body was cut short.
+        SourceError: the store refuses.
+    """
+    try:
+        yield
+    except NotModifiedError:
+        raise
+    except FileNotFoundError as error:
+        if "NoSuchBucket" in str(error):
+            raise SourceError(f"{what}: the bucket does not exist.") from error
+        raise
+    except (GenericError, JoinError) as error:
+        if "NoSuchBucket" in str(error):
+            raise SourceError(f"{what}: the bucket does not exist.") from error
+        if _is_refusal(error):
+            raise SourceError(f"{what}: {_brief(error)}") from error
+        raise TransferError(f"{what}: {_brief(error)}") from error
+    except BaseError as error:
+        raise SourceError(f"{what}: {_brief(error)}") from error
+
+
+def _is_refusal(error: Exception) -> bool:
+    """Whether the store answered that the request itself is wrong: 4xx, but for timeouts and throttling."""
+    status = _STATUS.search(str(error))
+    return status is not None and status.group(1) not in ("408", "429")
+
+
+def _brief(error: Exception) -> str:
+    """Return the telling part of an error of obstore's, which go on for pages."""
+    return " ".join(str(error).split("Debug source")[0].split())[:300]
+
+
+@retry(
+    retry=retry_if_exception_type(TransferError),
+    stop=stop_after_attempt(_ATTEMPTS),
+    wait=wait_random_exponential(multiplier=0.1, max=5),
+    reraise=True,
+)
+async def fetch(store: ObjectStore, key: str, unless_etag: str | None = None) -> Fetched:
+    """Fetch one object whole: its size must be the announced one, and its MD5 the ETag where that is one.
+
+    Args:
+        store: Where from.
+        key: Which.
+        unless_etag: Don't fetch it if its ETag is still this one.
+
+    Raises:
+        FileNotFoundError: there is no such object.
+        obstore.exceptions.NotModifiedError: its ETag is ``unless_etag``.
+        TooLargeError: it is too large to be what we look for.
+        TransferError: it could not be fetched whole in six attempts.
+        SourceError: the store refuses.
+    """
+    with transfer_errors(key):
+        options: Any = {"if_none_match": f'"{unless_etag}"'} if unless_etag else {}
+        found = await obstore.get_async(store, key, options=options)
+        size, etag = found.meta["size"], (found.meta["e_tag"] or "").strip('"')
+        if size > LARGEST_OBJECT:
+            raise TooLargeError(size, etag)
+        body = (await found.bytes_async()).to_bytes()
+    if len(body) != size:
+        raise TransferError(f"{key}: {len(body)} bytes arrived of {size}.")
+    md5 = _MD5.fullmatch(etag)
+    if md5 and hashlib.md5(body, usedforsecurity=False).hexdigest() != md5.group(1):
+        raise TransferError(f"{key}: what arrived doesn't have the MD5 {etag} that was announced.")
+    return Fetched(body, etag)
+
+
+async def for_each(items: Iterable[Item], work: Callable[[Item], Awaitable[bool]], in_flight: int = IN_FLIGHT) -> int:
+    """Do ``work`` on every item, at most ``in_flight`` at a time; items are drawn as they are needed.
+
+    ``work`` returns False when it gave up on an item for a reason that may pass. One such item is no reason to
+    stop; a long row of them is, since then the store itself is out of reach.
+
+    Returns:
+        How many items were given up.
+
+    Raises:
+        TransferError: so many in a row were given up that going on makes no sense.
+    """
+    source = iter(items)
+    given_up = in_a_row = 0
+
+    async def worker() -> None:
+        nonlocal given_up, in_a_row
+        for item in source:
+            if await work(item):
+                in_a_row = 0
+                continue
+            given_up += 1
+            in_a_row += 1
+            if in_a_row >= _FAILURES_IN_A_ROW:
+                raise TransferError(f"{in_a_row} transfers in a row failed: the store cannot be reached.")
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(in_flight):
+                group.create_task(worker())
+    except* CloudError as errors:
+        raise errors.exceptions[0] from None
+    return given_up
+
+
+async def listing(store: ObjectStore, prefix: str) -> AsyncIterator[list[Any]]:
+    """List a prefix in pages of 1,000."""
+    with transfer_errors(f"listing {prefix}"):
+        async for page in obstore.list(store, prefix, chunk_size=1000):
+            yield list(page)

@@ -1,0 +1,163 @@
+"""Groups, duplicates and splits of a whole dataset, from what its partitions hold."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from tasks.bin_groups import bin_groups
+from tasks.catalog import join_partition
+from tasks.partition_state import write_table
+from tasks.photo_ids import PARTITIONS
+from tasks.prepared_data import SplitName
+from tasks.split import Leak, assign_splits, measure_leak
+from tasks.workspace import Workspace, explain_disk_errors
+
+_PLACED = pa.schema([pa.field("id", pa.string()), pa.field("split", pa.string())])
+
+
+@dataclass(frozen=True)
+class GroupedPhotos:
+    """Every listed photo's bin group, and which photos can be used, all in the catalog's order.
+
+    ``counts`` is None where a photo can't be used; ``duplicate_of`` names, for a photo with the same bytes as one
+    before it, that one.
+    """
+
+    ids: list[str]
+    counts: list[int | None]
+    groups: list[str]
+    duplicate_of: dict[str, str]
+
+    def usable(self) -> list[int]:
+        """Return the rows of the photos that can be used."""
+        return [row for row, count in enumerate(self.counts) if count is not None]
+
+
+def group_photos(workspace: Workspace) -> GroupedPhotos:
+    """Find the bin groups and the exact duplicates of all listed photos."""
+    ids: list[str] = []
+    counts: list[int | None] = []
+    first_with: dict[bytes, str] = {}
+    duplicate_of: dict[str, str] = {}
+    products = _Products()
+    for partition in range(PARTITIONS):
+        rows = join_partition(workspace, partition)
+        products.add(rows)
+        columns: Any = zip(*(rows[name].to_pylist() for name in ("id", "count", "status", "sha256")), strict=True)
+        for photo_id, count, status, digest in columns:
+            ids.append(photo_id)
+            counts.append(count if status == "ok" else None)
+            if digest:
+                first = first_with.setdefault(bytes.fromhex(digest)[:16], photo_id)
+                if first != photo_id:
+                    duplicate_of[photo_id] = first
+    return GroupedPhotos(ids, counts, bin_groups(ids, products.join()), duplicate_of)
+
+
+class _Products(Sequence["list[int] | None"]):
+    """The products of every photo, as hashes in one flat array: half a million sets would fill the memory."""
+
+    def __init__(self) -> None:
+        self._hashes: list[Any] = []
+        self._lengths: list[Any] = []
+        self._found: list[bool] = []
+
+    def add(self, rows: pa.Table) -> None:
+        """Append the products of a partition's rows."""
+        skus: Any = rows["skus"].combine_chunks()
+        asins = pc.struct_field(skus.flatten(), "asin").to_pylist()
+        self._hashes.append(np.fromiter(map(hash, asins), np.int64, len(asins)))
+        self._lengths.append(pc.fill_null(pc.list_value_length(skus), 0).to_numpy(zero_copy_only=False))
+        self._found += ["metadata_missing" not in flags for flags in rows["flags"].to_pylist()]
+
+    def join(self) -> "_Products":
+        """Make everything that was added readable."""
+        self._flat = np.concatenate(self._hashes)
+        self._ends = np.cumsum(np.concatenate(self._lengths), dtype=np.int64)
+        return self
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def __getitem__(self, row: Any) -> Any:
+        if not self._found[row]:
+            return None
+        start = self._ends[row - 1] if row else 0
+        return self._flat[start : self._ends[row]].tolist()
+
+
+@dataclass(frozen=True)
+class SplitPhotos:
+    """The split of every usable photo, and the leak of a random one."""
+
+    splits: dict[str, SplitName]
+    leak: Leak
+    random_leak: Leak
+    in_sets: int
+    groups: int
+
+
+def split_photos(
+    workspace: Workspace, photos: GroupedPhotos, mode: Literal["grouped", "random"], seed: int
+) -> SplitPhotos:
+    """Assign splits, keeping every earlier placement of this mode and seed, and remember them."""
+    rows = photos.usable()
+    ids = [photos.ids[row] for row in rows]
+    counts = [photos.counts[row] or 0 for row in rows]
+    groups = [photos.groups[row] for row in rows]
+    path = workspace.state / f"splits-{mode}-{seed}.parquet"
+    with explain_disk_errors(workspace.folder):
+        before = _read_placed(path)
+        units = ids if mode == "random" else _units(ids, groups, photos.duplicate_of)
+        splits = assign_splits(ids, units, counts, before, seed)
+        placed = dict(zip(ids, splits, strict=True))
+        if any(before.get(photo_id) != split for photo_id, split in placed.items()):
+            _write_placed(before | placed, path)
+    random = splits if mode == "random" else assign_splits(ids, ids, counts, {}, seed)
+    sizes: dict[str, int] = {}
+    for group in groups:
+        sizes[group] = sizes.get(group, 0) + 1
+    return SplitPhotos(
+        placed,
+        measure_leak(groups, splits),
+        measure_leak(groups, random),
+        in_sets=sum(size for size in sizes.values() if size > 1),
+        groups=len(sizes),
+    )
+
+
+def _units(ids: Sequence[str], groups: Sequence[str], duplicate_of: Mapping[str, str]) -> list[str]:
+    """Return what must share a split: bin groups, joined where they hold the very same photo."""
+    if not duplicate_of:
+        return list(groups)
+    group_of = dict(zip(ids, groups, strict=True))
+    joined: dict[str, str] = {}
+
+    def find(group: str) -> str:
+        while group in joined:
+            group = joined[group]
+        return group
+
+    for photo_id, first in duplicate_of.items():
+        one, other = find(group_of[photo_id]), find(group_of[first])
+        if one != other:
+            joined[max(one, other)] = min(one, other)
+    return [find(group) for group in groups]
+
+
+def _read_placed(path: Any) -> dict[str, SplitName]:
+    if not path.exists():
+        return {}
+    table = pq.read_table(path, schema=_PLACED)
+    pairs: Any = zip(table["id"].to_pylist(), table["split"].to_pylist(), strict=True)
+    return dict(pairs)
+
+
+def _write_placed(placed: Mapping[str, SplitName], path: Any) -> None:
+    ids = sorted(placed)
+    write_table(pa.table({"id": ids, "split": [placed[i] for i in ids]}, schema=_PLACED), path)

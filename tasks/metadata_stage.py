@@ -1,0 +1,112 @@
+"""Fetches the metadata of listed ids, remembering each record as it arrives."""
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from obstore.exceptions import NotModifiedError
+from obstore.store import ObjectStore
+
+from tasks.bin_metadata import METADATA_SCHEMA, absent_record, read_record
+from tasks.chunks import Chunk, read_listing
+from tasks.fetch import TooLargeError, fetch, for_each
+from tasks.partition_state import PartitionState
+from tasks.sources import Source, metadata_key
+from tasks.workspace import Workspace, explain_disk_errors
+from training.errors import TransferError
+
+
+@dataclass(frozen=True)
+class MetadataCounts:
+    """What became of a chunk's metadata."""
+
+    listed: int
+    fetched: int
+    reused: int
+    missing: int
+    given_up: int
+
+
+def metadata_state(workspace: Workspace, partition: int) -> PartitionState:
+    """Open what is known of one partition's metadata."""
+    return PartitionState(workspace.state / "metadata", partition, METADATA_SCHEMA)
+
+
+def fetch_metadata(chunk: Chunk, source: Source, *, refresh: bool = False) -> MetadataCounts:
+    """Fetch a chunk's metadata that isn't known yet; what was absent before is asked for again.
+
+    Args:
+        chunk: What to fetch.
+        source: Where from.
+        refresh: Ask also whether known records have changed.
+
+    Raises:
+        TransferError: the source is out of reach for now.
+        WorkspaceError: the disk is full or read-only.
+    """
+    with explain_disk_errors(chunk.folder):
+        return asyncio.run(_fetch_chunk(chunk, source.open(), refresh))
+
+
+def effective_counts(workspace: Workspace, partition: int, listing: pa.Table) -> pa.ChunkedArray:
+    """Return the count of every row of ``listing``: its metadata's, else the list's, else null."""
+    known = align(metadata_state(workspace, partition).table().select(["id", "count"]), listing["id"])
+    return pc.coalesce(known["count"], listing["listed_count"])
+
+
+def align(table: pa.Table, ids: pa.ChunkedArray) -> pa.Table:
+    """Return the rows of ``table`` in the order of ``ids``; a row of nulls for an id that it doesn't have."""
+    return table.take(pc.index_in(ids, value_set=table["id"].combine_chunks()))
+
+
+async def _fetch_chunk(chunk: Chunk, store: ObjectStore, refresh: bool) -> MetadataCounts:
+    listing = read_listing(chunk.workspace, chunk.partitions)
+    fetched = missing = 0
+    with contextlib.ExitStack() as stack:
+        states = {p: stack.enter_context(metadata_state(chunk.workspace, p)) for p in chunk.partitions}
+        etags = {p: _known(state) for p, state in states.items()}
+
+        async def work(item: tuple[int, str, str | None]) -> bool:
+            nonlocal fetched, missing
+            partition, photo_id, etag = item
+            try:
+                row = await _fetch_one(store, photo_id, etag)
+            except NotModifiedError:
+                return True
+            except TransferError:
+                return False
+            states[partition].append(row)
+            fetched += row["found"]
+            missing += not row["found"]
+            return True
+
+        def todo() -> Iterator[tuple[int, str, str | None]]:
+            partitions: list[Any] = listing["partition"].to_pylist()
+            ids: list[Any] = listing["id"].to_pylist()
+            for partition, photo_id in zip(partitions, ids, strict=True):
+                etag = etags[partition].get(photo_id)
+                if etag is None or refresh:
+                    yield partition, photo_id, etag or None
+
+        given_up = await for_each(todo(), work)
+    reused = listing.num_rows - fetched - missing - given_up
+    return MetadataCounts(listing.num_rows, fetched, reused, missing, given_up)
+
+
+def _known(state: PartitionState) -> dict[str, str]:
+    table = state.table().select(["id", "found", "metadata_etag"])
+    return {row["id"]: row["metadata_etag"] for row in table.to_pylist() if row["found"]}
+
+
+async def _fetch_one(store: ObjectStore, photo_id: str, etag: str | None) -> dict[str, Any]:
+    try:
+        found = await fetch(store, metadata_key(photo_id), etag)
+    except FileNotFoundError:
+        return absent_record(photo_id)
+    except TooLargeError as error:
+        return read_record(photo_id, b"", error.etag)
+    return read_record(photo_id, found.body, found.etag)

@@ -1,0 +1,210 @@
+"""Fetches photos into count folders, whole or not at all; what can't be used is quarantined by reason."""
+
+import asyncio
+import contextlib
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from obstore.exceptions import NotModifiedError
+from obstore.store import ObjectStore
+
+from tasks.chunks import Chunk, read_listing
+from tasks.fetch import TooLargeError, fetch, for_each
+from tasks.jpeg import BadPhotoError, check_jpeg
+from tasks.metadata_stage import effective_counts
+from tasks.partition_state import PartitionState
+from tasks.sources import Source, photo_key
+from tasks.workspace import Workspace, explain_disk_errors, write_atomically
+from training.errors import TransferError
+
+PHOTO_SCHEMA = pa.schema(
+    {
+        "id": pa.string(),
+        "status": pa.string(),
+        "reason": pa.string(),
+        "etag": pa.string(),
+        "bytes": pa.int64(),
+        "sha256": pa.string(),
+        "width": pa.int32(),
+        "height": pa.int32(),
+        "mtime_ns": pa.int64(),
+    }
+)
+"""One row per photo. ``status`` is ok, missing or corrupt; ``mtime_ns`` is the local file's."""
+
+_CHECKERS = 2
+
+
+@dataclass
+class PhotoCounts:
+    """What became of a chunk's photos; ``corrupt`` by reason."""
+
+    wanted: int = 0
+    downloaded: int = 0
+    reused: int = 0
+    missing: int = 0
+    given_up: int = 0
+    corrupt: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    partition: int
+    id: str
+    path: Path
+    known: dict[str, Any] | None
+
+
+def photo_state(workspace: Workspace, partition: int) -> PartitionState:
+    """Open what is known of one partition's photos."""
+    return PartitionState(workspace.state / "photos", partition, PHOTO_SCHEMA)
+
+
+def fetch_photos(chunk: Chunk, source: Source, *, refresh: bool = False) -> PhotoCounts:
+    """Fetch a chunk's photos that aren't here yet, for every id whose count is known.
+
+    A file that is here, as big and as old as remembered, is left alone; one that isn't remembered (its writer was
+    killed) is checked, not fetched. What was missing is asked for again, and what is quarantined is fetched
+    again only if it has changed at the source.
+
+    Args:
+        chunk: What to fetch.
+        source: Where from.
+        refresh: Ask also whether good photos have changed.
+
+    Raises:
+        TransferError: the source is out of reach for now.
+        WorkspaceError: the disk is full or read-only.
+    """
+    with explain_disk_errors(chunk.folder), ThreadPoolExecutor(_CHECKERS, "check-photo") as checkers:
+        return asyncio.run(_ChunkOfPhotos(chunk, source.open(), checkers, refresh).run())
+
+
+class _ChunkOfPhotos:
+    """One chunk's work: decides per photo, fetches, checks, files, remembers."""
+
+    def __init__(self, chunk: Chunk, store: ObjectStore, checkers: ThreadPoolExecutor, refresh: bool) -> None:
+        self._chunk, self._store, self._checkers, self._refresh = chunk, store, checkers, refresh
+        self._workspace = chunk.workspace
+        self._states: dict[int, PartitionState] = {}
+        self._counts = PhotoCounts()
+
+    async def run(self) -> PhotoCounts:
+        with contextlib.ExitStack() as stack:
+            for partition in self._chunk.partitions:
+                state = photo_state(self._workspace, partition)
+                self._states[partition] = stack.enter_context(state)
+            self._counts.given_up = await for_each(self._wanted(), self._one)
+        return self._counts
+
+    def _wanted(self) -> Iterator[_Wanted]:
+        for partition in self._chunk.partitions:
+            listing = read_listing(self._workspace, (partition,))
+            ids: list[Any] = listing["id"].to_pylist()
+            counts: list[Any] = effective_counts(self._workspace, partition, listing).to_pylist()
+            known = {row["id"]: row for row in self._states[partition].table().to_pylist()}
+            for photo_id, count in zip(ids, counts, strict=True):
+                if count is not None:
+                    self._counts.wanted += 1
+                    path = self._workspace.photo(photo_id, count)
+                    yield _Wanted(partition, photo_id, path, known.get(photo_id))
+
+    async def _one(self, photo: _Wanted) -> bool:
+        known = photo.known
+        try:
+            there = photo.path.stat()
+        except FileNotFoundError:
+            there = None
+        good = there is not None and (_is_as_remembered(known, there) or await self._recovered(photo, there))
+        if good and not self._refresh:
+            self._counts.reused += 1
+            return True
+        etag = known["etag"] if known and (good or known["status"] == "corrupt") else None
+        try:
+            await self._fetch(photo, etag or None)
+        except NotModifiedError:
+            self._count_unchanged(known or {})
+        except FileNotFoundError:
+            self._counts.missing += 1
+            self._remember(photo, status="missing")
+        except TooLargeError as error:
+            self._counts.corrupt["too_large"] += 1
+            self._remember(photo, status="corrupt", reason="too_large", etag=error.etag, bytes=error.size)
+        except TransferError:
+            return False
+        return True
+
+    def _count_unchanged(self, known: dict[str, Any]) -> None:
+        if known.get("status") == "corrupt":
+            self._counts.corrupt[known["reason"]] += 1
+        else:
+            self._counts.reused += 1
+
+    async def _recovered(self, photo: _Wanted, there: os.stat_result) -> bool:
+        """Whether a file that isn't remembered as it is now is a whole photo all the same."""
+        row = await self._in_checker(_check_file, photo.path)
+        if row is None or (photo.known and photo.known["sha256"] not in ("", row["sha256"])):
+            return False
+        etag = photo.known["etag"] if photo.known else ""
+        self._remember(photo, **row | {"etag": etag, "mtime_ns": there.st_mtime_ns})
+        return True
+
+    async def _fetch(self, photo: _Wanted, etag: str | None) -> None:
+        found = await fetch(self._store, photo_key(photo.id), etag)
+        try:
+            row = await self._in_checker(_check_and_write, found.body, photo.path)
+        except BadPhotoError as error:
+            self._counts.corrupt[error.reason] += 1
+            write_atomically(self._quarantined(photo.id, error.reason), found.body)
+            photo.path.unlink(missing_ok=True)
+            self._remember(photo, status="corrupt", reason=error.reason, etag=found.etag, bytes=len(found.body))
+            return
+        if photo.known and photo.known["status"] == "corrupt":
+            self._quarantined(photo.id, photo.known["reason"]).unlink(missing_ok=True)
+        self._counts.downloaded += 1
+        self._remember(photo, **row | {"etag": found.etag})
+
+    def _quarantined(self, photo_id: str, reason: str) -> Path:
+        return self._workspace.quarantine / reason / f"{photo_id}.jpg"
+
+    def _remember(self, photo: _Wanted, **row: Any) -> None:
+        blank = {"reason": "", "etag": "", "bytes": 0, "sha256": "", "width": 0, "height": 0, "mtime_ns": 0}
+        self._states[photo.partition].append({"id": photo.id} | blank | row)
+
+    async def _in_checker(self, check: Any, *arguments: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._checkers, check, *arguments)
+
+
+def _is_as_remembered(known: dict[str, Any] | None, there: os.stat_result) -> bool:
+    return (
+        known is not None
+        and known["status"] == "ok"
+        and known["bytes"] == there.st_size
+        and known["mtime_ns"] == there.st_mtime_ns
+    )
+
+
+def _check(body: bytes) -> dict[str, Any]:
+    size = check_jpeg(body)
+    digest = hashlib.sha256(body).hexdigest()
+    return {"status": "ok", "bytes": len(body), "sha256": digest, "width": size.width, "height": size.height}
+
+
+def _check_and_write(body: bytes, path: Path) -> dict[str, Any]:
+    row = _check(body)
+    write_atomically(path, body)
+    return row | {"mtime_ns": path.stat().st_mtime_ns}
+
+
+def _check_file(path: Path) -> dict[str, Any] | None:
+    try:
+        return _check(path.read_bytes())
+    except BadPhotoError:
+        return None

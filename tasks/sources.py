@@ -1,0 +1,83 @@
+"""Where photos come from: a bucket in ABID's layout, real or rendered."""
+
+import asyncio
+from dataclasses import dataclass
+
+import pyarrow as pa
+from obstore.store import ObjectStore
+
+from tasks.demo_photos.bucket import stage_demo_bucket
+from tasks.fetch import listing
+from tasks.file_list import SCHEMA
+from tasks.object_store import check_bucket, open_store
+from tasks.photo_ids import is_photo_id
+from tasks.prepared_data import PrepareParameters
+from training.errors import SourceError
+
+ABID_BUCKET = "aft-vbi-pds"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A bucket with ``bin-images/<id>.jpg`` and ``metadata/<id>.json``, and the list that it comes with."""
+
+    uri: str
+    endpoint: str | None = None
+
+    def open(self) -> ObjectStore:
+        """Open the bucket."""
+        return open_store(self.uri, endpoint=self.endpoint)
+
+    @property
+    def file_list(self) -> str:
+        """Where the bucket's own file list is, if it has one."""
+        return f"{self.uri}/file_list.json"
+
+
+def photo_key(photo_id: str) -> str:
+    """Return the key of a photo in a source's bucket."""
+    return f"bin-images/{photo_id}.jpg"
+
+
+def metadata_key(photo_id: str) -> str:
+    """Return the key of a photo's metadata in a source's bucket."""
+    return f"metadata/{photo_id}.json"
+
+
+def open_source(parameters: PrepareParameters, *, demo_bucket: str) -> Source:
+    """Return the source that ``parameters`` name, ready to be read; the demo's photos are rendered first.
+
+    Raises:
+        CloudError: no credentials, or nothing answers.
+        SourceError: there is no such bucket, or no access to it.
+    """
+    if parameters.source == "demo":
+        source = Source(f"s3://{demo_bucket}")
+        stage_demo_bucket(source.uri, photos=parameters.demo_photos, seed=parameters.seed)
+        return source
+    uri = f"s3://{ABID_BUCKET}" if parameters.source == "abid" else parameters.source
+    source = Source(uri, parameters.source_endpoint)
+    check_bucket(source.uri, endpoint=source.endpoint)
+    return source
+
+
+def list_source(source: Source) -> pa.Table:
+    """List every id that has a metadata file, as a file list that doesn't know the counts yet.
+
+    Raises:
+        SourceError: there is none, or the bucket may not be listed.
+    """
+    return asyncio.run(_list_source(source))
+
+
+async def _list_source(source: Source) -> pa.Table:
+    pages = []
+    async for page in listing(source.open(), "metadata/"):
+        names = (entry["path"].rpartition("/")[2] for entry in page)
+        ids = [name.removesuffix(".json") for name in names if name.endswith(".json")]
+        ids = [photo_id for photo_id in ids if is_photo_id(photo_id)]
+        pages.append(pa.table({"id": ids, "listed_count": pa.nulls(len(ids), pa.int32())}, schema=SCHEMA))
+    table = pa.concat_tables(pages or [SCHEMA.empty_table()])
+    if table.num_rows == 0:
+        raise SourceError(f"{source.uri} has no metadata/<id>.json: it isn't laid out as ABID is.")
+    return table

@@ -1,0 +1,96 @@
+"""Train, valid and test: stratified by count, a bin's photos together, and stable as photos are added."""
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+
+from tasks.prepared_data import SPLITS, SplitName
+
+SHARES: dict[SplitName, float] = {"train": 0.8, "valid": 0.1, "test": 0.1}
+
+
+@dataclass(frozen=True)
+class Leak:
+    """How many test photos have a photo of the same bin in train."""
+
+    test_photos: int
+    with_twin_in_train: int
+
+    @property
+    def share(self) -> float:
+        """Their share of the test photos."""
+        return self.with_twin_in_train / self.test_photos if self.test_photos else 0.0
+
+
+def assign_splits(
+    ids: Sequence[str],
+    units: Sequence[Hashable],
+    counts: Sequence[int],
+    placed: Mapping[str, SplitName],
+    seed: int,
+) -> list[SplitName]:
+    """Return the split of every photo; the photos of a unit always share one.
+
+    A unit with a photo that was placed before goes, and stays, where that photo is. If new photos join units that
+    lie in different splits, the united one goes to train before valid before test: no photo that a model may
+    have learned from is ever tested on. New units are placed largest first, in an order that ``seed`` decides,
+    each where its counts are furthest below their share (Sainte-Laguë's rule of fair division).
+
+    Args:
+        ids: Photo ids.
+        units: For each photo, what must stay together.
+        counts: For each photo, the class to stratify by.
+        placed: Where photos were placed before, by id; photos that aren't in ``ids`` don't matter.
+        seed: Decides the order of new units.
+    """
+    members: defaultdict[Hashable, list[int]] = defaultdict(list)
+    for row, unit in enumerate(units):
+        members[unit].append(row)
+    balance = _Balance(counts)
+    where: dict[Hashable, SplitName] = {}
+    new = []
+    for unit, rows in members.items():
+        before = {placed[ids[row]] for row in rows if ids[row] in placed}
+        if before:
+            where[unit] = next(split for split in SPLITS if split in before)
+            balance.add(where[unit], Counter(counts[row] for row in rows))
+        else:
+            name = min(ids[row] for row in rows)
+            new.append((-len(rows), hashlib.sha256(f"{seed}/{name}".encode()).digest(), unit))
+    for _, _, unit in sorted(new, key=lambda entry: entry[:2]):
+        shown = Counter(counts[row] for row in members[unit])
+        where[unit] = balance.neediest(shown)
+        balance.add(where[unit], shown)
+    return [where[unit] for unit in units]
+
+
+class _Balance:
+    """How full each split is, by count and in all, against its share."""
+
+    def __init__(self, counts: Sequence[int]) -> None:
+        totals = Counter(counts)
+        self._target = {
+            split: {count: share * total for count, total in totals.items()} for split, share in SHARES.items()
+        }
+        self._size = {split: share * len(counts) for split, share in SHARES.items()}
+        self._have: dict[SplitName, Counter[int]] = {split: Counter() for split in SPLITS}
+
+    def add(self, split: SplitName, shown: Counter[int]) -> None:
+        self._have[split].update(shown)
+
+    def neediest(self, shown: Counter[int]) -> SplitName:
+        return min(SPLITS, key=lambda split: self._cost(split, shown))
+
+    def _cost(self, split: SplitName, shown: Counter[int]) -> float:
+        have, target = self._have[split], self._target[split]
+        by_count = sum(n * (have[count] + n / 2) / target[count] for count, n in shown.items())
+        size = shown.total()
+        return by_count + size * (have.total() + size / 2) / self._size[split]
+
+
+def measure_leak(groups: Sequence[str], splits: Sequence[SplitName]) -> Leak:
+    """Count the test photos whose bin group has a photo in train."""
+    in_train = {group for group, split in zip(groups, splits, strict=True) if split == "train"}
+    test = [group for group, split in zip(groups, splits, strict=True) if split == "test"]
+    return Leak(len(test), sum(group in in_train for group in test))

@@ -1,0 +1,241 @@
+"""Puts a dataset on S3 by split and count folder; only what changed travels."""
+
+import asyncio
+import contextlib
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import obstore
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from obstore.store import ObjectStore
+from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+
+from tasks.catalog import read_usable
+from tasks.fetch import for_each, listing, transfer_errors
+from tasks.object_store import open_store
+from tasks.partition_state import PartitionState, write_table
+from tasks.photo_ids import PARTITIONS, partition_of
+from tasks.prepared_data import SPLITS
+from tasks.shards import ShardFile
+from tasks.workspace import Workspace, explain_disk_errors
+from training.errors import TransferError
+
+MOST_UPLOADS = 12
+_OBJECTS_AN_UPLOAD = 500
+_PUTS_IN_FLIGHT = 32
+_OURS = tuple(f"{prefix}/" for prefix in (*SPLITS, "shards"))
+_UPLOADED = pa.schema([pa.field(name, pa.string()) for name in ("id", "sha256", "etag")])
+_LISTED = pa.schema(
+    [
+        pa.field("partition", pa.int16()),
+        pa.field("key", pa.string()),
+        pa.field("bytes", pa.int64()),
+        pa.field("etag", pa.string()),
+    ]
+)
+_PLAN = pa.schema(
+    [
+        pa.field("partition", pa.int16()),
+        pa.field("key", pa.string()),
+        pa.field("path", pa.string()),
+        pa.field("sha256", pa.string()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Upload:
+    """The objects to put of some partitions: what one task run does."""
+
+    folder: Path
+    uri: str
+    number: int
+    of: int
+    partitions: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class UploadPlan:
+    """What must change at the destination."""
+
+    uploads: list[Upload]
+    to_put: int
+    unchanged: int
+    to_delete: list[str]
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    key: str
+    path: Path
+    sha256: str
+    bytes: int
+
+
+def plan_upload(workspace: Workspace, uri: str, shards: list[ShardFile]) -> UploadPlan:
+    """Compare what the dataset should be on S3 with what is there.
+
+    An object is left alone if its size and ETag are those that were seen when these very bytes were put; or, when
+    nothing is remembered about it, if its ETag is the MD5 of these bytes.
+    """
+    with explain_disk_errors(workspace.folder):
+        there = asyncio.run(_list_ours(open_store(uri)))
+        rows: list[dict[str, Any]] = []
+        to_delete: list[str] = []
+        wanted_in_all = 0
+        for partition, wanted in _wanted(workspace, shards):
+            wanted_in_all += len(wanted)
+            mine = there.filter(pc.equal(there["partition"], partition))
+            put, delete = _compare(workspace, partition, wanted, mine)
+            to_delete += delete
+            rows += [{"partition": partition, "key": w.key, "path": str(w.path), "sha256": w.sha256} for w in put]
+        write_table(pa.Table.from_pylist(rows, schema=_PLAN), _plan_path(workspace))
+    return UploadPlan(
+        _uploads(workspace, uri, [row["partition"] for row in rows]),
+        to_put=len(rows),
+        unchanged=wanted_in_all - len(rows),
+        to_delete=sorted(to_delete),
+    )
+
+
+def put_objects(upload: Upload) -> int:
+    """Put the objects of one upload; return how many.
+
+    Raises:
+        TransferError: the destination is out of reach for now.
+    """
+    with explain_disk_errors(upload.folder):
+        return asyncio.run(_put_objects(upload, open_store(upload.uri)))
+
+
+def delete_objects(uri: str, keys: list[str]) -> None:
+    """Delete what the dataset doesn't have any more."""
+    with transfer_errors(uri):
+        obstore.delete(open_store(uri), keys)
+
+
+async def _list_ours(store: ObjectStore) -> pa.Table:
+    pages = []
+    for prefix in _OURS:
+        async for page in listing(store, prefix):
+            columns = {
+                "partition": [partition_of(Path(entry["path"]).stem) for entry in page],
+                "key": [entry["path"] for entry in page],
+                "bytes": [entry["size"] for entry in page],
+                "etag": [(entry["e_tag"] or "").strip('"') for entry in page],
+            }
+            pages.append(pa.table(columns, schema=_LISTED))
+    return pa.concat_tables([*pages, _LISTED.empty_table()])
+
+
+def _wanted(workspace: Workspace, shards: list[ShardFile]) -> Iterator[tuple[int, list[_Wanted]]]:
+    """Yield, for each partition, the objects that the dataset consists of."""
+    packed: dict[int, list[_Wanted]] = {}
+    for shard in shards:
+        one = _Wanted(shard.key, shard.path, shard.sha256, shard.bytes)
+        packed.setdefault(partition_of(shard.path.stem), []).append(one)
+    seen = set()
+    for rows in read_usable(workspace, ["id", "split", "count", "sha256", "bytes"]):
+        entries: list[Any] = rows.to_pylist()
+        if not entries:
+            continue
+        partition = partition_of(entries[0]["id"])
+        seen.add(partition)
+        photos = [
+            _Wanted(
+                photo_object_key(row["split"], row["count"], row["id"]),
+                workspace.photo(row["id"], row["count"]),
+                row["sha256"],
+                row["bytes"],
+            )
+            for row in entries
+        ]
+        yield partition, photos + packed.get(partition, [])
+    for partition in range(PARTITIONS):
+        if partition not in seen:
+            yield partition, packed.get(partition, [])
+
+
+def photo_object_key(split: str, count: int, photo_id: str) -> str:
+    """Return the key of a photo, relative to the dataset's prefix."""
+    return f"{split}/{count}/{photo_id}.jpg"
+
+
+def _uploaded(workspace: Workspace, partition: int) -> PartitionState:
+    return PartitionState(workspace.state / "uploaded", partition, _UPLOADED)
+
+
+def _compare(
+    workspace: Workspace, partition: int, wanted: list[_Wanted], there: pa.Table
+) -> tuple[list[_Wanted], list[str]]:
+    """Return what to put and which keys to delete in one partition."""
+    listed: dict[Any, dict[str, Any]] = {row["key"]: row for row in there.to_pylist()}
+    with _uploaded(workspace, partition) as state:
+        remembered: dict[Any, dict[str, Any]] = {row["id"]: row for row in state.table().to_pylist()}
+        put = []
+        for one in wanted:
+            found = listed.pop(one.key, None)
+            if found is None or found["bytes"] != one.bytes:
+                put.append(one)
+                continue
+            known = remembered.get(one.key)
+            if known is not None and known["etag"] == found["etag"]:
+                same = known["sha256"] == one.sha256
+            else:
+                same = _md5(one.path) == found["etag"]
+                if same:
+                    state.append({"id": one.key, "sha256": one.sha256, "etag": found["etag"]})
+            if not same:
+                put.append(one)
+    return put, list(listed)
+
+
+def _md5(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def _uploads(workspace: Workspace, uri: str, partitions: list[int]) -> list[Upload]:
+    groups = max(1, min(MOST_UPLOADS, len(partitions) // _OBJECTS_AN_UPLOAD))
+    distinct = sorted(set(partitions))
+    parts = [tuple(distinct[n::groups]) for n in range(groups)]
+    parts = [part for part in parts if part]
+    return [Upload(workspace.folder, uri, n, len(parts), part) for n, part in enumerate(parts, 1)]
+
+
+def _plan_path(workspace: Workspace) -> Path:
+    return workspace.state / "upload.parquet"
+
+
+async def _put_objects(upload: Upload, store: ObjectStore) -> int:
+    workspace = Workspace(upload.folder)
+    plan = pq.read_table(_plan_path(workspace), schema=_PLAN)
+    plan = plan.filter(pc.is_in(plan["partition"], value_set=pa.array(upload.partitions, pa.int16())))
+    rows: list[Any] = plan.to_pylist()
+    with contextlib.ExitStack() as stack:
+        states = {p: stack.enter_context(_uploaded(workspace, p)) for p in upload.partitions}
+
+        async def work(row: dict[str, Any]) -> bool:
+            etag = await _put(store, row["key"], Path(row["path"]))
+            states[row["partition"]].append({"id": row["key"], "sha256": row["sha256"], "etag": etag})
+            return True
+
+        await for_each(rows, work, _PUTS_IN_FLIGHT)
+    return len(rows)
+
+
+@retry(
+    retry=retry_if_exception_type(TransferError),
+    stop=stop_after_attempt(4),
+    wait=wait_random_exponential(multiplier=0.2, max=5),
+    reraise=True,
+)
+async def _put(store: ObjectStore, key: str, path: Path) -> str:
+    with transfer_errors(key):
+        result = await obstore.put_async(store, key, path)
+    return (result["e_tag"] or "").strip('"')

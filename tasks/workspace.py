@@ -1,0 +1,119 @@
+"""A dataset's local folder: where everything is, and who may write to it."""
+
+import contextlib
+import errno
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from training.errors import WorkspaceError
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """``<home>/data/<dataset>``: results beside ``state/``, which is what a killed run leaves to the next."""
+
+    folder: Path
+
+    @property
+    def catalog(self) -> Path:
+        """One Parquet row per listed photo."""
+        return self.folder / "catalog.parquet"
+
+    @property
+    def photos(self) -> Path:
+        """Photos by count: ``train_data/<count>/<id>.jpg``."""
+        return self.folder / "train_data"
+
+    @property
+    def quarantine(self) -> Path:
+        """What was downloaded and cannot be used: ``quarantine/<reason>/<id>.jpg``."""
+        return self.folder / "quarantine"
+
+    @property
+    def unlisted(self) -> Path:
+        """Photos that an earlier list had and the present one hasn't; used again when they are listed again."""
+        return self.folder / "unlisted"
+
+    @property
+    def shards(self) -> Path:
+        """Packed shards by split."""
+        return self.folder / "shards"
+
+    @property
+    def reports(self) -> Path:
+        """Contact sheets and tables."""
+        return self.folder / "reports"
+
+    @property
+    def manifest(self) -> Path:
+        """The manifest as uploaded."""
+        return self.folder / "manifest.json"
+
+    @property
+    def state(self) -> Path:
+        """What runs remember."""
+        return self.folder / "state"
+
+    def photo(self, photo_id: str, count: int) -> Path:
+        """Return where the photo of ``photo_id`` lies."""
+        return self.photos / str(count) / f"{photo_id}.jpg"
+
+    @contextlib.contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Keep other runs out while the context lasts; the kernel opens the lock if this process is killed.
+
+        Raises:
+            WorkspaceError: the folder cannot be written to, or another run is at work in it.
+        """
+        with explain_disk_errors(self.folder):
+            self.state.mkdir(parents=True, exist_ok=True)
+            lock = (self.state / "lock").open("ab")
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise WorkspaceError(
+                    f"Another run is preparing {self.folder}. Wait for it, or give this one a --dataset of its own."
+                ) from None
+            yield
+
+
+@contextlib.contextmanager
+def explain_disk_errors(folder: Path) -> Iterator[None]:
+    """Turn a full disk, or a folder that may not be written to, into an error that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            free = _free_megabytes(folder)
+            raise WorkspaceError(
+                f"The disk under {folder} is full ({free} MB free). Make room, or set BINVENTORY_HOME to a larger "
+                "disk; what was fetched so far is kept."
+            ) from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise WorkspaceError(
+                f"{error.filename or folder} may not be written to ({error.strerror}). Change its permissions, or "
+                "set BINVENTORY_HOME to a folder of your own."
+            ) from error
+        raise
+
+
+def _free_megabytes(folder: Path) -> int:
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return shutil.disk_usage(folder).free // 2**20
+
+
+def write_atomically(path: Path, body: bytes) -> None:
+    """Write a file so that neither a reader nor a killed writer ever leaves half of it."""
+    scratch = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        scratch.write_bytes(body)
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch.write_bytes(body)
+    scratch.replace(path)
