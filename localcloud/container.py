@@ -16,6 +16,7 @@ from localcloud.store import Document
 
 _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES")
 _PREFIX = "/opt/ml"
+TUNING_METRIC = "_tuning_objective_metric"
 
 
 @dataclass(frozen=True)
@@ -189,9 +190,12 @@ def decode(value: str) -> Any:
 
 
 def user_parameters(job: Document) -> dict[str, Any]:
-    """The hyperparameters that are the script's, decoded; ``sagemaker_*`` ones are the toolkit's."""
-    given = job.get("HyperParameters", {})
-    return {name: decode(value) for name, value in given.items() if not name.startswith("sagemaker_")}
+    """The hyperparameters that are the script's, decoded; ``sagemaker_*`` and the tuner's are the toolkit's."""
+    return {
+        name: decode(value)
+        for name, value in job.get("HyperParameters", {}).items()
+        if not name.startswith("sagemaker_") and name != TUNING_METRIC
+    }
 
 
 def script_arguments(parameters: dict[str, Any]) -> list[str]:

@@ -45,9 +45,9 @@ def finish(cloud: Cloud, name: str, status: str, *, secondary: str | None = None
     def change(job: Document) -> None:
         if job["TrainingJobStatus"] not in ("InProgress", "Stopping"):
             return
-        now = time.time()
         ending = secondary or status
         enter(job, ending, _MESSAGES[ending] if reason is None else reason[:MAX_REASON])
+        now = time.time()
         job["SecondaryStatusTransitions"][-1]["EndTime"] = now
         job["TrainingJobStatus"] = status
         job["TrainingEndTime"] = now
