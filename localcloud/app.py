@@ -61,7 +61,7 @@ class App:
             if error.code in ("UnknownOperationException", "InvalidAction"):
                 _log.warning("asked for something that localcloud does not offer: %s", error.message)
             return protocol.error_answer(error, spoken, request_id)
-        except Exception:
+        except Exception:  # noqa: BLE001 - logged; the service goes on
             _log.exception("request %s failed", request_id)
             message = f"localcloud made a mistake; its log has the details under request {request_id}"
             return protocol.error_answer(AwsError("InternalFailure", message, 500), spoken, request_id)

@@ -91,7 +91,7 @@ class Container:
     def environment(self, job: Document, clients: dict[str, str]) -> dict[str, str]:
         """Everything that the script's environment holds; ``clients`` are the AWS_* variables."""
         own = {name: os.environ[name] for name in _INHERITED if name in os.environ}
-        return own | clients | self._variables(job) | job.get("Environment", {})
+        return {**own, **clients, **self._variables(job), **job.get("Environment", {})}
 
     def _variables(self, job: Document) -> dict[str, str]:
         resources = self._resource_config(job)

@@ -27,28 +27,28 @@ class AwsError(Exception):
         return f"{self.code}: {self.message}"
 
 
-class ValidationException(AwsError):  # noqa: N818 - AWS's own name
+class ValidationException(AwsError):
     """The request is malformed, or asks for what the state of things does not allow."""
 
     def __init__(self, message: str) -> None:
         super().__init__("ValidationException", message, 400)
 
 
-class ResourceNotFound(AwsError):  # noqa: N818 - AWS's own name
+class ResourceNotFound(AwsError):
     """The named resource does not exist."""
 
     def __init__(self, message: str) -> None:
         super().__init__("ResourceNotFound", message, 400)
 
 
-class ResourceInUse(AwsError):  # noqa: N818 - AWS's own name
+class ResourceInUse(AwsError):
     """The name is taken, or something else needs the resource."""
 
     def __init__(self, message: str) -> None:
         super().__init__("ResourceInUse", message, 400)
 
 
-class ResourceLimitExceeded(AwsError):  # noqa: N818 - AWS's own name
+class ResourceLimitExceeded(AwsError):
     """The request asks for more than the service gives."""
 
     def __init__(self, message: str) -> None:

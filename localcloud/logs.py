@@ -1,6 +1,7 @@
 """CloudWatch Logs, as far as reading a job's log takes it: groups, streams, and their events.
 
-A stream is a file of JSON lines (``t`` in milliseconds, ``m`` the message) in ``HOME/logs``, under its group. Tokens say where in the file reading goes on, so a log can be followed while it grows.
+A stream is a file of JSON lines (``t`` in milliseconds, ``m`` the message) in ``HOME/logs``, under its group.
+Tokens say where in the file reading goes on, so a log can be followed while it grows.
 """
 
 import json

@@ -6,9 +6,8 @@ from pathlib import Path
 
 from localcloud import logs
 from localcloud.errors import ValidationException
+from localcloud.logs import Event
 from localcloud.store import Document
-
-MAX_HISTORY = 100_000
 
 
 @dataclass
@@ -35,7 +34,7 @@ class MetricScanner:
                 changed |= self._read(event)
         return changed
 
-    def _read(self, event: logs.Event) -> bool:
+    def _read(self, event: Event) -> bool:
         changed = False
         for name, pattern in self._patterns:
             match = pattern.search(event.message)
@@ -48,9 +47,7 @@ class MetricScanner:
 
     def final(self) -> list[Document]:
         """The metrics as FinalMetricDataList has them."""
-        return [
-            {"MetricName": name, "Value": value, "Timestamp": at} for name, (value, at) in self.latest.items()
-        ]
+        return [{"MetricName": name, "Value": value, "Timestamp": at} for name, (value, at) in self.latest.items()]
 
 
 def check(definitions: list[Document]) -> None:

@@ -52,7 +52,7 @@ class Call:
 
     @property
     def model(self) -> OperationModel:
-        """botocore's model of the operation."""
+        """Botocore's model of the operation."""
         return service_model(self.service).operation_model(self.operation)
 
     @property
@@ -63,7 +63,7 @@ class Call:
 
 @functools.cache
 def service_model(service: str) -> ServiceModel:
-    """botocore's model of a service."""
+    """Botocore's model of a service."""
     return ServiceModel(Loader().load_service_model(service, "service-2"), service)
 
 
@@ -134,7 +134,7 @@ def _parse_json(body: bytes) -> dict[str, Any]:
 
 
 def _parse_rest(call: Call, request: HttpRequest) -> dict[str, Any]:
-    shape = call.model.input_shape
+    shape = _present(call.model.input_shape)
     parameters: dict[str, Any] = {}
     for name, member in shape.members.items():
         location, wire_name = member.serialization.get("location"), member.serialization.get("name", name)
@@ -162,7 +162,7 @@ def answer(call: Call, result: dict[str, Any], request_id: str) -> HttpAnswer:
 
 
 def _rest_answer(call: Call, result: dict[str, Any], headers: dict[str, str]) -> HttpAnswer:
-    shape = call.model.output_shape
+    shape = _present(call.model.output_shape)
     for name, member in shape.members.items():
         if member.serialization.get("location") == "header" and result.get(name) is not None:
             headers[member.serialization["name"].lower()] = str(result[name])
@@ -170,6 +170,12 @@ def _rest_answer(call: Call, result: dict[str, Any], headers: dict[str, str]) ->
     body = result.get(payload, b"") if payload else json.dumps(to_wire(result, shape)).encode()
     headers.setdefault("content-type", "application/json")
     return HttpAnswer(int(call.model.http.get("responseCode", 200)), headers, body)
+
+
+def _present(shape: StructureShape | None) -> StructureShape:
+    if shape is None:
+        raise TypeError("the operation has no such shape")
+    return shape
 
 
 def to_wire(value: Any, shape: Shape) -> Any:
@@ -193,7 +199,8 @@ def _query_answer(call: Call, result: dict[str, Any], request_id: str) -> bytes:
     namespace = service_model(call.service).metadata["xmlNamespace"]
     name = call.operation
     members = "".join(
-        f"<{key}>{escape(str(value))}</{key}>" for key, value in to_wire(result, call.model.output_shape).items()
+        f"<{key}>{escape(str(value))}</{key}>"
+        for key, value in to_wire(result, _present(call.model.output_shape)).items()
     )
     return (
         f'<{name}Response xmlns="{namespace}"><{name}Result>{members}</{name}Result>'

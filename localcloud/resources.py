@@ -66,6 +66,11 @@ def arn_of(cloud: Cloud, kind: Kind, name: str) -> str:
     return cloud.arn(f"{kind.key}/{name.lower()}")
 
 
+def now() -> float:
+    """The time, in seconds since the epoch."""
+    return time.time()
+
+
 def create(cloud: Cloud, kind: Kind, request: Document, *, parent: str | None = None, **more: Any) -> str:
     """Store a new resource made of the request and more members, with its tags; returns its ARN.
 
@@ -73,10 +78,10 @@ def create(cloud: Cloud, kind: Kind, request: Document, *, parent: str | None = 
     """
     name = request[kind.name_member]
     arn = arn_of(cloud, kind, name)
-    now = time.time()
+    moment = now()
     tags = request.get("Tags", [])
     document = {key: value for key, value in request.items() if key != "Tags"}
-    document |= {kind.arn_member: arn, "CreationTime": now, "LastModifiedTime": now, **more}
+    document |= {kind.arn_member: arn, "CreationTime": moment, "LastModifiedTime": moment, **more}
     try:
         with cloud.store.transaction():
             cloud.store.insert(kind.key, name, arn, document, parent=parent)

@@ -49,7 +49,7 @@ def recover(cloud: Cloud) -> None:
     for start in operations.starters():
         try:
             start(cloud)
-        except Exception:
+        except Exception:  # noqa: BLE001 - logged; the service goes on
             _log.exception("%s failed; what it would have picked up is left as it was", start.__qualname__)
 
 

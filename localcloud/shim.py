@@ -98,9 +98,9 @@ class Shim:
 
     def _start(self, command: list[str]) -> bool:
         try:
-            process = subprocess.Popen(  # noqa: S603 - running the command is what this file is for
+            process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                start_new_session=True, preexec_fn=_die_with_parent,  # noqa: PLW1509 - one thread only
+                start_new_session=True, preexec_fn=_die_with_parent,
             )  # fmt: skip
         except OSError as error:
             self.log.feed(f"cannot start {command[0]}: {error}\n".encode())

@@ -167,11 +167,11 @@ class Store:
             connection.execute("DELETE FROM tag WHERE arn = ?", found)
             return True
 
-    def kind_of(self, arn: str) -> str | None:
-        """The kind of the resource that has this ARN, or None when nothing has it."""
+    def locate(self, arn: str) -> tuple[str, str] | None:
+        """The kind and the name of the resource that has this ARN, or None when nothing has it."""
         with self._lock:
-            found = self._connection.execute("SELECT kind FROM resource WHERE arn = ?", (arn,)).fetchone()
-        return None if found is None else str(found[0])
+            found = self._connection.execute("SELECT kind, name FROM resource WHERE arn = ?", (arn,)).fetchone()
+        return None if found is None else (str(found[0]), str(found[1]))
 
     def find(self, kind: str, wanted: Filter | None = None) -> list[Row]:
         """The resources of a kind that a filter lets through, in its order."""
@@ -186,7 +186,10 @@ class Store:
         )
         with self._lock:
             rows = self._connection.execute(statement, (*values, limit)).fetchall()
-        return [Row(*row[:5], json.loads(row[5])) for row in rows]
+        return [
+            Row(name, arn, status, created, modified, json.loads(text))
+            for name, arn, status, created, modified, text in rows
+        ]
 
     def tags(self, arn: str) -> dict[str, str]:
         """The tags of a resource, by key in order."""
@@ -217,7 +220,8 @@ def declare_status_member(kind: str, member: str) -> None:
 
 
 def _conditions(kind: str, wanted: Filter) -> tuple[list[str], list[Any]]:
-    conditions, values = ["kind = ?"], [kind]
+    conditions: list[str] = ["kind = ?"]
+    values: list[Any] = [kind]
     comparisons: list[tuple[str, Any]] = [
         ("instr(lower(name), lower(?)) > 0", wanted.name_contains),
         ("status = ?", wanted.status),

@@ -33,7 +33,7 @@ def delete_tags(cloud: Cloud, request: Document) -> Document:
 
 
 def _known(cloud: Cloud, arn: str) -> str:
-    if cloud.store.kind_of(arn) is None:
+    if cloud.store.locate(arn) is None:
         raise ValidationException(f"Could not find resource with ARN {arn}.")
     return arn
 

@@ -46,7 +46,7 @@ def run_training_job(cloud: Cloud, name: str) -> None:
         TrainingRun(cloud, name).run()
     except ServiceStoppingError:
         return
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - becomes the FailureReason
         if isinstance(error, AwsError) and cloud.store.get(TRAINING_JOB.key, name) is None:
             return
         _log.exception("training job %s", name)

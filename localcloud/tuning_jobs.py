@@ -6,7 +6,7 @@ from localcloud.operations import Cloud, on_start, operation
 from localcloud.resources import TRAINING_JOB, TUNING_JOB
 from localcloud.store import Document, Filter, Row
 from localcloud.training_jobs import check_training_request
-from localcloud.tuning_ranges import ChoiceRange, parse_ranges
+from localcloud.tuning_ranges import ChoiceRange, Range, parse_ranges
 from localcloud.tuning_results import best_job, counters, describe_trial, trials
 from localcloud.tuning_run import definitions_of, run_tuning_job
 from localcloud.tuning_search import grid_size
@@ -191,7 +191,7 @@ def _resources_of(definition: Document) -> Document:
     return dict(config.get("InstanceConfigs", [config])[0])
 
 
-def _check_grid(config: Document, ranges: list[object]) -> None:
+def _check_grid(config: Document, ranges: list[Range]) -> None:
     if not all(isinstance(item, ChoiceRange) for item in ranges):
         raise ValidationException("The strategy Grid takes categorical ranges only.")
     wanted = config["ResourceLimits"].get("MaxNumberOfTrainingJobs")

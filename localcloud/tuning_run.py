@@ -42,7 +42,7 @@ def run_tuning_job(cloud: Cloud, name: str) -> None:
         TuningRun(cloud, name).run()
     except NoSuchResourceError:
         return
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - becomes the FailureReason
         _log.exception("tuning job %s", name)
         mark_ended(cloud, name, "Failed", time.time(), f"localcloud made a mistake: {error!r}")
 
@@ -187,7 +187,7 @@ class TuningRun:
         for place, (row, value) in enumerate(values):
             if _better(value, values[best][1], row):
                 best = place
-        return len(values) - 1 - best >= patience
+        return len(values) - 1 - best >= int(patience)
 
     def _stop_all(self, rows: list[Row]) -> None:
         for row in rows:

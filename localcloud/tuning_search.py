@@ -84,7 +84,7 @@ class Search:
         """Begin another trial; returns its number."""
         trial = self.study.ask()
         self._trials[trial.number] = trial
-        return trial.number
+        return int(trial.number)
 
     def parameters(self, number: int) -> dict[str, str]:
         """The hyperparameters of a trial; the same at every call."""
@@ -145,7 +145,7 @@ class Search:
 def _grid_sampler(space: dict[str, list[str]], seed: int | None) -> Any:
     from optuna.samplers import GridSampler
 
-    class Grid(GridSampler):
+    class Grid(GridSampler):  # type: ignore[misc]  # Optuna's types are not followed
         """Optuna's stops ``Study.optimize`` after the last point, which is not what runs here."""
 
         def after_trial(self, *_: Any) -> None:
@@ -156,4 +156,4 @@ def _grid_sampler(space: dict[str, list[str]], seed: int | None) -> Any:
 
 def objective_of(config: Document, definition: Document) -> Document:
     """The objective of a definition: its own, or the tuning job's."""
-    return definition.get("TuningObjective") or config["HyperParameterTuningJobObjective"]
+    return dict(definition.get("TuningObjective") or config["HyperParameterTuningJobObjective"])

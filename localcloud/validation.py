@@ -130,7 +130,7 @@ def _compiled(pattern: str) -> re.Pattern[str]:
     pattern = pattern.replace(r"\p{ASCII}", r"[\x00-\x7f]").replace(r"\p{Print}", r"\x20-\x7e")
     pattern = pattern.replace(r"\z", r"\Z").replace(r"\p{Alnum}", "A-Za-z0-9")
     if r"\p{" in pattern:
-        import regex  # noqa: PLC0415 - slow to import and rarely needed
+        import regex  # type: ignore[import-untyped]  # slow to import, and rarely needed
 
         return cast("re.Pattern[str]", regex.compile(pattern))
     return re.compile(pattern)

@@ -46,7 +46,7 @@ class Workers:
     def _run(self, name: str, work: Callable[..., None], arguments: tuple[Any, ...]) -> None:
         try:
             work(*arguments)
-        except Exception:
+        except Exception:  # noqa: BLE001 - logged; the service goes on
             _log.exception("worker %s failed", name)
         finally:
             with self._lock:
