@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from serving.prediction import Prediction
-from training import preprocessing
 from training.errors import PhotoError
 from training.model import ModelCard, load, net, probabilities
-from training.preprocessing import MAX_BYTES, normalise
+from training.picture import MAX_BYTES
+from training.preprocessing import normalise, to_pixels
 
 try:
     from sagemaker_inference.errors import BaseInferenceToolkitError
@@ -37,6 +37,7 @@ MODULES = (
     "training/__init__.py",
     "training/errors.py",
     "training/model.py",
+    "training/picture.py",
     "training/preprocessing.py",
 )
 IMAGES = ("image/jpeg", "image/png")
@@ -62,7 +63,7 @@ class Model:
         Raises:
             PhotoError: it cannot be read.
         """
-        return preprocessing.to_pixels(photo, self.card.input_size)
+        return to_pixels(photo, self.card.input_size)
 
 
 def model_fn(model_dir: str) -> Model:

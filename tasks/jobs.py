@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 import boto3
 from botocore.exceptions import ClientError
 from sagemaker.core import image_uris
-from sagemaker.core.shapes import Tag
 
 from tasks.run_record import digest_of
 from tasks.settings import Settings
@@ -32,9 +31,12 @@ def job_name(run_id: str, stage: str, inputs: Any) -> str:
     return f"b{run_id}-{stage}-{digest_of(inputs)}"
 
 
-def tags(run_id: str) -> list[Tag]:
-    """Tags of everything that a run creates."""
-    return [Tag(key="project", value="binventory"), Tag(key="binventory-run", value=run_id)]
+def tags(run_id: str) -> list[dict[str, str]]:
+    """Tags of everything that a run creates.
+
+    Plain dictionaries, because the SDK has two classes named Tag and its resources disagree on which to take.
+    """
+    return [{"key": "project", "value": "binventory"}, {"key": "binventory-run", "value": run_id}]
 
 
 def image_uri(settings: Settings, scope: str, instance: str) -> str:

@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 
 from training.errors import PhotoError
-from training.preprocessing import MAX_BYTES, normalise, to_pixels
+from training.picture import MAX_BYTES
+from training.preprocessing import normalise, to_pixels
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
