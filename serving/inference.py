@@ -38,6 +38,7 @@ MODULES = (
     "training/errors.py",
     "training/model.py",
     "training/picture.py",
+    "training/picture.py",
     "training/preprocessing.py",
 )
 IMAGES = ("image/jpeg", "image/png")

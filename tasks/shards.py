@@ -19,7 +19,7 @@ from tasks.catalog import read_usable
 from tasks.partition_state import write_batches
 from tasks.prepared_data import SPLITS
 from tasks.workspace import Workspace, explain_disk_errors, write_atomically
-from training.preprocessing import decode
+from training.picture import decode, squash
 
 SHARD_SCHEMA = pa.schema(
     [
@@ -156,10 +156,8 @@ def resize_photo(body: bytes, size: int) -> bytes:
     with Image.open(io.BytesIO(body)) as original:
         if original.size == (size, size):
             return body
-    if picture.size != (size, size):
-        picture = picture.resize((size, size), Image.Resampling.BILINEAR)
     squashed = io.BytesIO()
-    picture.save(squashed, "JPEG", quality=JPEG_QUALITY)
+    squash(picture, size).save(squashed, "JPEG", quality=JPEG_QUALITY)
     return squashed.getvalue()
 
 
