@@ -22,7 +22,8 @@ from pathlib import Path
 
 from localcloud.data_capture import DataCapture
 from localcloud.errors import AwsError, JobFailedError
-from localcloud.model_server_launch import GRACE_SECONDS, LogStream, ModelServer, container_of
+from localcloud.model_server_archive import resolved_container
+from localcloud.model_server_launch import GRACE_SECONDS, LogStream, ModelServer
 from localcloud.operations import Cloud
 from localcloud.resources import ENDPOINT, MODEL, describe
 from localcloud.store import Document
@@ -179,6 +180,13 @@ class Deployments:
                 self._live[endpoint] = Deployment(cloud, endpoint, stored["Deployment"])
             return status
 
+    def kill_processes(self, endpoint: str) -> bool:
+        """A fault: end an endpoint's processes at once, as a crash would; False when it is not live here."""
+        deployment = self.get(endpoint)
+        for variant in deployment.variants if deployment else []:
+            variant.server.kill()
+        return deployment is not None
+
     def take_down(self, endpoint: str) -> Deployment | None:
         """Stop sending invocations to an endpoint; returns what served it."""
         with self._lock:
@@ -197,7 +205,7 @@ def plan_deployment(cloud: Cloud, config: Document) -> Document:
             {
                 "VariantName": variant["VariantName"],
                 "Weight": variant["InitialVariantWeight"],
-                "Container": container_of(describe(cloud, MODEL, variant["ModelName"])),
+                "Container": resolved_container(cloud, describe(cloud, MODEL, variant["ModelName"])),
                 "StartupTimeout": variant.get("ContainerStartupHealthCheckTimeoutInSeconds", STARTUP_SECONDS),
                 "MaxConcurrency": serverless.get("MaxConcurrency"),
             }

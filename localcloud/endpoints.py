@@ -8,6 +8,7 @@ from typing import Any
 
 from localcloud import endpoint_configs, invoke, resources  # noqa: F401 - two of them register operations
 from localcloud.endpoint_deployments import Deployment, live, plan_deployment
+from localcloud.endpoint_variants import retain_variants, set_shares, summarise_capture, summarise_variants
 from localcloud.errors import JobFailedError, ValidationException
 from localcloud.operations import Cloud, on_start, operation
 from localcloud.resources import ENDPOINT, ENDPOINT_CONFIG
@@ -28,8 +29,8 @@ def create_endpoint(cloud: Cloud, request: Document) -> Document:
         ENDPOINT,
         request,
         EndpointStatus="Creating",
-        ProductionVariants=_variant_summaries(config),
-        DataCaptureConfig=_capture_summary(config),
+        ProductionVariants=summarise_variants(config),
+        DataCaptureConfig=summarise_capture(config),
         Pending=_pending(config, plan),
     )
     _start_worker(cloud, request["EndpointName"])
@@ -50,7 +51,7 @@ def update_endpoint(cloud: Cloud, request: Document) -> Document:
                 f'Cannot update endpoint "{endpoint["EndpointArn"]}" in status {endpoint["EndpointStatus"]}.'
             )
         if request.get("RetainAllVariantProperties"):
-            _retain(endpoint, config, plan, request)
+            retain_variants(endpoint, config, plan, request)
         endpoint["EndpointStatus"] = "Updating"
         endpoint.pop("FailureReason", None)
         endpoint["Pending"] = _pending(config, plan)
@@ -71,7 +72,7 @@ def update_weights(cloud: Cloud, request: Document) -> Document:
         if unknown := sorted(set(wanted) - known):
             raise ValidationException(f"The endpoint has no production variant {', '.join(unknown)}")
         for variant in endpoint["ProductionVariants"]:
-            _set_shares(variant, wanted.get(variant["VariantName"], {}))
+            set_shares(variant, wanted.get(variant["VariantName"], {}))
         for variant in endpoint["Deployment"]["Variants"]:
             variant["Weight"] = wanted.get(variant["VariantName"], {}).get("DesiredWeight", variant["Weight"])
 
@@ -174,8 +175,8 @@ def _deployed(endpoint: Document) -> None:
     pending = endpoint.pop("Pending")
     endpoint["EndpointStatus"] = "InService"
     endpoint["EndpointConfigName"] = pending["ConfigName"]
-    endpoint["ProductionVariants"] = _variant_summaries(pending["Config"])
-    endpoint["DataCaptureConfig"] = _capture_summary(pending["Config"])
+    endpoint["ProductionVariants"] = summarise_variants(pending["Config"])
+    endpoint["DataCaptureConfig"] = summarise_capture(pending["Config"])
     endpoint["Deployment"] = pending["Deployment"]
     endpoint.pop("FailureReason", None)
 
@@ -194,55 +195,6 @@ def _failed(reason: str) -> Any:
 def _refuse_in_progress(endpoint: Document) -> None:
     if endpoint["EndpointStatus"] in _IN_PROGRESS:
         raise ValidationException(f'Cannot update in-progress endpoint "{endpoint["EndpointArn"]}".')
-
-
-def _retain(endpoint: Document, config: Document, plan: Document, request: Document) -> None:
-    """Keep the weights and instance counts that variants of the same name have now."""
-    excluded = {each["VariantPropertyType"] for each in request.get("ExcludeRetainedVariantProperties", [])}
-    current = {variant["VariantName"]: variant for variant in endpoint["ProductionVariants"]}
-    for variant, planned in zip(config["ProductionVariants"], plan["Variants"], strict=True):
-        kept = current.get(variant["VariantName"])
-        if kept is None:
-            continue
-        if "DesiredWeight" not in excluded:
-            variant["InitialVariantWeight"] = planned["Weight"] = kept["DesiredWeight"]
-        if "DesiredInstanceCount" not in excluded and "InitialInstanceCount" in variant:
-            variant["InitialInstanceCount"] = kept.get("DesiredInstanceCount", 1)
-
-
-def _set_shares(variant: Document, wanted: Document) -> None:
-    if "DesiredWeight" in wanted:
-        variant["CurrentWeight"] = variant["DesiredWeight"] = wanted["DesiredWeight"]
-    if "DesiredInstanceCount" in wanted:
-        variant["CurrentInstanceCount"] = variant["DesiredInstanceCount"] = wanted["DesiredInstanceCount"]
-
-
-def _variant_summaries(config: Document) -> list[Document]:
-    summaries = []
-    for variant in config["ProductionVariants"]:
-        weight = variant["InitialVariantWeight"]
-        summary = {"VariantName": variant["VariantName"], "CurrentWeight": weight, "DesiredWeight": weight}
-        if serverless := variant.get("ServerlessConfig"):
-            summary |= {"CurrentServerlessConfig": serverless, "DesiredServerlessConfig": serverless}
-        else:
-            count = variant["InitialInstanceCount"]
-            summary |= {"CurrentInstanceCount": count, "DesiredInstanceCount": count}
-        summaries.append(summary)
-    return summaries
-
-
-def _capture_summary(config: Document) -> Document | None:
-    capture = config.get("DataCaptureConfig")
-    if capture is None:
-        return None
-    enabled = capture.get("EnableCapture", True)
-    return {
-        "EnableCapture": enabled,
-        "CaptureStatus": "Started" if enabled else "Stopped",
-        "CurrentSamplingPercentage": capture["InitialSamplingPercentage"],
-        "DestinationS3Uri": capture["DestinationS3Uri"],
-        "KmsKeyId": capture.get("KmsKeyId", ""),
-    }
 
 
 def _summary(row: Row) -> Document:

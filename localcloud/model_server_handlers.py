@@ -109,7 +109,7 @@ def _load_torchscript(model_dir: str) -> Any:
         )
     import torch
 
-    return torch.jit.load(preferred[0], map_location="cpu").eval()  # type: ignore[no-untyped-call]
+    return torch.jit.load(preferred[0], map_location="cpu").eval()
 
 
 def _default_input(body: str | bytes, content_type: str) -> Any:

@@ -7,24 +7,21 @@ import json
 import os
 import shutil
 import sys
-import tarfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from localcloud import logs
 from localcloud.errors import JobFailedError
+from localcloud.model_server_archive import fetch_archive, model_data_url
 from localcloud.operations import Cloud
 from localcloud.processes import Process, ProcessSpec
-from localcloud.s3 import S3Error, split_uri
 from localcloud.store import Document
 
 LOOPBACK = "127.0.0.1"
 GRACE_SECONDS = 30.0  # AWS: SIGTERM, then SIGKILL thirty seconds later
 PING_TIMEOUT_SECONDS = 2.0  # AWS: "The request timeout on /ping attempts is 2 seconds"
-MAX_MODEL_BYTES = 30 * 1024**3  # the volume that AWS gives an instance by default
 _INHERITED = ("PATH", "LANG", "TMPDIR", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES")
 
 
@@ -81,11 +78,11 @@ class ModelServer:
         draft = self.folder / "model.draft"
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir()
-        if url := model_data_url(self._cloud, self._container):
-            self._fetch(url, draft)
+        if url := model_data_url(self._container):
+            fetch_archive(self._cloud.s3, url, draft)
         source = self._environment().get("SAGEMAKER_SUBMIT_DIRECTORY", "")
         if source.startswith("s3://"):
-            self._fetch(source, draft / "code")
+            fetch_archive(self._cloud.s3, source, draft / "code")
         draft.rename(model)
 
     def start(self) -> None:
@@ -137,28 +134,6 @@ class ModelServer:
             raise JobFailedError("the model server was not started")
         return self._process
 
-    def _fetch(self, url: str, target: Path) -> None:
-        archive = self.folder / "download.tar.gz"
-        try:
-            bucket, key = split_uri(url)
-            self._cloud.s3.download(bucket, {key: archive})
-        except* S3Error as errors:
-            error = errors.exceptions[0]
-            raise JobFailedError(
-                f'Failed to download model data from URL: "{url}". Please ensure that there is an object '
-                "located at the URL and that the role passed to CreateModel has permissions to download the "
-                f"model: {error}"
-            ) from None
-        try:
-            extract_archive(archive, target)
-        except (tarfile.TarError, OSError, EOFError) as error:
-            raise JobFailedError(
-                f'Failed to extract model data archive from URL "{url}". Please ensure that the object '
-                f"located at the URL is a valid tar.gz archive: {error}"
-            ) from error
-        finally:
-            archive.unlink(missing_ok=True)
-
     def _environment(self) -> dict[str, str]:
         return {**self._container.get("Environment", {}), **self._extra}
 
@@ -180,35 +155,6 @@ class ModelServer:
         """The last line of the log, which is where a failing server says why."""
         lines = [line for line in read_log(self.folder / "log.jsonl") if line.strip()]
         return lines[-1] if lines else "it logged nothing"
-
-
-def container_of(model: Document) -> Document:
-    """The container that answers requests: a model's only one."""
-    container: Any = model.get("PrimaryContainer") or (model.get("Containers") or [{}])[0]
-    return dict(container)
-
-
-def model_data_url(cloud: Cloud, container: Document) -> str | None:
-    """Where a container's model archive lies; a container may name it, or a model package that does."""
-    if url := container.get("ModelDataUrl"):
-        return str(url)
-    if source := container.get("ModelDataSource", {}).get("S3DataSource"):
-        if source["CompressionType"] != "Gzip":
-            raise JobFailedError("localcloud reads models from a tar.gz archive only (CompressionType Gzip)")
-        return str(source["S3Uri"])
-    return None
-
-
-def extract_archive(archive: Path, target: Path) -> None:
-    """Unpack a tar.gz, refusing members that would land outside, and more than `MAX_MODEL_BYTES`."""
-    target.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(archive, "r:gz") as tar:
-        size = 0
-        for member in tar:
-            size += member.size
-            if size > MAX_MODEL_BYTES:
-                raise tarfile.TarError(f"the archive unpacks to more than {MAX_MODEL_BYTES} bytes")
-            tar.extract(member, target, filter="data")
 
 
 def read_log(path: Path, tail_bytes: int = 65536) -> list[str]:

@@ -22,8 +22,9 @@ from pathlib import Path
 
 from localcloud import logs
 from localcloud.cores import GaveUpError
-from localcloud.errors import JobFailedError
-from localcloud.model_server_launch import LogStream, ModelServer, container_of
+from localcloud.errors import JobFailedError, ValidationException
+from localcloud.model_server_archive import resolved_container
+from localcloud.model_server_launch import LogStream, ModelServer
 from localcloud.operations import Cloud
 from localcloud.resources import MODEL, TRANSFORM_JOB
 from localcloud.s3 import S3Error, split_uri
@@ -135,11 +136,15 @@ class TransformRun:
         model = self._cloud.store.get(MODEL.key, job["ModelName"])
         if model is None:
             raise JobFailedError(f"ClientError: the model {job['ModelName']} was deleted before the job began")
+        try:
+            container = resolved_container(self._cloud, model)
+        except ValidationException as error:
+            raise JobFailedError(f"ClientError: {error.message}") from error
         for number in range(instances):
             server = ModelServer(
                 self._cloud,
                 self._folder / f"instance-{number}",
-                container_of(model),
+                container,
                 self._log_stream(number),
                 max_payload=settings.server_payload,
                 environment=settings.environment,

@@ -12,7 +12,11 @@ from typing import Any
 import boto3
 import psutil
 import pytest
+from botocore.awsrequest import AWSResponse
 from botocore.config import Config
+from botocore.model import OperationModel
+from botocore.response import StreamingBody
+from botocore.validate import ParamValidator
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -40,8 +44,9 @@ class RunningCloud:
         assert self.processes() == []
 
     def client(self, service: str, **config: Any) -> Any:
+        """A client that does not retry, and that checks every answer against the API's output shape."""
         name = "CLOUDWATCH_LOGS" if service == "logs" else service.upper().replace("-", "_")
-        return boto3.client(
+        client = boto3.client(
             service,  # type: ignore[call-overload]
             endpoint_url=self.variables[f"AWS_ENDPOINT_URL_{name}"],
             region_name=self.variables["AWS_REGION"],
@@ -49,6 +54,9 @@ class RunningCloud:
             aws_secret_access_key=self.variables["AWS_SECRET_ACCESS_KEY"],
             config=Config(retries={"max_attempts": 0}, **config),
         )
+        if service != "s3":
+            client.meta.events.register("after-call", check_shape)
+        return client
 
     def processes(self) -> list[list[str]]:
         """The command lines of everything that runs for this cloud."""
@@ -59,6 +67,18 @@ class RunningCloud:
                 if process.pid != os.getpid() and any(part.startswith(str(self.home)) for part in about):
                     found.append(about)
         return found
+
+
+def check_shape(http_response: AWSResponse, parsed: dict[str, Any], model: OperationModel, **_: Any) -> None:
+    """An answer must have the members that the API promises, of the right types and sizes."""
+    if http_response.status_code < 300 and model.output_shape is not None:
+        answer = {
+            name: b"" if isinstance(value, StreamingBody) else value
+            for name, value in parsed.items()
+            if name != "ResponseMetadata"
+        }
+        report = ParamValidator().validate(answer, model.output_shape)
+        assert not report.has_errors(), f"{model.name}: {report.generate_report()}"
 
 
 @pytest.fixture(scope="session")

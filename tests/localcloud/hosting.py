@@ -74,7 +74,9 @@ class Hosting:
             key.removeprefix(prefix): self.s3.get_object(Bucket=self.bucket, Key=key)["Body"].read() for key in keys
         }
 
-    def model(self, script: str = ECHO, *, environment: dict[str, str] | None = None, **files: bytes) -> str:
+    def model(
+        self, script: str = ECHO, *, environment: dict[str, str] | None = None, files: dict[str, bytes] | None = None
+    ) -> str:
         name = unique("model")
         url = self.put(f"models/{name}/model.tar.gz", archive(script, files))
         self.create_model(name, url, environment)

@@ -1,12 +1,17 @@
 """Endpoints, driven through boto3 as a user would."""
 
+import io
 import json
+import tarfile
 import threading
 from collections import Counter
+from textwrap import dedent
 from typing import Any
 
 import pytest
+import torch
 from botocore.exceptions import ClientError
+from PIL import Image
 
 from tests.localcloud.conftest import RunningCloud
 from tests.localcloud.hosting import ECHO, Hosting, unique, wait_until
@@ -90,17 +95,68 @@ def test_model_data_that_is_missing_or_broken_is_named(hosting: Hosting, data: b
     assert url in described["FailureReason"]
 
 
-def test_a_model_that_is_not_healthy_in_time_fails(hosting: Hosting) -> None:
-    slow = hosting.model("import time\ntime.sleep(3600)")
+def test_a_configuration_is_described_as_it_was_made(hosting: Hosting) -> None:
     variant = {
         "VariantName": "v0",
-        "ModelName": slow,
+        "ModelName": hosting.model(),
         "ServerlessConfig": {"MemorySizeInMB": 1024, "MaxConcurrency": 1},
         "ContainerStartupHealthCheckTimeoutInSeconds": 60,
     }
-    name = hosting.config(variants=[variant])
-    described = hosting.sagemaker.describe_endpoint_config(EndpointConfigName=name)
-    assert described["ProductionVariants"][0]["ContainerStartupHealthCheckTimeoutInSeconds"] == 60
+    config = hosting.config(variants=[variant])
+    described = hosting.sagemaker.describe_endpoint_config(EndpointConfigName=config)
+    assert described["ProductionVariants"] == [{**variant, "InitialVariantWeight": 1.0}]
+
+
+def test_a_torch_model_counts_in_a_jpeg(hosting: Hosting) -> None:
+    """A network's weights in the archive, a JPEG in the request: what the container is for."""
+    weights, photo = io.BytesIO(), io.BytesIO()
+    torch.save({"weight": torch.full((1, 3), 0.5), "bias": torch.zeros(1)}, weights)
+    Image.new("RGB", (8, 8), (255, 0, 0)).save(photo, "JPEG", quality=100)
+    script = """
+        import io, json, os
+        import torch
+        from PIL import Image
+
+        def model_fn(model_dir):
+            net = torch.nn.Linear(3, 1)
+            net.load_state_dict(torch.load(os.path.join(model_dir, "model.pth"), weights_only=True))
+            return net.eval()
+
+        def input_fn(body, content_type):
+            red, green, blue = Image.open(io.BytesIO(body)).getpixel((4, 4))
+            return torch.tensor([[float(red), float(green), float(blue)]])
+
+        def predict_fn(data, model):
+            with torch.inference_mode():
+                return model(data)
+
+        def output_fn(prediction, accept):
+            return json.dumps(prediction.tolist()), "application/json"
+    """
+    endpoint = hosting.endpoint(hosting.config(hosting.model(script, files={"model.pth": weights.getvalue()})))
+    ((value,),) = json.loads(hosting.invoke(endpoint, photo.getvalue(), ContentType="image/jpeg"))
+    assert value == pytest.approx(255 / 2, abs=2)
+
+
+def test_the_code_can_lie_in_an_archive_of_its_own(hosting: Hosting) -> None:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
+        code = dedent(answering("from elsewhere")).encode()
+        member = tarfile.TarInfo("serve_it.py")
+        member.size = len(code)
+        tar.addfile(member, io.BytesIO(code))
+    source = hosting.put("sourcedir.tar.gz", packed.getvalue())
+    environment = {"SAGEMAKER_PROGRAM": "serve_it.py", "SAGEMAKER_SUBMIT_DIRECTORY": source}
+    endpoint = hosting.endpoint(hosting.config(hosting.model(BROKEN, environment=environment)))
+    assert hosting.invoke(endpoint) == b"from elsewhere"
+
+
+def test_an_archive_that_reaches_outside_its_folder_is_refused(hosting: Hosting, cloud: RunningCloud) -> None:
+    model = hosting.model(ECHO, files={"../../escaped": b"!"})
+    described = hosting.settle(hosting.endpoint(hosting.config(model)))
+    assert described["EndpointStatus"] == "Failed"
+    assert "outside the destination" in described["FailureReason"]
+    assert not list(cloud.home.rglob("escaped"))
 
 
 def test_an_error_of_the_model_is_a_model_error_with_its_status_and_message(hosting: Hosting) -> None:
