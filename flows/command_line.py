@@ -3,10 +3,8 @@
 The same pydantic model makes the form in Prefect's UI, so both say the same about every parameter.
 """
 
-import logging
 import signal
 import sys
-import warnings
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -75,7 +73,6 @@ def run(flow: Callable[[Parameters], Any], model: type[Parameters], name: str) -
     An error that we foresaw is printed as one message, without a traceback; 130 after Ctrl-C.
     """
     parameters = parse(model, f"python -m flows.{name}")
-    quiet()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         url = use_prefect_server(settings())
@@ -88,11 +85,3 @@ def run(flow: Callable[[Parameters], Any], model: type[Parameters], name: str) -
         errors.print("Interrupted. The same command goes on where this one stopped.")
         return 130
     return 0
-
-
-def quiet() -> None:
-    """Silence what libraries say that a user can do nothing about."""
-    logging.getLogger("sagemaker").setLevel(logging.WARNING)
-    logging.getLogger("botocore").setLevel(logging.WARNING)
-    logging.getLogger("httpx").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", category=FutureWarning, module=r"(sagemaker|smdebug)\b.*")

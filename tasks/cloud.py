@@ -4,6 +4,7 @@ Everything else speaks the AWS APIs and goes where the standard ``AWS_*`` variab
 """
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -34,12 +35,19 @@ def _localcloud(settings: Settings, *arguments: str) -> str:
     return done.stdout
 
 
+def _quiet() -> None:
+    """Silence what the SDK says at every start and nobody can act on: where it looked for settings, its region."""
+    for name in ("sagemaker.config", "sagemaker.core.utils.utils", "botocore.credentials", "httpx"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
 def connect(settings: Settings) -> None:
     """Point this process's AWS clients at the target cloud; start the embedded one where that is it.
 
     Raises:
         CloudError: the cloud does not start, cannot be reached, or refuses the credentials.
     """
+    _quiet()
     os.environ.setdefault("AWS_DEFAULT_REGION", settings.region)
     os.environ.setdefault("AWS_REGION", settings.region)
     if settings.target == "local":
