@@ -8,14 +8,14 @@ from pathlib import Path
 
 from localcloud.environment import client_environment
 from localcloud.errors import LocalCloudError
-from localcloud.home import ACCOUNT, DEFAULT_REGION, Home, State, default_home
+from localcloud.home import ACCOUNT, DEFAULT_REGION, STOP_GRACE_SECONDS, Home, State, default_home
 from localcloud.keys import load_or_make
 
 
 def _up(home: Home, arguments: argparse.Namespace) -> None:
     from localcloud import lifecycle
 
-    state = lifecycle.up(home, arguments.region)
+    state = lifecycle.up(home, arguments.region, arguments.stop_grace)
     print(f"S3         {state.s3_endpoint}\nSageMaker  {state.service_endpoint}\nstate      {home.root}")
     print(f'For a shell: eval "$(python -m localcloud env --home {shlex.quote(str(home.root))})"')
 
@@ -63,6 +63,12 @@ def _load_bucket(home: Home, arguments: argparse.Namespace) -> None:
     print(f"{count} objects put into s3://{arguments.bucket}")
 
 
+def _faults(home: Home, arguments: argparse.Namespace) -> None:
+    from localcloud import faults_command
+
+    print(faults_command.run(home, _running(home), arguments))
+
+
 def _running(home: Home) -> State:
     state = home.running()
     if state is None:
@@ -84,6 +90,13 @@ def parser() -> argparse.ArgumentParser:
 
     up = command("up", _up, "start the cloud, unless it runs already")
     up.add_argument("--region", default=DEFAULT_REGION, help="the region that it is (default: %(default)s)")
+    up.add_argument(
+        "--stop-grace",
+        type=float,
+        default=STOP_GRACE_SECONDS,
+        metavar="SECONDS",
+        help="from SIGTERM to SIGKILL when a job is stopped (default: %(default)s, as on AWS)",
+    )
     command("down", _down, "stop the cloud and every job in it; its state stays")
     for name, action, text in (
         ("status", _status, "say whether it runs, and where; exit code 3 when it does not"),
@@ -95,6 +108,9 @@ def parser() -> argparse.ArgumentParser:
     load = command("load-bucket", _load_bucket, "put folders, files and tar archives into a bucket")
     load.add_argument("bucket", help="the bucket; it is made when it does not exist")
     load.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="a folder, a file, or a tar archive")
+    from localcloud import faults_command
+
+    faults_command.add_arguments(command("faults", _faults, "make the cloud misbehave, for tests and drills"))
     return top
 
 

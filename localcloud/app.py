@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import json
 import logging
 import uuid
 from typing import Any
@@ -10,6 +11,7 @@ from starlette.types import Receive, Scope, Send
 
 from localcloud import protocol
 from localcloud.errors import AwsError
+from localcloud.faults import perform
 from localcloud.operations import Cloud, find_operation
 from localcloud.protocol import Call, HttpAnswer, HttpRequest
 from localcloud.signature import Verifier
@@ -21,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 
 class App:
-    """An ASGI application: AWS's APIs at every path, and ``/_localcloud/health``."""
+    """An ASGI application: AWS's APIs at every path, and two paths of our own below ``/_localcloud``."""
 
     def __init__(self, cloud: Cloud, verifier: Verifier) -> None:
         self._cloud = cloud
@@ -45,7 +47,18 @@ class App:
             headers={name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]},
             body=body,
         )
-        await _send(send, await self.answer(request))
+        if request.path == "/_localcloud/faults":
+            await _send(send, self._change_faults(request))
+        else:
+            await _send(send, await self.answer(request))
+
+    def _change_faults(self, request: HttpRequest) -> HttpAnswer:
+        try:
+            self._verifier.verify(request, "localcloud", "json")
+            listed = perform(self._cloud.faults, request.body)
+        except AwsError as error:
+            return protocol.error_answer(error, "json", str(uuid.uuid4()))
+        return HttpAnswer(200, {"content-type": "application/json"}, json.dumps(listed).encode())
 
     async def answer(self, request: HttpRequest) -> HttpAnswer:
         """The answer to a request; every error becomes one."""

@@ -1,16 +1,21 @@
 """Faults on request: what tests and drills ask the cloud to do wrong."""
 
+import json
 import logging
 import threading
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
 
-from localcloud.errors import AwsError
+from localcloud.errors import AwsError, ValidationException
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass
-class _Refusal:
+class Refusal:
+    """What the next ``left`` calls, of one operation or of any, are answered with."""
+
     code: str
     message: str
     status: int
@@ -23,19 +28,19 @@ class Faults:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._refusals: list[_Refusal] = []
+        self._refusals: list[Refusal] = []
         self._interruptions: list[float] = []
 
     def throttle(self, calls: int, operation: str | None = None) -> None:
-        """Answer the next calls, of one operation or of any, with ThrottlingException."""
-        self._add(_Refusal("ThrottlingException", "Rate exceeded", 400, operation, calls))
+        """Answer the next calls with ThrottlingException."""
+        self._add(Refusal("ThrottlingException", "Rate exceeded", 400, operation, calls))
 
     def fail(self, calls: int, operation: str | None = None) -> None:
-        """Answer the next calls, of one operation or of any, with HTTP 500."""
-        self._add(_Refusal("InternalFailure", "An internal failure, asked for by `faults`", 500, operation, calls))
+        """Answer the next calls with HTTP 500."""
+        self._add(Refusal("InternalFailure", "An internal failure, asked for by `faults fail`", 500, operation, calls))
 
     def interrupt_spot(self, seconds: float) -> None:
-        """Take the spot instance of the next spot job away once it has trained so many seconds."""
+        """Take the instance of the next spot job away once it has trained so many seconds."""
         with self._lock:
             self._interruptions.append(seconds)
 
@@ -55,6 +60,14 @@ class Faults:
             self._refusals.clear()
             self._interruptions.clear()
 
+    def listed(self) -> dict[str, Any]:
+        """What is on."""
+        with self._lock:
+            return {
+                "refusals": [asdict(refusal) for refusal in self._refusals],
+                "spot_interruptions": list(self._interruptions),
+            }
+
     def strike(self, operation: str) -> None:
         """Raise what a call of this operation is to be answered with, if anything, and count it."""
         with self._lock:
@@ -64,6 +77,30 @@ class Faults:
                     self._refusals = [one for one in self._refusals if one.left > 0]
                     raise AwsError(refusal.code, refusal.message, refusal.status)
 
-    def _add(self, refusal: _Refusal) -> None:
+    def _add(self, refusal: Refusal) -> None:
         with self._lock:
             self._refusals.append(refusal)
+
+
+def perform(faults: Faults, body: bytes) -> dict[str, Any]:
+    """Do what the ``faults`` command sent: ``{"do": ..., ...}``; answers with the faults that are on."""
+    order = json.loads(body)
+    actions: dict[str, Callable[[], object]] = {
+        "throttle": lambda: faults.throttle(order["calls"], order.get("operation")),
+        "fail": lambda: faults.fail(order["calls"], order.get("operation")),
+        "interrupt-spot": lambda: faults.interrupt_spot(order["seconds"]),
+        "kill-endpoint": lambda: _kill_endpoint(order["endpoint"]),
+        "clear": faults.clear,
+        "list": lambda: None,
+    }
+    if order.get("do") not in actions:
+        raise ValidationException(f"there is no fault {order.get('do')!r}")
+    actions[order["do"]]()
+    return faults.listed()
+
+
+def _kill_endpoint(name: str) -> None:
+    from localcloud.endpoint_deployments import live
+
+    if not live.kill_processes(name):
+        raise ValidationException(f"no process serves an endpoint {name} now")

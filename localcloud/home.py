@@ -10,6 +10,7 @@ from pathlib import Path
 
 ACCOUNT = "000000000000"
 DEFAULT_REGION = "us-east-1"
+STOP_GRACE_SECONDS = 120.0  # AWS: SIGTERM to a training job, then SIGKILL 120 seconds later
 
 
 def default_home() -> Path:
@@ -27,7 +28,7 @@ class State:
     s3_port: int
     service_port: int
     region: str
-    s3_faults: bool = False
+    s3_faults: int = 0
 
     @property
     def s3_endpoint(self) -> str:

@@ -10,13 +10,13 @@ import time
 from pathlib import Path
 
 from localcloud.errors import LocalCloudError
-from localcloud.home import Home, State, is_locked
+from localcloud.home import STOP_GRACE_SECONDS, Home, State, is_locked
 
 START_SECONDS = 30.0
 STOP_SECONDS = 30.0
 
 
-def up(home: Home, region: str) -> State:
+def up(home: Home, region: str, stop_grace: float = STOP_GRACE_SECONDS) -> State:
     """Start the cloud and wait until it answers; the one that runs already is as good.
 
     Raises LocalCloudError when it does not come up, or runs in another region.
@@ -25,7 +25,7 @@ def up(home: Home, region: str) -> State:
     with home.exclusively():
         state = home.running()
         if state is None:
-            state = _start(home, region)
+            state = _start(home, region, stop_grace)
     if state.region != region:
         raise LocalCloudError(
             f"the cloud in {home.root} runs as region {state.region}, not {region}; "
@@ -34,11 +34,11 @@ def up(home: Home, region: str) -> State:
     return state
 
 
-def _start(home: Home, region: str) -> State:
+def _start(home: Home, region: str, stop_grace: float) -> State:
     began = home.supervisor_log.stat().st_size if home.supervisor_log.exists() else 0
     with home.supervisor_log.open("ab") as log:
         supervisor = subprocess.Popen(
-            [sys.executable, "-m", "localcloud.supervisor", str(home.root), region],
+            [sys.executable, "-m", "localcloud.supervisor", str(home.root), region, str(stop_grace)],
             env=os.environ | {"PYTHONPATH": _python_path()},
             stdin=subprocess.DEVNULL,
             stdout=log,

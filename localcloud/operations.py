@@ -70,12 +70,13 @@ registered_modules = (
 class Cloud:
     """What operations work with.
 
-    ``environment`` has the AWS_* variables that make a subprocess's SDK speak to this cloud.
+    ``stop_grace_seconds`` is how long a stopped job has from SIGTERM to SIGKILL; ``environment`` has the AWS_* variables that make a subprocess's SDK speak to this cloud.
     """
 
     home: Path
     region: str
     account: str
+    stop_grace_seconds: float
     store: Store
     s3: "S3"
     processes: "Processes"

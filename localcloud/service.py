@@ -1,4 +1,4 @@
-"""The service process: ``python -m localcloud.service HOME SOCKET_FD S3_PORT REGION``."""
+"""The service process: ``python -m localcloud.service HOME SOCKET_FD S3_PORT REGION STOP_GRACE``."""
 
 import logging
 import os
@@ -26,7 +26,7 @@ from localcloud.workers import Workers
 _log = logging.getLogger(__name__)
 
 
-def make_cloud(home: Home, s3_port: int, service_port: int, region: str) -> Cloud:
+def make_cloud(home: Home, s3_port: int, service_port: int, region: str, stop_grace: float) -> Cloud:
     """Everything that operations work with."""
     keys = load_or_make(home.keys)
     s3_endpoint = f"http://127.0.0.1:{s3_port}"
@@ -34,6 +34,7 @@ def make_cloud(home: Home, s3_port: int, service_port: int, region: str) -> Clou
         home=home.root,
         region=region,
         account=ACCOUNT,
+        stop_grace_seconds=stop_grace,
         store=Store(home.database),
         s3=S3(s3_endpoint, keys, region),
         processes=Processes(owner=os.getppid()),
@@ -59,7 +60,7 @@ def main() -> None:
     home, region = Home(Path(sys.argv[1])), sys.argv[4]
     listener = socket.socket(fileno=int(sys.argv[2]))
     listener.set_inheritable(False)
-    cloud = make_cloud(home, int(sys.argv[3]), listener.getsockname()[1], region)
+    cloud = make_cloud(home, int(sys.argv[3]), listener.getsockname()[1], region, float(sys.argv[5]))
     operations.load_operations()
     app = App(cloud, Verifier(load_or_make(home.keys), region))
     threading.Thread(target=protocol.service_model, args=("sagemaker",), daemon=True).start()

@@ -1,4 +1,4 @@
-"""The process that holds the cloud together: ``python -m localcloud.supervisor HOME REGION``.
+"""The process that holds the cloud together: ``python -m localcloud.supervisor HOME REGION STOP_GRACE``.
 
 It keeps rclone and the service running, starting them again when they die, and adopts the jobs of a service
 that was killed. It owns the service's listening socket, so that a client that calls while the service starts
@@ -14,13 +14,12 @@ import socket
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 from localcloud import shim
 from localcloud.home import Home, State, write_json
 from localcloud.keys import load_or_make
-from localcloud.rclone import S3Server
+from localcloud.s3_server import S3Server
 
 TICK_SECONDS = 0.2
 PATIENCE_SECONDS = 20.0
@@ -30,13 +29,14 @@ GIVE_UP_AFTER = 5
 class Supervisor:
     """One cloud, from ready to gone."""
 
-    def __init__(self, home: Home, region: str) -> None:
+    def __init__(self, home: Home, region: str, stop_grace: str) -> None:
         self.home = home
         self.region = region
+        self.stop_grace = stop_grace
         self.keys = load_or_make(home.keys)
         self.stopping = False
         self.socket = _listen(_remembered(home, "service"))
-        self.s3 = S3Server(home, self.keys, _free_port(_remembered(home, "s3")))
+        self.s3 = S3Server(home, self.keys, _free_port(_remembered(home, "s3")), _free_port)
         self.service: subprocess.Popen[bytes] | None = None
         self.quick_deaths = 0
         self.started_at = 0.0
@@ -48,7 +48,7 @@ class Supervisor:
         signal.signal(signal.SIGINT, self._on_term)
         write_json(self.home.ports, {"s3": self.s3.port, "service": self.socket.getsockname()[1]})
         try:
-            self.s3.start(proxied=False)
+            self.s3.start()
             self._start_service()
             self._wait_until_ready()
             self._publish()
@@ -66,7 +66,7 @@ class Supervisor:
         environment = os.environ | {
             "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
         }
-        arguments = [str(self.home.root), str(self.socket.fileno()), str(self.s3.port), self.region]
+        arguments = [str(self.home.root), str(self.socket.fileno()), str(self.s3.port), self.region, self.stop_grace]
         with self.home.service_log.open("ab") as log:
             self.service = subprocess.Popen(
                 [sys.executable, "-m", "localcloud.service", *arguments],
@@ -100,8 +100,7 @@ class Supervisor:
     def _publish(self) -> None:
         service = self.service.pid if self.service is not None else 0
         port = int(self.socket.getsockname()[1])
-        state = State(os.getpid(), service, self.s3.pid, self.s3.port, port, self.region)
-        self.home.publish(replace(state, s3_faults=self.s3.proxied))
+        self.home.publish(State(os.getpid(), service, self.s3.pid, self.s3.port, port, self.region, self.s3.faults))
 
     def _tend(self) -> None:
         changed = self.s3.tend()
@@ -175,7 +174,7 @@ def _say(message: str) -> None:
 
 def main() -> int:
     """Run the supervisor of a home, unless one runs already."""
-    home, region = Home(Path(sys.argv[1])), sys.argv[2]
+    home, region, stop_grace = Home(Path(sys.argv[1])), sys.argv[2], sys.argv[3]
     home.make()
     with home.supervisor_lock.open("w") as lock:
         try:
@@ -185,7 +184,7 @@ def main() -> int:
             return 0
         home.state.unlink(missing_ok=True)
         try:
-            Supervisor(home, region).run()
+            Supervisor(home, region, stop_grace).run()
         except RuntimeError as error:
             _say(str(error))
             return 1

@@ -17,8 +17,6 @@ from localcloud.requirements_check import unsatisfied
 from localcloud.s3 import S3Error, S3NotFoundError, split_uri
 from localcloud.store import Document
 
-STOP_GRACE_SECONDS = 120.0  # AWS: SIGTERM, then SIGKILL 120 seconds later
-
 
 def host_names(count: int) -> list[str]:
     """The names of a job's hosts: ``algo-1`` and so on, as on AWS.
@@ -67,7 +65,7 @@ class Preparation:
             argv=self._command(container),
             environment=container.environment(self.job, self.cloud.environment),
             cwd=container.code,
-            grace_seconds=STOP_GRACE_SECONDS,
+            grace_seconds=self.cloud.stop_grace_seconds,
         )
 
     def _download_channel(self, channel: Document, container: Container, index: int) -> None:

@@ -1,0 +1,107 @@
+"""A faulty network in front of S3: ``s3_proxy.py PORT UPSTREAM_PORT FAULTS_FILE``.
+
+The file says ``latency_ms``, added to every request, and ``cut``, how many of the next GETs end in the middle of
+their body. Standard library only, so that it starts quickly.
+"""
+
+import asyncio
+import contextlib
+import json
+import re
+import sys
+from pathlib import Path
+
+CHUNK = 256 * 1024
+_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+
+
+class Proxy:
+    """Passes connections on to rclone, with the faults that are left."""
+
+    def __init__(self, upstream_port: int, latency: float, cut: int) -> None:
+        self.upstream_port = upstream_port
+        self.latency = latency
+        self.cut = cut
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Carry one connection until either side ends it."""
+        try:
+            upstream = await asyncio.open_connection("127.0.0.1", self.upstream_port)
+        except OSError:
+            writer.close()
+            return
+        await Connection(self, (reader, writer), upstream).run()
+
+
+class Connection:
+    """One client's connection. Without pipelining, bytes after an answer begin the next request."""
+
+    def __init__(
+        self,
+        proxy: Proxy,
+        client: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+        upstream: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+    ) -> None:
+        self.proxy = proxy
+        self.client_reader, self.client_writer = client
+        self.upstream_reader, self.upstream_writer = upstream
+        self.answered = True
+        self.cutting = False
+
+    async def run(self) -> None:
+        """Pump both ways until one ends."""
+        pumps = [asyncio.ensure_future(self._requests()), asyncio.ensure_future(self._answers())]
+        with contextlib.suppress(OSError):
+            await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+        for pump in pumps:
+            pump.cancel()
+        await asyncio.gather(*pumps, return_exceptions=True)
+        for writer in (self.client_writer, self.upstream_writer):
+            writer.close()
+
+    async def _requests(self) -> None:
+        while chunk := await self.client_reader.read(CHUNK):
+            if self.answered:
+                self.answered = False
+                self.cutting = chunk.startswith(b"GET ")
+                await asyncio.sleep(self.proxy.latency)
+            self.upstream_writer.write(chunk)
+            await self.upstream_writer.drain()
+
+    async def _answers(self) -> None:
+        while chunk := await self.upstream_reader.read(CHUNK):
+            if not self.answered and self.cutting and self.proxy.cut > 0 and await self._cut(chunk):
+                return
+            self.answered = True
+            self.client_writer.write(chunk)
+            await self.client_writer.drain()
+
+    async def _cut(self, chunk: bytes) -> bool:
+        """Send the head and half of the body, and drop the connection; False when there is no body to cut."""
+        while b"\r\n\r\n" not in chunk:
+            chunk += await self.upstream_reader.read(CHUNK)
+        head, _, body = chunk.partition(b"\r\n\r\n")
+        length = _LENGTH.search(head)
+        if not head.startswith((b"HTTP/1.1 200", b"HTTP/1.1 206")) or length is None or int(length[1]) < 2:
+            return False
+        self.proxy.cut -= 1
+        half = int(length[1]) // 2
+        while len(body) < half and (more := await self.upstream_reader.read(CHUNK)):
+            body += more
+        self.client_writer.write(head + b"\r\n\r\n" + body[:half])
+        await self.client_writer.drain()
+        return True
+
+
+async def main() -> None:
+    """Serve until killed."""
+    port, upstream_port = int(sys.argv[1]), int(sys.argv[2])
+    faults = json.loads(Path(sys.argv[3]).read_text())
+    proxy = Proxy(upstream_port, faults.get("latency_ms", 0) / 1000, faults.get("cut", 0))
+    server = await asyncio.start_server(proxy.serve, "127.0.0.1", port, reuse_address=True, backlog=512)
+    async with server:
+        await server.serve_forever()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
