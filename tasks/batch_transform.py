@@ -23,7 +23,7 @@ from tasks.split_photos import list_photos
 from tasks.transient import RETRIES
 
 
-@task(name="batch transform", **RETRIES)
+@task(name="batch transform", task_run_name="batch transform", **RETRIES)
 def batch_transform(
     model_name: str, data: PreparedData, photos: int, run_id: str, settings: Settings
 ) -> dict[str, Prediction]:

@@ -49,7 +49,7 @@ class SmokeTest(BaseModel):
     largest_difference: float = Field(description="Of any probability, to evaluation's.")
 
 
-@task(name="package model", **RETRIES)
+@task(name="package model", task_run_name="package model", **RETRIES)
 def package_model(archive: str, run_id: str, settings: Settings) -> ServableModel:
     """Add the inference code to a trained archive, put it on S3 and make a SageMaker Model of it.
 
@@ -139,7 +139,7 @@ def _await(endpoint: Endpoint, settings: Settings) -> None:
         time.sleep(settings.poll_seconds)
 
 
-@task(name="smoke test", **RETRIES)
+@task(name="smoke test", task_run_name="smoke test", **RETRIES)
 def smoke_test(endpoint_name: str, data: PreparedData, expected: dict[str, Prediction], photos: int) -> SmokeTest:
     """Ask the endpoint about test photos; its answers must be evaluation's.
 

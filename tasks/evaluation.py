@@ -48,7 +48,7 @@ class EvaluatedModel(BaseModel):
     predictions: dict[str, Prediction] = Field(description="By photo id.")
 
 
-@task(name="evaluate", **RETRIES)
+@task(name="evaluate", task_run_name="evaluate", **RETRIES)
 def evaluate(archive: str, data: PreparedData) -> EvaluatedModel:
     """Measure a model on the test split, through the handlers that will serve it.
 

@@ -70,7 +70,7 @@ class TrainedModel(BaseModel):
     metrics: dict[str, float] = Field(description="Measured on the validation split.")
 
 
-@task(name="upload training code", **RETRIES)
+@task(name="upload training code", task_run_name="upload training code", **RETRIES)
 def upload_code(settings: Settings) -> str:
     """Put the training room on S3 as ``sourcedir.tar.gz``; returns its URI, which holds its digest."""
     archive = code_archive.training_code()
@@ -106,7 +106,7 @@ def stopping(settings: Settings) -> StoppingCondition:
     return StoppingCondition(max_runtime_in_seconds=settings.job_timeout_minutes * 60)
 
 
-@task(name="train", **RETRIES)
+@task(name="train", task_run_name="train", **RETRIES)
 def train(inputs: JobInputs, recipe: Hyperparameters, settings: Settings) -> TrainedModel:
     """Run the final training, or find the one that already ran for the same inputs.
 
@@ -140,13 +140,20 @@ def train(inputs: JobInputs, recipe: Hyperparameters, settings: Settings) -> Tra
     follow(job, status, settings, get_run_logger(), LogTail("TrainingJobs", job.training_job_name))
     archive = str(job.model_artifacts.s3_model_artifacts)
     card = json.loads(read_member(archive, CARD_FILE))
+    seconds = int(job.training_time_in_seconds or 0)
     return TrainedModel(
         job_name=job.training_job_name,
         archive=archive,
-        seconds=int(job.training_time_in_seconds or 0),
-        phases=card["phases"],
+        seconds=seconds,
+        phases=job_phases(card["phases"], seconds),
         metrics=card["metrics"],
     )
+
+
+def job_phases(measured: dict[str, float], seconds: float) -> dict[str, float]:
+    """Phases of the whole job: what the script could not see, its container's start among it, is ``other``."""
+    claimed = {name: measured.get(name, 0.0) for name in ("train", "eval", "data")}
+    return claimed | {"other": round(max(0.0, seconds - sum(claimed.values())), 3)}
 
 
 def fetch(uri: str) -> bytes:

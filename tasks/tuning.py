@@ -43,7 +43,7 @@ class TunedHyperparameters(BaseModel):
     batch_size: int
 
 
-@task(name="tune", **RETRIES)
+@task(name="tune", task_run_name="tune", **RETRIES)
 def tune(
     inputs: JobInputs, recipe: Hyperparameters, trials: int, parallel: int, settings: Settings
 ) -> TunedHyperparameters:
