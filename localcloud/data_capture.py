@@ -13,6 +13,7 @@ import json
 import logging
 import random
 import threading
+import time
 import uuid
 from collections import defaultdict
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from localcloud.s3 import S3Error
 from localcloud.store import Document
 
 FLUSH_SECONDS = 2.0
+TICK_SECONDS = 0.2  # how soon the end of the endpoint, or of the service, is noticed
 MAX_PENDING_BYTES = 256 * 1024 * 1024
 _log = logging.getLogger(__name__)
 
@@ -76,8 +78,12 @@ class DataCapture:
 
     def run(self, closed: threading.Event) -> None:
         """Write every few seconds until the endpoint closes or the service stops; then write the rest."""
-        while not closed.wait(FLUSH_SECONDS) and not self._cloud.workers.stopping.is_set():
-            self.flush()
+        stopping = self._cloud.workers.stopping
+        due = time.monotonic() + FLUSH_SECONDS
+        while not closed.wait(TICK_SECONDS) and not stopping.is_set():
+            if time.monotonic() >= due:
+                self.flush()
+                due = time.monotonic() + FLUSH_SECONDS
         self.flush()
 
     def flush(self) -> None:

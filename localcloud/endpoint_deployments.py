@@ -50,10 +50,8 @@ class Variant:
         self._stopping = cloud.workers.stopping
         self._reviving = asyncio.Lock()
 
-    def launch(self, give_up: Callable[[], bool]) -> None:
-        """Prepare and start the server and wait until it is healthy. Raises JobFailedError."""
-        self.server.prepare()
-        self.server.start()
+    def wait_until_healthy(self, give_up: Callable[[], bool]) -> None:
+        """Wait for the server that was started. Raises JobFailedError."""
         self.port = self.server.wait_until_healthy(self._startup_seconds, give_up)
 
     async def revive(self, dead_port: int | None) -> int:
@@ -92,8 +90,11 @@ class Deployment:
     def launch(self, give_up: Callable[[], bool]) -> None:
         """Start every variant. Raises JobFailedError, in AWS's words, when one does not become healthy."""
         for variant in self.variants:
+            variant.server.prepare()
+            variant.server.start()
+        for variant in self.variants:
             try:
-                variant.launch(give_up)
+                variant.wait_until_healthy(give_up)
             except JobFailedError as error:
                 raise JobFailedError(_explain(variant.name, str(error))) from error
 
@@ -231,8 +232,6 @@ def _log_stream(endpoint: str, deployment_id: str, variant: Document) -> LogStre
 
 
 def _explain(variant: str, reason: str) -> str:
-    if reason.startswith("Failed to"):
-        return reason
     return (
         f"The primary container for production variant {variant} did not pass the ping health check. "
         f"Please check CloudWatch logs for this endpoint. {reason}"

@@ -35,6 +35,7 @@ from localcloud.transform_inputs import InputObject, list_inputs
 STARTUP_SECONDS = 240.0
 MAX_RUNTIME_SECONDS = 5 * 24 * 3600.0  # AWS's quota for the run time of a transform job
 LOG_GROUP = "/aws/sagemaker/TransformJobs"
+UPLOAD_CHUNK = 1000
 MAX_REASON = 1024  # the length of FailureReason in botocore's model
 _log = logging.getLogger(__name__)
 
@@ -171,9 +172,11 @@ class TransformRun:
         bucket, prefix = split_uri(output_uri)
         prefix = prefix.rstrip("/")
         done = [item.output for item in inputs if item not in failed]
-        keys = {f"{prefix}/{name}" if prefix else name: self._outputs / name for name in done}
         try:
-            self._cloud.s3.upload(bucket, keys)
+            for start in range(0, len(done), UPLOAD_CHUNK):
+                names = done[start : start + UPLOAD_CHUNK]
+                keys = {f"{prefix}/{name}" if prefix else name: self._outputs / name for name in names}
+                self._cloud.s3.upload(bucket, keys)
         except* S3Error as errors:
             raise JobFailedError(f"ClientError: {errors.exceptions[0]}") from None
 

@@ -192,6 +192,25 @@ def test_a_model_that_dies_while_it_answers_is_a_model_error_and_comes_back(host
     assert hosting.invoke(endpoint, b"x", ContentType="text/plain") == b"alive"
 
 
+def test_a_killed_endpoint_answers_the_next_call(hosting: Hosting, cloud: RunningCloud) -> None:
+    endpoint = hosting.endpoint(
+        hosting.config(
+            hosting.model("""
+        import os
+
+        def model_fn(model_dir):
+            return os.getpid()
+
+        def transform_fn(model, body, content_type, accept):
+            return str(model)
+    """)
+        )
+    )
+    before = hosting.invoke(endpoint)
+    cloud.command("faults", "kill-endpoint", endpoint)
+    assert hosting.invoke(endpoint) != before
+
+
 def test_sixteen_clients_are_answered_at_the_same_time(hosting: Hosting) -> None:
     """All sixteen requests meet in the model; none is answered before the last has come."""
     endpoint = hosting.endpoint(
