@@ -44,6 +44,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from localcloud.home import STOP_GRACE_SECONDS
 from localcloud.store import Document, Store
 
 if TYPE_CHECKING:
@@ -70,13 +71,13 @@ registered_modules = (
 class Cloud:
     """What operations work with.
 
-    ``stop_grace_seconds`` is how long a stopped job has from SIGTERM to SIGKILL; ``environment`` has the AWS_* variables that make a subprocess's SDK speak to this cloud.
+    ``environment`` has the AWS_* variables that make a subprocess's SDK speak to this cloud;
+    ``stop_grace_seconds`` is how long a stopped job has from SIGTERM to SIGKILL.
     """
 
     home: Path
     region: str
     account: str
-    stop_grace_seconds: float
     store: Store
     s3: "S3"
     processes: "Processes"
@@ -84,6 +85,7 @@ class Cloud:
     cores: "Cores"
     faults: "Faults"
     environment: dict[str, str]
+    stop_grace_seconds: float = STOP_GRACE_SECONDS
 
     def arn(self, resource: str) -> str:
         """The ARN of a SageMaker resource, given as ``training-job/name``."""
