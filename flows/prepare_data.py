@@ -34,6 +34,7 @@ def prepare_data(parameters: PrepareParameters) -> PreparedData:
         _list_photos(workspace, source, parameters, runner)
         photos = _fetch_photos(workspace, source, parameters, runner)
         summary, sizes = step.catalog_and_split(workspace, parameters)
+        step.draw_contact_sheets(workspace, parameters.dataset_name)
         digest = _pack_and_upload(workspace, uri, parameters, runner)
     return PreparedData(
         dataset=parameters.dataset_name,

@@ -1,11 +1,13 @@
 """What the data stage reports: tables of the catalog and of the split, for people and for Prefect's UI."""
 
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
-from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.artifacts import create_image_artifact, create_markdown_artifact, create_table_artifact
 
 from tasks.catalog import CatalogSummary
+from tasks.contact_sheet import data_uri
 from tasks.grouping import SplitPhotos
 from tasks.prepared_data import SPLITS
 
@@ -62,11 +64,24 @@ def leak_text(split: SplitPhotos, mode: str) -> str:
     return "\n".join(lines)
 
 
-def publish_reports(
+def publish_tables(
     dataset: str, summary: CatalogSummary, split: SplitPhotos, counts: dict[str, Counter[int]], mode: str
 ) -> None:
     """Create the table artifacts of the catalog and of the split."""
-    key = dataset.replace(".", "-").replace("_", "-")
+    key = _key(dataset)
     create_table_artifact(catalog_table(summary), key=f"{key}-catalog", description=f"Catalog of {dataset}")
     create_table_artifact(split_table(counts), key=f"{key}-split", description=f"Split of {dataset}")
     create_markdown_artifact(leak_text(split, mode), key=f"{key}-leak", description=f"Leaks in {dataset}'s split")
+
+
+def publish_contact_sheets(dataset: str, sheets: dict[int, Path]) -> None:
+    """Create a picture artifact with a contact sheet for each count."""
+    for count, path in sheets.items():
+        create_image_artifact(
+            data_uri(path), key=f"{_key(dataset)}-count-{count}", description=f"{dataset}: photos with count {count}"
+        )
+
+
+def _key(dataset: str) -> str:
+    """Return the dataset's name as artifact keys allow it."""
+    return dataset.replace(".", "-").replace("_", "-")

@@ -9,7 +9,8 @@ from prefect.cache_policies import NO_CACHE
 from tasks import grouping, listing_stage, manifest, metadata_stage, photos, shards, sources, upload
 from tasks.catalog import CatalogSummary, write_catalog
 from tasks.chunks import Chunk
-from tasks.data_report import bad_photos, publish_reports
+from tasks.contact_sheet import write_contact_sheets
+from tasks.data_report import bad_photos, publish_contact_sheets, publish_tables
 from tasks.manifest import Recipe
 from tasks.metadata_stage import MetadataCounts
 from tasks.object_store import ensure_bucket
@@ -81,7 +82,7 @@ def catalog_and_split(workspace: Workspace, parameters: PrepareParameters) -> tu
     counts: dict[str, Counter[int]] = {name: Counter() for name in SPLITS}
     for row in found.usable():
         counts[split.splits[found.ids[row]]][found.counts[row] or 0] += 1
-    publish_reports(parameters.dataset_name, summary, split, counts, parameters.split)
+    publish_tables(parameters.dataset_name, summary, split, counts, parameters.split)
     _refuse_too_many_bad(summary, parameters.max_bad_fraction, workspace)
     return summary, {name: counts[name].total() for name in SPLITS}
 
@@ -95,6 +96,12 @@ def _refuse_too_many_bad(summary: CatalogSummary, most: float, workspace: Worksp
         f"{bad} of {summary.listed} listed photos cannot be used ({reasons}); {most:.0%} are allowed. Each is named "
         f"in {workspace.catalog}. Check the list and the source, or raise --max-bad-fraction."
     )
+
+
+@task(name="contact-sheets", **_OPTIONS)
+def draw_contact_sheets(workspace: Workspace, dataset: str) -> None:
+    """Draw a contact sheet for each count."""
+    publish_contact_sheets(dataset, write_contact_sheets(workspace))
 
 
 @task(name="plan-shards", **_OPTIONS)
