@@ -1,0 +1,76 @@
+"""File lists: what is read, and what is refused and how."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.file_list import parse_file_list, read_file_list, write_file_list
+from training.errors import FileListError
+
+
+def parse(content: Any) -> list[tuple[str, int]]:
+    table = parse_file_list(json.dumps(content).encode(), "list.json")
+    return list(zip(table["id"].to_pylist(), table["listed_count"].to_pylist(), strict=True))
+
+
+def test_ids_stay_strings_and_both_numberings_stay_apart() -> None:
+    listed = parse({"1": ["data/metadata/523.json", "data/metadata/00523.json"], "4": ["100313.jpg", "bin-7.b"]})
+    assert listed == [("523", 1), ("00523", 1), ("100313", 4), ("bin-7.b", 4)]
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"not json at all", "is not JSON"),
+        (b"[" * 100_000, "is not JSON"),
+        (b'["00523"]', "holds list, not classes"),
+        (b'{"1": "00523"}', "not a list of entries"),
+        (b'{"many": ["00523"]}', '"many" is not a class'),
+        (b'{"-1": ["00523"]}', '"-1" is not a class'),
+        (b'{"01": ["00523"]}', '"01" is not a class'),
+        (b'{"1": [523]}', "Entries are strings"),
+        (b'{"1": ["../../etc/passwd"]}', "names no photo"),
+        (b'{"1": ["/etc/passwd"]}', "names no photo"),
+        (b'{"1": ["a b"]}', "names no photo"),
+        (b'{"1": [".."]}', "names no photo"),
+        (b'{"1": [""]}', "names no photo"),
+        (b'{"1": ["a\\u0000"]}', "names no photo"),
+        (b"{}", "lists no photos"),
+        (b'{"1": [], "2": []}', "lists no photos"),
+        (b'{"1": ["7.json", "data/metadata/7.json"]}', "lists 1 ids more than once: 7"),
+        (b'{"1": ["7"], "2": ["7", "8"]}', r"in more than one class: 7 \(1 and 2\)"),
+    ],
+)
+def test_a_bad_list_is_refused_with_its_own_reason(content: bytes, says: str) -> None:
+    with pytest.raises(FileListError, match=says):
+        parse_file_list(content, "list.json")
+
+
+def test_a_list_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileListError, match=r"nowhere\.json cannot be read: No such file"):
+        read_file_list(str(tmp_path / "nowhere.json"))
+
+
+@pytest.mark.parametrize("location", ["http://example.org/list.json", "ftp://example.org/list.json"])
+def test_only_safe_places_are_read(location: str) -> None:
+    with pytest.raises(FileListError, match="a path, an https:// URL or an s3:// URI"):
+        read_file_list(location)
+
+
+def test_a_list_on_s3_is_read_and_a_missing_one_is_named(s3: Path) -> None:
+    (s3 / "lists").mkdir(exist_ok=True)
+    (s3 / "lists" / "a.json").write_text('{"2": ["00007"]}')
+    assert read_file_list("s3://lists/a.json")["id"].to_pylist() == ["00007"]
+    with pytest.raises(FileListError, match=r"There is no file list at s3://lists/b\.json"):
+        read_file_list("s3://lists/b.json")
+
+
+def test_what_is_written_can_be_read_again(tmp_path: Path) -> None:
+    write_file_list([("00523", 2), ("523", 1)], tmp_path / "list.json")
+    table = read_file_list(str(tmp_path / "list.json"))
+    assert sorted(zip(table["id"].to_pylist(), table["listed_count"].to_pylist(), strict=True)) == [
+        ("00523", 2),
+        ("523", 1),
+    ]
