@@ -35,6 +35,8 @@ def up(home: Home, region: str, stop_grace: float = STOP_GRACE_SECONDS) -> State
 
 
 def _start(home: Home, region: str, stop_grace: float) -> State:
+    if home.state.exists():  # the last supervisor was killed
+        _sweep(home)
     began = home.supervisor_log.stat().st_size if home.supervisor_log.exists() else 0
     with home.supervisor_log.open("ab") as log:
         supervisor = subprocess.Popen(

@@ -9,9 +9,11 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 from localcloud.home import Home
 from localcloud.keys import Keys
+from localcloud.shim import die_with_parent
 
 STOP_SECONDS = 2.0
 START_SECONDS = 10.0
@@ -91,13 +93,13 @@ class S3Server:
         }
         command = [self._executable, "serve", "s3", str(self.home.buckets), "--addr", f"127.0.0.1:{port}"]
         with self.home.rclone_log.open("ab") as log:
-            return subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            return _spawn(command, environment, log)
 
     def _start_proxy(self, upstream: int) -> "subprocess.Popen[bytes]":
         script = Path(__file__).with_name("s3_proxy.py")
         command = [sys.executable, "-I", str(script), str(self.port), str(upstream), str(self.home.s3_faults)]
         with self.home.rclone_log.open("ab") as log:
-            return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            return _spawn(command, dict(os.environ), log)
 
 
 def faults_version(home: Home) -> int:
@@ -106,6 +108,17 @@ def faults_version(home: Home) -> int:
         return home.s3_faults.stat().st_mtime_ns
     except FileNotFoundError:
         return 0
+
+
+def _spawn(command: list[str], environment: dict[str, str], log: IO[bytes]) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(
+        command,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        preexec_fn=die_with_parent,  # the supervisor has one thread
+    )
 
 
 def _connects(port: int) -> bool:

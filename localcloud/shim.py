@@ -100,7 +100,7 @@ class Shim:
         try:
             process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                start_new_session=True, preexec_fn=_die_with_parent,
+                start_new_session=True, preexec_fn=die_with_parent,
             )  # fmt: skip
         except OSError as error:
             self.log.feed(f"cannot start {command[0]}: {error}\n".encode())
@@ -245,7 +245,8 @@ def become_subreaper() -> None:
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
+    """Have this process killed when its parent dies, where the system can; runs between fork and exec."""
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from localcloud import shim
 from localcloud.home import Home, State, write_json
 from localcloud.keys import load_or_make
+from localcloud.processes import MARKER
 from localcloud.s3_server import S3Server
 
 TICK_SECONDS = 0.2
@@ -44,6 +45,7 @@ class Supervisor:
     def run(self) -> None:
         """Start everything, say so, keep it running until SIGTERM, and end it."""
         shim.become_subreaper()
+        os.environ[MARKER] = str(self.home.root / "cloud")  # by which `down` finds what a killed supervisor left
         signal.signal(signal.SIGTERM, self._on_term)
         signal.signal(signal.SIGINT, self._on_term)
         write_json(self.home.ports, {"s3": self.s3.port, "service": self.socket.getsockname()[1]})
@@ -75,6 +77,7 @@ class Supervisor:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 pass_fds=[self.socket.fileno()],
+                preexec_fn=shim.die_with_parent,  # this process has one thread
             )
 
     def _wait_until_ready(self) -> None:
