@@ -13,7 +13,7 @@ from obstore.exceptions import BaseError, GenericError, JoinError, NotModifiedEr
 from obstore.store import ObjectStore
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
-from training.errors import CloudError, SourceError, TransferError
+from training.errors import SourceError, TransferError
 
 IN_FLIGHT = 64
 """Requests that a chunk has under way at a time."""
@@ -148,7 +148,7 @@ async def for_each(items: Iterable[Item], work: Callable[[Item], Awaitable[bool]
         async with asyncio.TaskGroup() as group:
             for _ in range(in_flight):
                 group.create_task(worker())
-    except* CloudError as errors:
+    except BaseExceptionGroup as errors:  # one worker's failure ended them all
         raise errors.exceptions[0] from None
     return given_up
 

@@ -162,7 +162,8 @@ def _client(bucket: str, endpoint: str | None) -> Any:
     config = Config(retries={"mode": "standard", "max_attempts": 4}, s3={"addressing_style": "path"})
     if is_unsigned(bucket, endpoint):
         config = config.merge(Config(signature_version=UNSIGNED))
-    return boto3.client("s3", endpoint_url=endpoint, region_name=region_name(), config=config)
+    # A session of its own: boto3's default one keeps the credentials that it saw first.
+    return boto3.Session().client("s3", endpoint_url=endpoint, region_name=region_name(), config=config)
 
 
 def _credentials() -> Boto3CredentialProvider:

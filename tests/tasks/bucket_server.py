@@ -59,7 +59,7 @@ class BucketServer:
             body = (self.folder / bucket / key).read_bytes()
         except (FileNotFoundError, NotADirectoryError):
             return await self.send(writer, 404, b"<Error><Code>NoSuchKey</Code></Error>")
-        etag = self.etag(key, body)
+        etag = self.etag(self.folder / bucket / key, body)
         if headers.get("if-none-match") == etag:
             return await self.send(writer, 304, b"", etag)
         if method == "GET" and self.chance.random() < self.cut_rate:
@@ -74,11 +74,11 @@ class BucketServer:
             self.log.flush()
         return await self.send(writer, 200, body if method == "GET" else b"", etag, announced=len(body))
 
-    def etag(self, key: str, body: bytes) -> str:
-        known = self.etags.get((key, len(body)))
-        return known or self.etags.setdefault(
-            (key, len(body)), f'"{hashlib.md5(body, usedforsecurity=False).hexdigest()}"'
-        )
+    def etag(self, path: Path, body: bytes) -> str:
+        version = (str(path), path.stat().st_mtime_ns)
+        if version not in self.etags:
+            self.etags[version] = f'"{hashlib.md5(body, usedforsecurity=False).hexdigest()}"'
+        return self.etags[version]
 
     def listing(self, bucket: str, query: dict[str, list[str]]) -> bytes:
         prefix = query.get("prefix", [""])[0]

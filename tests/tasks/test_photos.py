@@ -1,0 +1,220 @@
+"""Fetching a chunk: what is fetched, what isn't, and what becomes of the bad ones."""
+
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+from tasks.catalog import join_partition
+from tasks.chunks import Chunk, split_into_chunks, write_listing
+from tasks.file_list import SCHEMA
+from tasks.metadata_stage import fetch_metadata
+from tasks.photo_ids import PARTITIONS
+from tasks.photos import fetch_photos
+from tasks.sources import Source
+from tasks.workspace import Workspace
+from tests.tasks.bucket_server import serving
+from training.errors import SourceError, TransferError
+
+
+def a_photo(shade: int = 90) -> bytes:
+    body = io.BytesIO()
+    Image.linear_gradient("L").resize((64, 48)).point(lambda v: v ^ shade).convert("RGB").save(body, "JPEG")
+    return body.getvalue()
+
+
+class Bucket:
+    """A source's bucket on disk, and a workspace that reads from it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "served"
+        self.log = folder / "gets.log"
+        self.workspace = Workspace(folder / "dataset")
+        self.workspace.state.mkdir(parents=True)
+        self.source = Source("s3://bins")
+        for name in ("bin-images", "metadata"):
+            (self.folder / "bins" / name).mkdir(parents=True)
+
+    def put(self, photo_id: str, count: int, body: bytes | None = None) -> None:
+        record = {"BIN_FCSKU_DATA": {"B": {"asin": "B", "quantity": count}}, "EXPECTED_QUANTITY": count}
+        (self.folder / "bins/metadata" / f"{photo_id}.json").write_text(json.dumps(record))
+        photo = self.folder / "bins/bin-images" / f"{photo_id}.jpg"
+        photo.write_bytes(a_photo(int(photo_id)) if body is None else body)
+
+    def remove(self, kind: str, name: str) -> None:
+        (self.folder / "bins" / kind / name).unlink()
+
+    def listed(self, **counts: int) -> Chunk:
+        rows = {"id": [k.removeprefix("_") for k in counts], "listed_count": list(counts.values())}
+        write_listing(self.workspace, pa.table(rows, schema=SCHEMA))
+        (chunk,) = split_into_chunks(self.workspace)
+        return chunk
+
+    def fetch(self, chunk: Chunk, **options: bool) -> dict[str, str]:
+        """Fetch everything; returns each photo's status and reason."""
+        fetch_metadata(chunk, self.source, **options)
+        self.counts = fetch_photos(chunk, self.source, **options)
+        rows = [row for p in range(PARTITIONS) for row in join_partition(self.workspace, p).to_pylist()]
+        self.rows = {row["id"]: row for row in rows}
+        return {row["id"]: " ".join(filter(None, (row["status"], row["reason"]))) for row in rows}
+
+    def gets(self) -> list[str]:
+        """What was fetched since the last time."""
+        keys = self.log.read_text().split() if self.log.exists() else []
+        self.log.write_text("")
+        return sorted(keys)
+
+    def files(self) -> list[str]:
+        folder = self.workspace.folder
+        found = [path for name in ("train_data", "quarantine") for path in (folder / name).rglob("*")]
+        return sorted(str(path.relative_to(folder)) for path in found if path.is_file())
+
+
+@pytest.fixture
+def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    served = Bucket(tmp_path)
+    with serving(served.folder, "--log", str(served.log)) as endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", endpoint)
+        yield served
+
+
+def test_photos_go_into_the_folder_of_their_count_and_are_fetched_once(bucket: Bucket) -> None:
+    bucket.put("00007", 3)
+    bucket.put("7", 1)
+    chunk = bucket.listed(_00007=3, _7=1)
+    assert bucket.fetch(chunk) == {"00007": "ok", "7": "ok"}
+    assert bucket.files() == ["train_data/1/7.jpg", "train_data/3/00007.jpg"]
+    assert len(bucket.gets()) == 4
+    bucket.fetch(chunk)
+    assert bucket.gets() == []
+    assert (bucket.counts.downloaded, bucket.counts.reused) == (0, 2)
+
+
+def test_metadata_wins_over_the_list_and_the_disagreement_is_flagged(bucket: Bucket) -> None:
+    bucket.put("7", 4)
+    bucket.fetch(bucket.listed(_7=3))
+    assert bucket.files() == ["train_data/4/7.jpg"]
+    assert bucket.rows["7"]["flags"] == ["measure_absent", "list_differs"]
+
+
+def test_without_metadata_the_list_says_the_count(bucket: Bucket) -> None:
+    bucket.put("7", 4)
+    bucket.remove("metadata", "7.json")
+    assert bucket.fetch(bucket.listed(_7=3)) == {"7": "ok"}
+    assert bucket.files() == ["train_data/3/7.jpg"]
+    assert bucket.rows["7"]["flags"] == ["metadata_missing"]
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"", "empty"),
+        (a_photo()[:-200], "truncated"),
+        (b"<html>no such page</html>", "not_jpeg"),
+        (a_photo().replace(b"\x00\x30\x00\x40", b"\xff\xf0\xff\xf0"), "too_large"),
+    ],
+)
+def test_a_bad_photo_is_quarantined_once_and_taken_back_when_it_was_mended(
+    bucket: Bucket, body: bytes, reason: str
+) -> None:
+    bucket.put("7", 4, body)
+    chunk = bucket.listed(_7=4)
+    assert bucket.fetch(chunk) == {"7": f"corrupt {reason}"}
+    assert bucket.files() == [f"quarantine/{reason}/7.jpg"]
+    bucket.gets()
+    assert bucket.fetch(chunk) == {"7": f"corrupt {reason}"}
+    assert bucket.gets() == []
+    bucket.put("7", 4)
+    assert bucket.fetch(chunk) == {"7": "ok"}
+    assert bucket.files() == ["train_data/4/7.jpg"]
+
+
+def test_an_object_of_an_absurd_size_is_not_read(bucket: Bucket) -> None:
+    bucket.put("7", 4, b"\xff\xd8\xff" + bytes(17 * 2**20))
+    assert bucket.fetch(bucket.listed(_7=4)) == {"7": "corrupt too_large"}
+    assert bucket.files() == []
+
+
+def test_a_missing_photo_is_asked_for_again(bucket: Bucket) -> None:
+    bucket.put("7", 4)
+    bucket.remove("bin-images", "7.jpg")
+    chunk = bucket.listed(_7=4)
+    assert bucket.fetch(chunk) == {"7": "missing"}
+    bucket.put("7", 4)
+    assert bucket.fetch(chunk) == {"7": "ok"}
+
+
+def test_a_file_that_is_here_but_not_remembered_is_checked_not_fetched(bucket: Bucket) -> None:
+    bucket.put("7", 4)
+    chunk = bucket.listed(_7=4)
+    fetch_metadata(chunk, bucket.source)
+    path = bucket.workspace.photo("7", 4)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(a_photo(7))
+    bucket.gets()
+    assert bucket.fetch(chunk) == {"7": "ok"}
+    assert bucket.gets() == []
+
+
+@pytest.mark.parametrize("damage", [b"", a_photo()[:-100], a_photo(200)])
+def test_a_file_that_was_changed_here_is_fetched_again(bucket: Bucket, damage: bytes) -> None:
+    bucket.put("7", 4)
+    chunk = bucket.listed(_7=4)
+    bucket.fetch(chunk)
+    bucket.workspace.photo("7", 4).write_bytes(damage)
+    assert bucket.fetch(chunk) == {"7": "ok"}
+    assert bucket.workspace.photo("7", 4).read_bytes() == a_photo(7)
+
+
+def test_refresh_asks_for_changes_and_fetches_nothing_else(bucket: Bucket) -> None:
+    bucket.put("7", 4)
+    bucket.put("8", 2)
+    chunk = bucket.listed(_7=4, _8=2)
+    bucket.fetch(chunk)
+    bucket.gets()
+    bucket.put("8", 2, a_photo(99))
+    bucket.fetch(chunk)
+    assert bucket.gets() == []
+    bucket.fetch(chunk, refresh=True)
+    assert bucket.gets() == ["bin-images/8.jpg"]
+    assert bucket.workspace.photo("8", 2).read_bytes() == a_photo(99)
+
+
+def test_nothing_listed_is_written_outside_its_folder(bucket: Bucket) -> None:
+    bucket.put("7", 4)
+    bucket.fetch(bucket.listed(_7=4))
+    assert {path.name for path in bucket.workspace.folder.iterdir()} == {"train_data", "state"}
+
+
+def test_a_bucket_that_is_not_there_is_no_missing_photo(bucket: Bucket) -> None:
+    with pytest.raises(SourceError, match="bucket does not exist"):
+        fetch_metadata(bucket.listed(_7=4), Source("s3://elsewhere"))
+
+
+def test_a_store_out_of_reach_is_worth_another_try(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.fetch.fetch.retry.stop", lambda _: True)
+    monkeypatch.setattr("tasks.fetch._FAILURES_IN_A_ROW", 3)
+    chunk = bucket.listed(**{f"_{i}": 1 for i in range(5)})
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
+    with pytest.raises(TransferError, match="3 transfers in a row failed"):
+        fetch_metadata(chunk, bucket.source)
+
+
+def test_failing_and_cut_answers_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    bucket = Bucket(tmp_path)
+    wanted = {f"_{i}": i % 5 + 1 for i in range(1, 120)}
+    for name, count in wanted.items():
+        bucket.put(name[1:], count)
+    with serving(bucket.folder, "--fail-rate", "0.1", "--cut-rate", "0.1") as endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", endpoint)
+        statuses = bucket.fetch(bucket.listed(**wanted))
+    assert set(statuses.values()) == {"ok"}
+    assert all(bucket.workspace.photo(n[1:], c).read_bytes() == a_photo(int(n[1:])) for n, c in wanted.items())
