@@ -3,14 +3,17 @@
 The same pydantic model makes the form in Prefect's UI, so both say the same about every parameter.
 """
 
+import logging
 import signal
 import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from prefect.logging.handlers import APILogHandler
 from pydantic import BaseModel, ValidationError, create_model
 from pydantic_settings import BaseSettings, CliApp, PydanticBaseSettingsSource, SettingsConfigDict
 from rich.console import Console
+from rich.markup import escape
 
 from tasks.services import use_prefect_server
 from tasks.settings import settings
@@ -76,12 +79,26 @@ def run(flow: Callable[[Parameters], Any], model: type[Parameters], name: str) -
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         url = use_prefect_server(settings())
+        _say_foreseen_errors_once()
         console.print(f"[dim]Prefect UI: {url.removesuffix('/api')}[/dim]")
         flow(parameters)
     except BinventoryError as error:
-        errors.print(f"[bold red]{type(error).__name__.removesuffix('Error')}:[/] {error}", highlight=False)
+        kind = type(error).__name__.removesuffix("Error")
+        errors.print(f"[bold red]{kind}:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         return 1
     except KeyboardInterrupt:
         errors.print("Interrupted. The same command goes on where this one stopped.")
         return 130
     return 0
+
+
+def _say_foreseen_errors_once() -> None:
+    """Keep Prefect from printing the traceback of an error that we print ourselves; its UI still gets it."""
+    loggers = [logging.getLogger(name) for name in ("", "prefect", "prefect.flow_runs", "prefect.task_runs")]
+    for handler in {handler for logger in loggers for handler in logger.handlers}:
+        if not isinstance(handler, APILogHandler):
+            handler.addFilter(_is_unforeseen)
+
+
+def _is_unforeseen(record: logging.LogRecord) -> bool:
+    return not (record.exc_info and isinstance(record.exc_info[1], BinventoryError))

@@ -98,7 +98,8 @@ def jobs(installation: Installation) -> dict[str, str]:
     }
 
 
-def test_what_was_refused_is_said_without_a_traceback(installation: Installation) -> None:
-    said = installation.run("flows.full_pipeline", "--source", "abid", "--file-list", "/nowhere/list.json", code=1)
-    assert "/nowhere/list.json" in said
-    assert installation.summary()["source"] == "abid"
+def test_what_was_refused_is_said_once_and_without_a_traceback(installation: Installation) -> None:
+    said = installation.run("flows.full_pipeline", "--source", "s3://no-such-bucket", code=1)
+    assert "There is no bucket 'no-such-bucket'" in said.splitlines()[-2] + said.splitlines()[-1]
+    assert "Traceback" not in said
+    assert installation.summary()["source"] == "s3://no-such-bucket"
