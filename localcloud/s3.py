@@ -26,6 +26,10 @@ class S3NotFoundError(S3Error):
     """There is no such object or bucket."""
 
 
+class S3TooLargeError(S3Error):
+    """The object is larger than the reader takes."""
+
+
 @dataclass(frozen=True)
 class S3Object:
     """One entry of a listing."""
@@ -60,11 +64,14 @@ class S3:
     def _open(self, bucket: str) -> S3Store:
         return open_bucket(self._endpoint, self._keys, self._region, bucket)
 
-    def get(self, uri: str) -> bytes:
-        """An object's bytes."""
+    def get(self, uri: str, at_most: int | None = None) -> bytes:
+        """An object's bytes. Raises S3TooLargeError, before reading it, for one of more than ``at_most``."""
         bucket, key = split_uri(uri)
         try:
-            return bytes(obstore.get(self._bucket(bucket), key).bytes())
+            answer = obstore.get(self._bucket(bucket), key)
+            if at_most is not None and answer.meta["size"] > at_most:
+                raise S3TooLargeError(f"{uri} has {answer.meta['size']} bytes, more than {at_most}")
+            return bytes(answer.bytes())
         except (NotFoundError, FileNotFoundError) as error:  # obstore raises either
             raise S3NotFoundError(f"no object {uri}") from error
         except BaseError as error:

@@ -4,27 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import io
 import uuid
+import zlib
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
 import httpx
 
 from localcloud.model_server_launch import LOOPBACK, ModelServer
-from localcloud.s3 import S3, S3Error
-from localcloud.store import Document
+from localcloud.s3 import S3, S3Error, S3TooLargeError
 from localcloud.transform_filters import FilterError
 from localcloud.transform_inputs import InputObject
-from localcloud.transform_join import Join, join_of
 from localcloud.transform_records import MEBIBYTE, PayloadTooLargeError, assemble, line_payloads
+from localcloud.transform_settings import Settings
 
 CHECK_SECONDS = 0.2
-MAX_STREAMED_BYTES = 1024 * MEBIBYTE  # what a server takes when MaxPayloadInMB is 0, which means no limit
+MAX_FETCHERS = 4  # objects that are read from S3 at a time
+MAX_IN_MEMORY = 4 * MEBIBYTE  # larger objects wait on disk
 NO_RESPONSE = "Unable to get response from algorithm"
 _BACKOFF_SECONDS = 0.1
+
+
+Fetched = tuple[InputObject, BinaryIO]
 
 
 @dataclass(frozen=True)
@@ -35,65 +40,6 @@ class Failure:
     category: str
     reason: str
     message: str = ""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a CreateTransformJob request asks for, with AWS's defaults."""
-
-    concurrent: int
-    max_payload_mb: int
-    multi_record: bool
-    by_line: bool
-    gzip: bool
-    newline: bool
-    retries: int
-    timeout: float
-    headers: dict[str, str]
-    join: Join
-    environment: dict[str, str] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, job: Document) -> Settings:
-        """The settings of a job document."""
-        source, target, client = job["TransformInput"], job["TransformOutput"], job.get("ModelClientConfig", {})
-        headers = {"content-type": source.get("ContentType"), "accept": target.get("Accept")}
-        return cls(
-            concurrent=job.get("MaxConcurrentTransforms") or 1,
-            max_payload_mb=job.get("MaxPayloadInMB", 6),
-            multi_record=job.get("BatchStrategy", "MultiRecord") == "MultiRecord",
-            by_line=source["SplitType"] == "Line",
-            gzip=source["CompressionType"] == "Gzip",
-            newline=target["AssembleWith"] == "Line",
-            retries=client.get("InvocationsMaxRetries", 3),
-            timeout=client.get("InvocationsTimeoutInSeconds", 600),
-            headers={name: value for name, value in headers.items() if value},
-            join=join_of(job),
-            environment=_environment(job),
-        )
-
-    @property
-    def limit(self) -> int:
-        """The largest payload in bytes; 0 for no limit."""
-        return self.max_payload_mb * MEBIBYTE
-
-    @property
-    def server_payload(self) -> int:
-        """The largest request that the model server has to take, in bytes."""
-        return self.limit or MAX_STREAMED_BYTES
-
-
-def _environment(job: Document) -> dict[str, str]:
-    """What AWS sets in the container; the last three only when the request names them."""
-    environment = {"SAGEMAKER_BATCH": "true"}
-    if "MaxPayloadInMB" in job:
-        environment["SAGEMAKER_MAX_PAYLOAD_IN_MB"] = str(job["MaxPayloadInMB"])
-    if "BatchStrategy" in job:
-        multi = job["BatchStrategy"] == "MultiRecord"
-        environment["SAGEMAKER_BATCH_STRATEGY"] = "MULTI_RECORD" if multi else "SINGLE_RECORD"
-    if "MaxConcurrentTransforms" in job:
-        environment["SAGEMAKER_MAX_CONCURRENT_TRANSFORMS"] = str(job["MaxConcurrentTransforms"])
-    return {**environment, **job.get("Environment", {})}
 
 
 class InvocationError(Exception):
@@ -127,47 +73,72 @@ class TransformClient:
         return sorted(self._failures, key=lambda failure: order[failure.item])
 
     async def _transform(self, inputs: list[InputObject]) -> None:
+        """Some tasks fetch objects ahead; each instance has `concurrent` lanes that transform what was fetched."""
         waiting = iter(inputs)
+        gates = [(server, asyncio.Semaphore(self._settings.concurrent)) for server in self._servers]
+        lanes = len(gates) * self._settings.concurrent
+        fetched: asyncio.Queue[Fetched | None] = asyncio.Queue(maxsize=lanes)
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
         timeout = httpx.Timeout(self._settings.timeout, connect=5.0)
         async with httpx.AsyncClient(limits=limits, timeout=timeout, trust_env=False) as client:
-            lanes = [
-                asyncio.create_task(self._lane(_Instance(client, server, gate), waiting))
-                for server in self._servers
-                for gate in [asyncio.Semaphore(self._settings.concurrent)]
-                for _ in range(self._settings.concurrent)
+            fetchers = [asyncio.create_task(self._fetch(waiting, fetched)) for _ in range(min(lanes, MAX_FETCHERS))]
+            tasks = [
+                *fetchers,
+                asyncio.create_task(self._announce_end(fetchers, fetched, lanes)),
+                *(
+                    asyncio.create_task(self._lane(_Instance(client, server, gate), fetched))
+                    for server, gate in gates
+                    for _ in range(self._settings.concurrent)
+                ),
             ]
             try:
-                await self._watch(lanes)
+                await self._watch(tasks)
             finally:
-                for lane in lanes:
-                    lane.cancel()
-                await asyncio.gather(*lanes, return_exceptions=True)
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _watch(self, lanes: list[asyncio.Task[None]]) -> None:
-        left: set[asyncio.Task[None]] = set(lanes)
+    async def _watch(self, tasks: list[asyncio.Task[None]]) -> None:
+        left: set[asyncio.Task[None]] = set(tasks)
         while left:
             done, left = await asyncio.wait(left, timeout=CHECK_SECONDS, return_when=asyncio.FIRST_EXCEPTION)
-            for lane in done:
-                lane.result()
+            for task in done:
+                task.result()
             await asyncio.to_thread(self._check)
 
-    async def _lane(self, instance: _Instance, waiting: Iterator[InputObject]) -> None:
+    async def _fetch(self, waiting: Iterator[InputObject], fetched: asyncio.Queue[Fetched | None]) -> None:
         for item in waiting:
             try:
-                await self._transform_object(instance, item)
+                content = await asyncio.to_thread(self._open, item)
+            except S3Error as error:
+                self._failures.append(Failure(item, "ClientError", str(error)))
+                continue
+            await fetched.put((item, content))
+
+    async def _announce_end(
+        self, fetchers: list[asyncio.Task[None]], fetched: asyncio.Queue[Fetched | None], lanes: int
+    ) -> None:
+        await asyncio.gather(*fetchers)
+        for _ in range(lanes):
+            await fetched.put(None)
+
+    async def _lane(self, instance: _Instance, fetched: asyncio.Queue[Fetched | None]) -> None:
+        while (found := await fetched.get()) is not None:
+            item, content = found
+            try:
+                with content:
+                    await self._transform_object(instance, item, content)
             except InvocationError as error:
                 self._failures.append(Failure(item, error.category, error.reason, error.message))
-            except (PayloadTooLargeError, FilterError, S3Error, gzip.BadGzipFile, EOFError) as error:
+            except (PayloadTooLargeError, FilterError, gzip.BadGzipFile, EOFError, zlib.error) as error:
                 self._failures.append(Failure(item, "ClientError", str(error)))
 
-    async def _transform_object(self, instance: _Instance, item: InputObject) -> None:
+    async def _transform_object(self, instance: _Instance, item: InputObject, content: BinaryIO) -> None:
         """Keeps up to `concurrent` payloads of the object in flight and writes the answers in their order."""
-        content = await asyncio.to_thread(self._open, item)
         target = self._outputs / item.output
         target.parent.mkdir(parents=True, exist_ok=True)
         window: deque[asyncio.Task[bytes]] = deque()
-        with content, target.open("wb") as output:
+        with target.open("wb") as output:
             try:
                 for payload in self._payloads(content):
                     window.append(asyncio.create_task(self._answer(instance, payload)))
@@ -181,16 +152,24 @@ class TransformClient:
                 await asyncio.gather(*window, return_exceptions=True)
 
     def _open(self, item: InputObject) -> BinaryIO:
-        """The object's content in a file without a name, unpacked where it is compressed."""
+        """The object's content, unpacked where it is compressed."""
+        file: BinaryIO
+        try:
+            file = io.BytesIO(self._s3.get(item.uri, at_most=MAX_IN_MEMORY))
+        except S3TooLargeError:
+            file = self._open_on_disk(item)
+        return cast("BinaryIO", gzip.GzipFile(fileobj=file)) if self._settings.gzip else file
+
+    def _open_on_disk(self, item: InputObject) -> BinaryIO:
+        """A large object's content in a file without a name."""
         path = self._outputs.parent / f"input-{uuid.uuid4().hex}"
         try:
             self._s3.download(item.bucket, {item.key: path})
-            file = path.open("rb")
+            return path.open("rb")
         except* S3Error as errors:
             raise errors.exceptions[0] from None
         finally:
             path.unlink(missing_ok=True)
-        return cast("BinaryIO", gzip.GzipFile(fileobj=file)) if self._settings.gzip else file
 
     def _payloads(self, content: BinaryIO) -> Iterator[bytes]:
         limit = self._settings.limit

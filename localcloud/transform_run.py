@@ -29,8 +29,9 @@ from localcloud.operations import Cloud
 from localcloud.resources import MODEL, TRANSFORM_JOB
 from localcloud.s3 import S3Error, split_uri
 from localcloud.store import Document, NoSuchResourceError
-from localcloud.transform_client import Failure, Settings, TransformClient
+from localcloud.transform_client import Failure, TransformClient
 from localcloud.transform_inputs import InputObject, list_inputs
+from localcloud.transform_settings import Settings
 
 STARTUP_SECONDS = 240.0
 MAX_RUNTIME_SECONDS = 5 * 24 * 3600.0  # AWS's quota for the run time of a transform job

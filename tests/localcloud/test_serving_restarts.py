@@ -61,6 +61,16 @@ def test_an_endpoint_answers_again_after_down_and_up(own_cloud: RunningCloud) ->
     assert hosting.invoke(endpoint) == after
 
 
+def test_nothing_outlives_a_cloud_that_was_killed_and_its_endpoints_come_back(own_cloud: RunningCloud) -> None:
+    hosting = Hosting(own_cloud)
+    endpoint = hosting.endpoint(hosting.config(hosting.model(COUNTING)))
+    before = hosting.invoke(endpoint)
+    os.kill(json.loads((own_cloud.home / "state.json").read_text())["supervisor"], signal.SIGKILL)
+    wait_until(lambda: not [about for about in own_cloud.processes() if endpoint in about[-1]])
+    own_cloud.up()
+    assert Hosting(own_cloud).invoke(endpoint) != before
+
+
 def test_an_endpoints_process_outlives_a_crash_of_the_service(own_cloud: RunningCloud) -> None:
     hosting = Hosting(own_cloud)
     endpoint = hosting.endpoint(hosting.config(hosting.model(COUNTING)))

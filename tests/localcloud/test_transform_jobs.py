@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 from typing import Any
 
 import pytest
@@ -106,6 +107,16 @@ def test_many_lines_in_flight_keep_their_order(hosting: Hosting) -> None:
     )
     assert hosting.finish(job)["TransformJobStatus"] == "Completed"
     assert outputs(hosting, job)["rows.csv.out"].decode().split() == [f"1:{row.upper()}" for row in rows]
+
+
+def test_a_large_object_is_sent_in_payloads_below_the_limit(hosting: Hosting) -> None:
+    line = b"x" * 1023 + b"\n"
+    uri = hosting.put("in/large.csv", line * 5 * 1024)
+    source = {"S3Uri": uri, "ContentType": "text/csv", "SplitType": "Line"}
+    job = hosting.transform(hosting.model(), source, MaxPayloadInMB=1, output={"AssembleWith": "Line"})
+    assert hosting.finish(job)["TransformJobStatus"] == "Completed"
+    answers = [json.loads(answer) for answer in outputs(hosting, job)["large.csv.out"].splitlines()]
+    assert [answer["bytes"] for answer in answers] == [1024 * 1024] * 5
 
 
 def test_one_bad_object_fails_the_job_but_the_others_are_kept(hosting: Hosting, cloud: RunningCloud) -> None:
@@ -258,6 +269,7 @@ def test_the_container_sees_awss_variables(hosting: Hosting) -> None:
     assert json.loads(outputs(hosting, job)["one.out"]) == ["true", "7", None, "2", "m", "j"]
 
 
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="an instance takes a core")
 def test_several_instances_share_the_objects(hosting: Hosting) -> None:
     """Both instances must be at work for either to answer: they meet in a file between them."""
     model = hosting.model("""
