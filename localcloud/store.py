@@ -119,7 +119,7 @@ class Store:
         parent: str | None = None,
     ) -> None:
         """Store a new resource. Raises NameTakenError when the name is in use."""
-        now = time.time()
+        now = float(document.get("CreationTime", time.time()))
         status = document.get(_STATUS_MEMBERS.get(kind, ""))
         with self.transaction() as connection:
             if self.get(kind, name) is not None:

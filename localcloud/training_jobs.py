@@ -1,5 +1,6 @@
 """Training jobs: create, describe, list, stop, delete."""
 
+import shutil
 import time
 
 from localcloud import metrics, resources
@@ -93,10 +94,20 @@ def delete_training_job(cloud: Cloud, request: Document) -> Document:
 
 @on_start
 def resume_training_jobs(cloud: Cloud) -> None:
-    """Find the jobs that ran when the service ended, and go on with them."""
-    for status in LIVE:
-        for row in cloud.store.find(TRAINING_JOB.key, Filter(status=status, descending=False)):
-            cloud.workers.start(f"{TRAINING_JOB.key} {row.name}", run_training_job, cloud, row.name)
+    """Find the jobs that ran when the service ended, and go on with them; clear up after the others."""
+    live = [
+        row for status in LIVE for row in cloud.store.find(TRAINING_JOB.key, Filter(status=status, descending=False))
+    ]
+    clear_folders(cloud, TRAINING_JOB.key, {row.name for row in live})
+    for row in live:
+        cloud.workers.start(f"{TRAINING_JOB.key} {row.name}", run_training_job, cloud, row.name)
+
+
+def clear_folders(cloud: Cloud, kind: str, live: set[str]) -> None:
+    """Remove the folders of jobs that ended just before a crash."""
+    for folder in (cloud.home / "jobs" / kind).glob("*"):
+        if folder.name not in live:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def check_training_request(request: Document) -> None:

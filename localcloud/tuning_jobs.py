@@ -5,7 +5,7 @@ from localcloud.errors import ResourceInUse, ValidationException
 from localcloud.operations import Cloud, on_start, operation
 from localcloud.resources import TRAINING_JOB, TUNING_JOB
 from localcloud.store import Document, Filter, Row
-from localcloud.training_jobs import check_training_request
+from localcloud.training_jobs import check_training_request, clear_folders
 from localcloud.tuning_ranges import ChoiceRange, Range, parse_ranges
 from localcloud.tuning_results import best_job, counters, describe_trial, trials
 from localcloud.tuning_run import definitions_of, run_tuning_job
@@ -100,9 +100,10 @@ def delete_tuning_job(cloud: Cloud, request: Document) -> Document:
 @on_start
 def resume_tuning_jobs(cloud: Cloud) -> None:
     """Go on with the tuning jobs that ran when the service ended."""
-    for status in LIVE:
-        for row in cloud.store.find(TUNING_JOB.key, Filter(status=status, descending=False)):
-            cloud.workers.start(f"{TUNING_JOB.key} {row.name}", run_tuning_job, cloud, row.name)
+    live = [row for status in LIVE for row in cloud.store.find(TUNING_JOB.key, Filter(status=status, descending=False))]
+    clear_folders(cloud, TUNING_JOB.key, {row.name for row in live})
+    for row in live:
+        cloud.workers.start(f"{TUNING_JOB.key} {row.name}", run_tuning_job, cloud, row.name)
 
 
 def _by_objective(cloud: Cloud, job: Document, request: Document) -> Document:

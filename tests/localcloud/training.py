@@ -1,5 +1,6 @@
 """What tests of training and tuning jobs share: source archives, requests, and waiting for an end."""
 
+import contextlib
 import io
 import tarfile
 import uuid
@@ -34,7 +35,8 @@ class Training:
         self.s3 = cloud.client("s3")
         self.sagemaker = cloud.client("sagemaker")
         self.logs = cloud.client("logs")
-        self.s3.create_bucket(Bucket=BUCKET)
+        with contextlib.suppress(self.s3.exceptions.BucketAlreadyExists):
+            self.s3.create_bucket(Bucket=BUCKET)
 
     def put(self, key: str, content: bytes = b"data") -> str:
         self.s3.put_object(Bucket=BUCKET, Key=key, Body=content)

@@ -1,0 +1,392 @@
+"""The API as AWS has it: signatures, validation, errors, tags, registry, lists, and logs."""
+
+import datetime as dt
+import json
+from typing import Any
+
+import boto3
+import httpx
+import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from tests.localcloud.conftest import RunningCloud
+from tests.localcloud.hosting import ROLE, unique
+from tests.localcloud.training import Training
+
+
+@pytest.fixture(scope="module")
+def sagemaker(cloud: RunningCloud) -> Any:
+    return cloud.client("sagemaker", parameter_validation=False)
+
+
+def error(caught: pytest.ExceptionInfo[ClientError]) -> tuple[str, int]:
+    response = caught.value.response
+    return response["Error"]["Code"], response["ResponseMetadata"]["HTTPStatusCode"]
+
+
+def client_with(cloud: RunningCloud, service: str, **credentials: str) -> Any:
+    variables = cloud.variables
+    options = {
+        "region_name": variables["AWS_REGION"],
+        "aws_access_key_id": variables["AWS_ACCESS_KEY_ID"],
+        "aws_secret_access_key": variables["AWS_SECRET_ACCESS_KEY"],
+        **credentials,
+    }
+    endpoint = variables["AWS_ENDPOINT_URL_S3" if service == "s3" else "AWS_ENDPOINT_URL_SAGEMAKER"]
+    return boto3.client(  # type: ignore[call-overload]
+        service, endpoint_url=endpoint, config=Config(retries={"max_attempts": 0}), **options
+    )
+
+
+def call(client: Any) -> None:
+    service = client.meta.service_model.service_name
+    calls = {
+        "sagemaker": lambda: client.list_models(),
+        "logs": lambda: client.describe_log_groups(),
+        "sts": lambda: client.get_caller_identity(),
+        "s3": lambda: client.list_buckets(),
+        "sagemaker-runtime": lambda: client.invoke_endpoint(EndpointName="none", Body=b""),
+    }
+    calls[service]()
+
+
+@pytest.mark.parametrize(
+    ("service", "unknown_key", "wrong_secret"),
+    [
+        ("sagemaker", ("UnrecognizedClientException", 400), ("InvalidSignatureException", 400)),
+        ("logs", ("UnrecognizedClientException", 400), ("InvalidSignatureException", 400)),
+        ("sagemaker-runtime", ("UnrecognizedClientException", 403), ("InvalidSignatureException", 403)),
+        ("sts", ("InvalidClientTokenId", 403), ("SignatureDoesNotMatch", 403)),
+        ("s3", ("InvalidAccessKeyId", 403), ("SignatureDoesNotMatch", 403)),
+    ],
+)
+def test_wrong_keys_are_refused_as_the_service_does(
+    cloud: RunningCloud, service: str, unknown_key: tuple[str, int], wrong_secret: tuple[str, int]
+) -> None:
+    with pytest.raises(ClientError) as caught:
+        call(client_with(cloud, service, aws_access_key_id="AKIAIOSFODNN7EXAMPLE"))
+    assert error(caught) == unknown_key
+    with pytest.raises(ClientError) as caught:
+        call(client_with(cloud, service, aws_secret_access_key="wrong"))
+    assert error(caught) == wrong_secret
+
+
+def test_requests_without_a_signature_are_refused(cloud: RunningCloud) -> None:
+    answer = httpx.post(
+        cloud.variables["AWS_ENDPOINT_URL_SAGEMAKER"], content=b"{}", headers={"X-Amz-Target": "SageMaker.ListModels"}
+    )
+    assert answer.status_code == 400
+    assert answer.json()["__type"] == "MissingAuthenticationTokenException"
+
+
+def test_a_changed_body_does_not_match_its_signature(cloud: RunningCloud) -> None:
+    client = client_with(cloud, "sagemaker")
+
+    def tamper(request: Any, **_: Any) -> None:
+        request.body = b'{"MaxResults": 99}'
+
+    client.meta.events.register("before-send.sagemaker.ListModels", tamper)
+    with pytest.raises(ClientError) as caught:
+        client.list_models()
+    assert error(caught) == ("InvalidSignatureException", 400)
+
+
+def test_another_region_is_not_this_clouds(cloud: RunningCloud) -> None:
+    with pytest.raises(ClientError, match="scoped to a valid region"):
+        client_with(cloud, "sagemaker", region_name="eu-west-1").list_models()
+
+
+def test_the_caller_is_known(cloud: RunningCloud) -> None:
+    identity = cloud.client("sts").get_caller_identity()
+    assert identity["Account"] == "000000000000"
+    assert identity["Arn"] == "arn:aws:iam::000000000000:user/localcloud"
+
+
+@pytest.mark.parametrize("operation", ["list_apps", "create_domain", "describe_processing_job"])
+def test_what_is_not_offered_is_an_unknown_operation(sagemaker: Any, cloud: RunningCloud, operation: str) -> None:
+    with pytest.raises(ClientError) as caught:
+        getattr(sagemaker, operation)()
+    assert error(caught) == ("UnknownOperationException", 400)
+    assert sagemaker.meta.method_to_api_mapping[operation] in (cloud.home / "service.log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        ({}, "ValidationException", "Value null at 'modelName' failed to satisfy constraint: Member must not be null"),
+        ({"ModelName": "-bad-"}, "ValidationException", "Value '-bad-' at 'modelName' failed to satisfy"),
+        ({"ModelName": "a" * 64}, "ValidationException", "Member must have length less than or equal to 63"),
+        ({"ModelName": 7}, "SerializationException", "NUMBER_VALUE can not be converted to a String"),
+        ({"ModelName": "m", "Containers": {}}, "SerializationException", "Start of structure or map found"),
+        ({"ModelName": "m", "EnableNetworkIsolation": "yes"}, "SerializationException", "to a Boolean"),
+        (
+            {"ModelName": "m", "PrimaryContainer": {"Mode": "Sometimes"}},
+            "ValidationException",
+            "at 'primaryContainer.mode' failed to satisfy constraint: Member must satisfy enum value set",
+        ),
+        ({"ModelName": "m", "Tags": [{"Key": "k"}]}, "ValidationException", "at 'tags.1.member.value'"),
+        ({"ModelName": "m"}, "ValidationException", "either PrimaryContainer or Containers"),
+        ({"ModelName": "m", "PrimaryContainer": {}}, "ValidationException", "needs an Image"),
+    ],
+)
+def test_malformed_requests_are_explained(sagemaker: Any, arguments: dict[str, Any], code: str, message: str) -> None:
+    # botocore would convert or drop some of these itself, so they go out as they are.
+    def send(params: dict[str, Any], **_: Any) -> None:
+        params["body"] = json.dumps(arguments).encode()
+
+    sagemaker.meta.events.register("before-call.sagemaker.CreateModel", send)
+    try:
+        with pytest.raises(ClientError) as caught:
+            sagemaker.create_model()
+    finally:
+        sagemaker.meta.events.unregister("before-call.sagemaker.CreateModel", send)
+    assert error(caught) == (code, 400)
+    assert message in caught.value.response["Error"]["Message"]
+
+
+@pytest.mark.parametrize("body", [b"{", b"[]", b"\xff\xfe"])
+def test_what_is_not_json_is_refused(sagemaker: Any, body: bytes) -> None:
+    def send(params: dict[str, Any], **_: Any) -> None:
+        params["body"] = body
+
+    sagemaker.meta.events.register("before-call.sagemaker.ListModels", send)
+    try:
+        with pytest.raises(ClientError) as caught:
+            sagemaker.list_models()
+    finally:
+        sagemaker.meta.events.unregister("before-call.sagemaker.ListModels", send)
+    assert error(caught) == ("SerializationException", 400)
+
+
+@pytest.mark.parametrize(
+    ("operation", "arguments", "code"),
+    [
+        ("describe_training_job", {"TrainingJobName": "none"}, "ResourceNotFound"),
+        ("stop_training_job", {"TrainingJobName": "none"}, "ResourceNotFound"),
+        ("delete_training_job", {"TrainingJobName": "none"}, "ResourceNotFound"),
+        ("describe_hyper_parameter_tuning_job", {"HyperParameterTuningJobName": "none"}, "ResourceNotFound"),
+        ("stop_hyper_parameter_tuning_job", {"HyperParameterTuningJobName": "none"}, "ResourceNotFound"),
+        (
+            "list_training_jobs_for_hyper_parameter_tuning_job",
+            {"HyperParameterTuningJobName": "none"},
+            "ResourceNotFound",
+        ),
+        ("describe_model", {"ModelName": "none"}, "ValidationException"),
+        ("delete_model", {"ModelName": "none"}, "ValidationException"),
+        ("describe_model_package_group", {"ModelPackageGroupName": "none"}, "ValidationException"),
+        ("list_model_packages", {"ModelPackageGroupName": "none"}, "ValidationException"),
+        ("describe_model_package", {"ModelPackageName": "none"}, "ValidationException"),
+        ("list_tags", {"ResourceArn": "arn:aws:sagemaker:us-east-1:000000000000:model/none"}, "ValidationException"),
+    ],
+)
+def test_unknown_names_get_awss_error(sagemaker: Any, operation: str, arguments: dict[str, str], code: str) -> None:
+    with pytest.raises(ClientError) as caught:
+        getattr(sagemaker, operation)(**arguments)
+    assert error(caught) == (code, 400)
+
+
+def make_model(sagemaker: Any, name: str, **more: Any) -> str:
+    container = {"Image": "pytorch", "ModelDataUrl": "s3://bucket/model.tar.gz"}
+    return str(
+        sagemaker.create_model(ModelName=name, PrimaryContainer=container, ExecutionRoleArn=ROLE, **more)["ModelArn"]
+    )
+
+
+def test_a_name_can_be_used_once_and_again_after_it_was_deleted(sagemaker: Any) -> None:
+    name = unique("model")
+    make_model(sagemaker, name)
+    with pytest.raises(ClientError, match="already existing model") as caught:
+        make_model(sagemaker, name)
+    assert error(caught) == ("ValidationException", 400)
+    sagemaker.delete_model(ModelName=name)
+    make_model(sagemaker, name)
+
+
+def test_a_training_jobs_name_is_taken_for_good(cloud: RunningCloud) -> None:
+    training = Training(cloud)
+    request = training.request("print('hello')")
+    training.sagemaker.create_training_job(**request)
+    with pytest.raises(ClientError, match="already exists") as caught:
+        training.sagemaker.create_training_job(**request)
+    assert error(caught) == ("ResourceInUse", 400)
+    training.end_of(request["TrainingJobName"])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"StoppingCondition": {"MaxRuntimeInSeconds": 5, "MaxWaitTimeInSeconds": 9}}, "EnableManagedSpotTraining"),
+        ({"EnableManagedSpotTraining": True}, "Invalid MaxWaitTimeInSeconds"),
+        ({"OutputDataConfig": {"S3OutputPath": "https://bucket/key"}}, "is not an S3 URI"),
+        ({"AlgorithmSpecification": {"TrainingInputMode": "File"}}, "TrainingImage and AlgorithmName"),
+        (
+            {
+                "AlgorithmSpecification": {
+                    "TrainingImage": "i",
+                    "TrainingInputMode": "File",
+                    "MetricDefinitions": [{"Name": "loss", "Regex": "("}],
+                }
+            },
+            "not a regular expression",
+        ),
+    ],
+)
+def test_training_jobs_that_cannot_run_are_refused(cloud: RunningCloud, change: dict[str, Any], message: str) -> None:
+    training = Training(cloud)
+    with pytest.raises(ClientError, match=message) as caught:
+        training.start("print('never')", **change)
+    assert error(caught) == ("ValidationException", 400)
+
+
+def test_tags_are_added_replaced_and_removed(sagemaker: Any) -> None:
+    arn = make_model(sagemaker, unique("model"), Tags=[{"Key": "team", "Value": "bins"}])
+    sagemaker.add_tags(ResourceArn=arn, Tags=[{"Key": "team", "Value": "pods"}, {"Key": "ünï", "Value": ""}])
+    assert sagemaker.list_tags(ResourceArn=arn)["Tags"] == [
+        {"Key": "team", "Value": "pods"},
+        {"Key": "ünï", "Value": ""},
+    ]
+    sagemaker.delete_tags(ResourceArn=arn, TagKeys=["team", "unknown"])
+    assert [tag["Key"] for tag in sagemaker.list_tags(ResourceArn=arn)["Tags"]] == ["ünï"]
+    many = [{"Key": f"k{number}", "Value": "v"} for number in range(50)]
+    with pytest.raises(ClientError) as caught:
+        sagemaker.add_tags(ResourceArn=arn, Tags=many)
+    assert error(caught) == ("ResourceLimitExceeded", 400)
+
+
+def test_lists_have_pages_filters_and_orders(sagemaker: Any) -> None:
+    stem = unique("listed")
+    names = [f"{stem}-{letter}" for letter in "bdace"]
+    for name in names:
+        make_model(sagemaker, name)
+
+    def listed(**arguments: Any) -> list[str]:
+        pages = sagemaker.get_paginator("list_models").paginate(
+            NameContains=stem.upper(), PaginationConfig={"PageSize": 2}, **arguments
+        )
+        return [model["ModelName"].removeprefix(f"{stem}-") for page in pages for model in page["Models"]]
+
+    assert listed() == list("ecadb")
+    assert listed(SortOrder="Ascending") == list("bdace")
+    assert listed(SortBy="Name", SortOrder="Ascending") == list("abcde")
+    hour, now = dt.timedelta(hours=1), dt.datetime.now(dt.UTC)
+    assert listed(CreationTimeAfter=now - hour, CreationTimeBefore=now + hour) == list("ecadb")
+    assert listed(CreationTimeAfter=now + hour) == []
+    assert listed(CreationTimeBefore=now - hour) == []
+    with pytest.raises(ClientError, match="token"):
+        sagemaker.list_models(NextToken="nonsense")
+
+
+def test_new_items_do_not_shift_the_pages_of_a_list(sagemaker: Any) -> None:
+    stem = unique("shift")
+    for number in range(3):
+        make_model(sagemaker, f"{stem}-{number}")
+    first = sagemaker.list_models(NameContains=stem, MaxResults=2)
+    make_model(sagemaker, f"{stem}-3")
+    second = sagemaker.list_models(NameContains=stem, MaxResults=2, NextToken=first["NextToken"])
+    names = [model["ModelName"] for model in first["Models"] + second["Models"]]
+    assert names == [f"{stem}-{number}" for number in (2, 1, 0)]
+
+
+def test_training_jobs_are_listed_by_status(cloud: RunningCloud) -> None:
+    training = Training(cloud)
+    stem = unique("state")
+    training.run("print('fine')", TrainingJobName=f"{stem}-good")
+    training.run("raise SystemExit(1)", TrainingJobName=f"{stem}-bad")
+
+    def listed(**arguments: Any) -> list[str]:
+        found = training.sagemaker.list_training_jobs(NameContains=stem, **arguments)["TrainingJobSummaries"]
+        return [job["TrainingJobName"].rsplit("-", 1)[1] for job in found]
+
+    assert listed(StatusEquals="Completed") == ["good"]
+    assert listed(StatusEquals="Failed") == ["bad"]
+    assert listed(StatusEquals="InProgress") == []
+    assert listed(SortBy="Status", SortOrder="Ascending") == ["good", "bad"]
+
+
+def test_the_registry_counts_versions_and_keeps_approvals(sagemaker: Any) -> None:
+    group = unique("Group")
+    sagemaker.create_model_package_group(ModelPackageGroupName=group, ModelPackageGroupDescription="counts")
+    with pytest.raises(ClientError, match="already exists"):
+        sagemaker.create_model_package_group(ModelPackageGroupName=group)
+    inference = {
+        "Containers": [{"Image": "pytorch", "ModelDataUrl": "s3://b/model.tar.gz"}],
+        "SupportedContentTypes": ["image/jpeg"],
+        "SupportedResponseMIMETypes": ["application/json"],
+    }
+    arns = [
+        sagemaker.create_model_package(ModelPackageGroupName=group, InferenceSpecification=inference)["ModelPackageArn"]
+        for _ in range(3)
+    ]
+    assert [arn.rsplit("/", 1)[1] for arn in arns] == ["1", "2", "3"]
+    sagemaker.update_model_package(
+        ModelPackageArn=arns[1], ModelApprovalStatus="Approved", CustomerMetadataProperties={"accuracy": "0.4"}
+    )
+    package = sagemaker.describe_model_package(ModelPackageName=arns[1])
+    assert package["ModelPackageVersion"] == 2
+    assert package["ModelApprovalStatus"] == "Approved"
+    assert package["CustomerMetadataProperties"] == {"accuracy": "0.4"}
+    approved = sagemaker.list_model_packages(ModelPackageGroupName=group, ModelApprovalStatus="Approved")
+    assert [item["ModelPackageArn"] for item in approved["ModelPackageSummaryList"]] == [arns[1]]
+
+    with pytest.raises(ClientError) as caught:
+        sagemaker.delete_model_package_group(ModelPackageGroupName=group)
+    assert error(caught) == ("ConflictException", 400)
+    sagemaker.delete_model_package(ModelPackageName=arns[2])
+    again = sagemaker.create_model_package(ModelPackageGroupName=group, InferenceSpecification=inference)
+    assert again["ModelPackageArn"].endswith("/4")
+    for arn in (*arns[:2], again["ModelPackageArn"]):
+        sagemaker.delete_model_package(ModelPackageName=arn)
+    sagemaker.delete_model_package_group(ModelPackageGroupName=group)
+    listed = sagemaker.list_model_package_groups(NameContains=group)
+    assert listed["ModelPackageGroupSummaryList"] == []
+
+
+def test_a_log_can_be_followed_while_it_grows(cloud: RunningCloud) -> None:
+    training = Training(cloud)
+    name = training.start(
+        """
+        import os, time
+        print("one", flush=True)
+        while not os.path.exists(os.environ["SM_OUTPUT_DIR"] + "/go"):
+            time.sleep(0.02)
+        print("two", flush=True)
+        """
+    )
+    training.wait_for_line(name, "one")
+    group = "/aws/sagemaker/TrainingJobs"
+    (stream,) = training.logs.describe_log_streams(logGroupName=group, logStreamNamePrefix=name)["logStreams"]
+    where = {"logGroupName": group, "logStreamName": stream["logStreamName"], "startFromHead": True}
+    first = training.logs.get_log_events(**where)
+    same = training.logs.get_log_events(**where, nextToken=first["nextForwardToken"])
+    assert same["events"] == []
+    assert same["nextForwardToken"] == first["nextForwardToken"]
+    (cloud.home / "jobs" / "training-job" / name / "algo-1" / "ml" / "output" / "go").touch()
+    training.end_of(name)
+    rest = training.logs.get_log_events(**where, nextToken=first["nextForwardToken"])
+    assert [event["message"] for event in rest["events"]] == ["two"]
+    back = training.logs.get_log_events(**where, nextToken=rest["nextBackwardToken"])
+    assert [event["message"] for event in back["events"]] == ["one"]
+
+
+def test_logs_are_searched_across_streams(cloud: RunningCloud) -> None:
+    training = Training(cloud)
+    stem = unique("search")
+    for number in range(2):
+        script = f"print('epoch {number} loss 0.5'); print('warning {number}'); print('epoch {number} done')"
+        training.run(script, TrainingJobName=f"{stem}-{number}")
+
+    def found(pattern: str) -> list[str]:
+        events = training.logs.filter_log_events(
+            logGroupName="/aws/sagemaker/TrainingJobs", logStreamNamePrefix=stem, filterPattern=pattern
+        )["events"]
+        return [event["message"] for event in events]
+
+    assert found("epoch loss") == ["epoch 0 loss 0.5", "epoch 1 loss 0.5"]
+    assert found('"epoch 1"') == ["epoch 1 loss 0.5", "epoch 1 done"]
+    assert found("?warning ?done -0") == ["warning 1", "epoch 1 done"]
+    groups = training.logs.describe_log_groups(logGroupNamePrefix="/aws/sagemaker/Training")["logGroups"]
+    assert [group["logGroupName"] for group in groups] == ["/aws/sagemaker/TrainingJobs"]
+    with pytest.raises(ClientError) as caught:
+        training.logs.get_log_events(logGroupName="/aws/sagemaker/TrainingJobs", logStreamName="none")
+    assert error(caught) == ("ResourceNotFoundException", 400)
