@@ -19,7 +19,17 @@ def serving_s3(folder: Path) -> Iterator[dict[str, str]]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [str(Path(sys.executable).parent / "rclone"), "serve", "s3", str(folder)]
-    command += ["--addr", f"127.0.0.1:{port}", "--config", os.devnull, "--vfs-cache-mode", "off", "-q"]
+    command += [
+        "--addr",
+        f"127.0.0.1:{port}",
+        "--config",
+        os.devnull,
+        "--vfs-cache-mode",
+        "off",
+        "--dir-cache-time",
+        "0s",
+        "-q",
+    ]
     with subprocess.Popen(command, env=os.environ | {"RCLONE_AUTH_KEY": f'"{key},{secret}"'}) as server:
         try:
             _wait_for(port)

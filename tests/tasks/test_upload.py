@@ -1,0 +1,131 @@
+"""Uploading: only what changed travels, and what went away goes."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from tasks.catalog import CATALOG_SCHEMA
+from tasks.manifest import Recipe, upload_manifest, write_manifest
+from tasks.object_store import ensure_bucket
+from tasks.partition_state import write_batches
+from tasks.photo_ids import partition_of
+from tasks.shards import ShardFile
+from tasks.upload import delete_objects, plan_upload, put_objects
+from tasks.workspace import Workspace
+
+RECIPE = Recipe(dataset="d", source="abid", seed=0, split="grouped", shard_size=224)
+
+
+class Dataset:
+    """A workspace with a catalog, and its place on S3."""
+
+    def __init__(self, folder: Path, buckets: Path, name: str) -> None:
+        self.workspace = Workspace(folder)
+        self.workspace.state.mkdir(parents=True, exist_ok=True)
+        self.uri = f"s3://uploads/datasets/{name}"
+        self.there = buckets / "uploads/datasets" / name
+        self.shards: list[ShardFile] = []
+        ensure_bucket(self.uri)
+
+    def hold(self, *photos: tuple[str, int, str, bytes]) -> None:
+        tables: dict[int, list[dict[str, object]]] = {}
+        for photo_id, count, split, body in photos:
+            path = self.workspace.photo(photo_id, count)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(body)
+            row = {"id": photo_id, "count": count, "split": split, "status": "ok", "bytes": len(body)}
+            row["sha256"] = hashlib.sha256(body).hexdigest()
+            tables.setdefault(partition_of(photo_id), []).append(row)
+        parts = (pa.Table.from_pylist(tables[p], schema=CATALOG_SCHEMA) for p in sorted(tables))
+        write_batches(parts, self.workspace.catalog, CATALOG_SCHEMA)
+        shard = self.workspace.shards / "train/train-00000.parquet"
+        shard.parent.mkdir(parents=True, exist_ok=True)
+        shard.write_bytes(body)
+        self.shards = [
+            ShardFile("shards/train/train-00000.parquet", shard, 1, len(body), hashlib.sha256(body).hexdigest())
+        ]
+
+    def upload(self) -> tuple[int, int, list[str]]:
+        """Upload; returns objects put, objects left alone, keys deleted."""
+        plan = plan_upload(self.workspace, self.uri, self.shards)
+        put = sum(put_objects(part) for part in plan.uploads)
+        if plan.to_delete:
+            delete_objects(self.uri, plan.to_delete)
+        return put, plan.unchanged, plan.to_delete
+
+    def objects(self) -> list[str]:
+        return sorted(str(path.relative_to(self.there)) for path in self.there.rglob("*") if path.is_file())
+
+
+@pytest.fixture
+def dataset(tmp_path: Path, s3: Path, request: pytest.FixtureRequest) -> Dataset:
+    name = hashlib.sha256(request.node.name.encode()).hexdigest()[:8]
+    return Dataset(tmp_path / "d", s3, name)
+
+
+def test_objects_lie_by_split_and_count(dataset: Dataset) -> None:
+    dataset.hold(("00007", 3, "train", b"a"), ("8", 1, "test", b"b"))
+    assert dataset.upload() == (3, 0, [])
+    assert dataset.objects() == ["shards/train/train-00000.parquet", "test/1/8.jpg", "train/3/00007.jpg"]
+    assert (dataset.there / "train/3/00007.jpg").read_bytes() == b"a"
+
+
+def test_only_what_changed_travels(dataset: Dataset) -> None:
+    dataset.hold(("7", 3, "train", b"a"), ("8", 1, "test", b"b"))
+    dataset.upload()
+    assert dataset.upload() == (0, 3, [])
+    dataset.hold(("7", 3, "train", b"A"), ("8", 1, "test", b"b"))
+    assert dataset.upload() == (1, 2, [])
+    assert (dataset.there / "train/3/7.jpg").read_bytes() == b"A"
+
+
+def test_another_machine_finds_what_is_there_by_its_digest(dataset: Dataset, tmp_path: Path, s3: Path) -> None:
+    dataset.hold(("7", 3, "train", b"a"), ("8", 1, "test", b"b"))
+    dataset.upload()
+    other = Dataset(tmp_path / "other", s3, dataset.there.name)
+    other.hold(("7", 3, "train", b"a"), ("8", 1, "test", b"b"))
+    assert other.upload() == (0, 3, [])
+
+
+def test_what_somebody_changed_or_deleted_there_is_put_again(dataset: Dataset) -> None:
+    dataset.hold(("7", 3, "train", b"a"), ("8", 1, "test", b"b"))
+    dataset.upload()
+    (dataset.there / "train/3/7.jpg").write_bytes(b"x")
+    (dataset.there / "test/1/8.jpg").unlink()
+    assert dataset.upload() == (2, 1, [])
+
+
+def test_what_the_dataset_does_not_have_any_more_goes_and_nothing_else(dataset: Dataset) -> None:
+    dataset.hold(("7", 3, "train", b"a"), ("8", 1, "test", b"b"))
+    dataset.upload()
+    (dataset.there / "notes.txt").write_text("a user's own")
+    dataset.hold(("7", 2, "train", b"a"), ("8", 1, "test", b"b"))
+    assert dataset.upload() == (1, 2, ["train/3/7.jpg"])
+    assert dataset.objects() == ["notes.txt", "shards/train/train-00000.parquet", "test/1/8.jpg", "train/2/7.jpg"]
+
+
+def test_the_manifest_names_every_object_with_its_digest_and_depends_on_the_data_alone(dataset: Dataset) -> None:
+    dataset.hold(("7", 3, "train", b"a"), ("8", 1, "test", b"b"))
+    digest = write_manifest(dataset.workspace, RECIPE, dataset.shards)
+    manifest = json.loads(dataset.workspace.manifest.read_bytes())
+    assert hashlib.sha256(dataset.workspace.manifest.read_bytes()).hexdigest() == digest
+    assert {p["key"]: p["sha256"] for p in manifest["photos"]} == {
+        "train/3/7.jpg": hashlib.sha256(b"a").hexdigest(),
+        "test/1/8.jpg": hashlib.sha256(b"b").hexdigest(),
+    }
+    assert manifest["counts"] == {"train": {"3": 1}, "valid": {}, "test": {"1": 1}}
+    assert [s["photos"] for s in manifest["shards"]] == [1]
+    assert write_manifest(dataset.workspace, RECIPE, dataset.shards) == digest
+    dataset.hold(("7", 3, "train", b"A"), ("8", 1, "test", b"b"))
+    assert write_manifest(dataset.workspace, RECIPE, dataset.shards) != digest
+
+
+def test_the_manifest_travels_only_when_it_changed(dataset: Dataset) -> None:
+    dataset.hold(("7", 3, "train", b"a"))
+    write_manifest(dataset.workspace, RECIPE, dataset.shards)
+    assert upload_manifest(dataset.workspace, dataset.uri)
+    assert not upload_manifest(dataset.workspace, dataset.uri)
+    assert (dataset.there / "manifest.json").read_bytes() == dataset.workspace.manifest.read_bytes()
