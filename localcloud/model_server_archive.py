@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from localcloud.errors import JobFailedError, ValidationException
+from localcloud.model_packages import find_package
 from localcloud.operations import Cloud
 from localcloud.s3 import S3, S3Error, split_uri
 from localcloud.store import Document
@@ -29,18 +30,12 @@ def resolved_container(cloud: Cloud, model: Document) -> Document:
     name = container.get("ModelPackageName")
     if name is None:
         return dict(container)
-    package = _package(cloud, str(name))
+    package = find_package(cloud, str(name))
+    if "InferenceSpecification" not in package:
+        raise ValidationException(f"Model package {name} has no InferenceSpecification, so it cannot be served.")
     packaged = dict(package["InferenceSpecification"]["Containers"][0])
     environment = {**packaged.get("Environment", {}), **container.get("Environment", {})}
     return {**packaged, **container, "Environment": environment}
-
-
-def _package(cloud: Cloud, name: str) -> Document:
-    """A model package by its ARN, or by its name where it is in no group."""
-    for row in cloud.store.find("model-package"):
-        if name in (row.arn, row.name):
-            return row.document
-    raise ValidationException(f"Could not find model package {name}.")
 
 
 def model_data_url(container: Document) -> str | None:

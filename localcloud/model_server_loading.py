@@ -6,7 +6,7 @@ import importlib
 import importlib.metadata
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
@@ -35,31 +35,40 @@ def load_handlers(model_dir: Path, environ: Mapping[str, str]) -> Handlers:
 
 def check_requirements(path: Path) -> None:
     """Refuse a model whose `requirements.txt` asks for what this interpreter lacks; install nothing."""
-    if not path.is_file():
-        return
-    missing = []
-    for line in path.read_text().splitlines():
-        text = line.partition(" #")[0].strip()
-        if not text or text.startswith(("#", "-")):
-            continue
-        try:
-            wanted = Requirement(text)
-        except InvalidRequirement as error:
-            raise ModelLoadError(f"code/requirements.txt: {text!r} is not a requirement: {error}") from error
-        if wanted.marker and not wanted.marker.evaluate():
-            continue
-        try:
-            found = importlib.metadata.version(wanted.name)
-        except importlib.metadata.PackageNotFoundError:
-            missing.append(f"{text} (not installed)")
-            continue
-        if not wanted.specifier.contains(found, prereleases=True):
-            missing.append(f"{text} (installed: {found})")
+    missing = [reason for text in _requirements(path) if (reason := _lacking(text))]
     if missing:
         raise ModelLoadError(
             "code/requirements.txt asks for what this interpreter lacks, and localcloud installs nothing: "
             + "; ".join(missing)
         )
+
+
+def _requirements(path: Path) -> Iterator[str]:
+    """The lines of a requirements file that name packages, those of files that it includes too."""
+    if not path.is_file():
+        return
+    for line in path.read_text().splitlines():
+        text = line.partition(" #")[0].strip()
+        option, _, argument = text.partition(" ")
+        if option in ("-r", "--requirement"):
+            yield from _requirements(path.parent / argument.strip())
+        elif text and not text.startswith(("#", "-")):
+            yield text
+
+
+def _lacking(text: str) -> str | None:
+    """What is wrong with a requirement here, or None when it is satisfied or not meant for this platform."""
+    try:
+        wanted = Requirement(text)
+    except InvalidRequirement as error:
+        raise ModelLoadError(f"code/requirements.txt: {text!r} is not a requirement: {error}") from error
+    if wanted.marker and not wanted.marker.evaluate():
+        return None
+    try:
+        found = importlib.metadata.version(wanted.name)
+    except importlib.metadata.PackageNotFoundError:
+        return f"{text} (not installed)"
+    return None if wanted.specifier.contains(found, prereleases=True) else f"{text} (installed: {found})"
 
 
 def _code_dir(model_dir: Path, environ: Mapping[str, str]) -> Path:

@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 from PIL import Image
 
 from tests.localcloud.conftest import RunningCloud
-from tests.localcloud.hosting import ECHO, Hosting, unique, wait_until
+from tests.localcloud.hosting import ECHO, ROLE, Hosting, archive, unique, wait_until
 
 BROKEN = "raise RuntimeError('the weights are missing')"
 
@@ -149,6 +149,31 @@ def test_the_code_can_lie_in_an_archive_of_its_own(hosting: Hosting) -> None:
     environment = {"SAGEMAKER_PROGRAM": "serve_it.py", "SAGEMAKER_SUBMIT_DIRECTORY": source}
     endpoint = hosting.endpoint(hosting.config(hosting.model(BROKEN, environment=environment)))
     assert hosting.invoke(endpoint) == b"from elsewhere"
+
+
+def test_a_model_can_come_from_the_registry(hosting: Hosting) -> None:
+    container = {
+        "Image": "pytorch-inference",
+        "ModelDataUrl": hosting.put("registered/model.tar.gz", archive(answering("registered"))),
+    }
+    group = unique("group")
+    hosting.sagemaker.create_model_package_group(ModelPackageGroupName=group)
+    package = hosting.sagemaker.create_model_package(
+        ModelPackageGroupName=group,
+        ModelApprovalStatus="Approved",
+        InferenceSpecification={
+            "Containers": [container],
+            "SupportedContentTypes": ["image/jpeg"],
+            "SupportedResponseMIMETypes": ["application/json"],
+        },
+    )["ModelPackageArn"]
+    model = unique("model")
+    hosting.sagemaker.create_model(
+        ModelName=model, PrimaryContainer={"ModelPackageName": package}, ExecutionRoleArn=ROLE
+    )
+    assert hosting.invoke(hosting.endpoint(hosting.config(model))) == b"registered"
+    job = hosting.transform(model, {"S3Uri": hosting.put("in/one", b"x")})
+    assert hosting.finish(job)["TransformJobStatus"] == "Completed"
 
 
 def test_an_archive_that_reaches_outside_its_folder_is_refused(hosting: Hosting, cloud: RunningCloud) -> None:

@@ -216,11 +216,15 @@ def test_a_model_that_cannot_be_loaded_ends_the_process_with_the_reason_last(
 
 
 def test_requirements_must_be_installed_already(start: Start) -> None:
-    files = {"requirements.txt": "# a comment\nnumpy>=1.0\nnumpy<1.0\nno-such-package-here==1\n"}
+    files = {
+        "requirements.txt": "# a comment\nnumpy>=1.0\nnumpy<1.0\n-r more.txt\n",
+        "more.txt": "no-such-package-here==1\nno-such-package-either; python_version < '3'\n",
+    }
     reason = start(DOUBLE, files=files).last_line()
     assert "no-such-package-here==1 (not installed)" in reason
     assert "numpy<1.0 (installed:" in reason
     assert "numpy>=1.0" not in reason
+    assert "either" not in reason
 
 
 def test_only_the_models_own_code_can_be_imported(start: Start) -> None:
