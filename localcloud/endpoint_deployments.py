@@ -221,6 +221,17 @@ def deployment_folder(cloud: Cloud, endpoint: str, deployment_id: str) -> Path:
     return cloud.home / "endpoints" / endpoint / deployment_id
 
 
+def remove_all_but(cloud: Cloud, ids: set[str]) -> None:
+    """End the processes and remove the folders of deployments that a crash kept from being closed."""
+    for folder in (cloud.home / "endpoints").glob("*/*"):
+        if folder.name not in ids:
+            for each in folder.iterdir():
+                if process := cloud.processes.find(each):
+                    process.kill()
+                    process.wait(10)
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 def log_group(endpoint: str) -> str:
     """The CloudWatch log group of an endpoint."""
     return f"/aws/sagemaker/Endpoints/{endpoint}"

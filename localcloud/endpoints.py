@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from localcloud import endpoint_configs, invoke, resources  # noqa: F401 - two of them register operations
-from localcloud.endpoint_deployments import Deployment, live, plan_deployment
+from localcloud.endpoint_deployments import Deployment, live, plan_deployment, remove_all_but
 from localcloud.endpoint_variants import retain_variants, set_shares, summarise_capture, summarise_variants
 from localcloud.errors import JobFailedError, ValidationException
 from localcloud.operations import Cloud, on_start, operation
@@ -112,9 +112,18 @@ def delete_endpoint(cloud: Cloud, request: Document) -> None:
 @on_start
 def resume_endpoints(cloud: Cloud) -> None:
     """Go on with what a stop of the service interrupted. Serving endpoints come back on their first call."""
-    for row in cloud.store.find(ENDPOINT.key):
+    endpoints = cloud.store.find(ENDPOINT.key)
+    plans = [plan for row in endpoints for plan in _plans(row.document)]
+    remove_all_but(cloud, {plan["Id"] for plan in plans})
+    for row in endpoints:
         if row.status in _IN_PROGRESS:
             _start_worker(cloud, row.name)
+
+
+def _plans(endpoint: Document) -> list[Document]:
+    """The deployments that an endpoint has or is getting."""
+    found = [endpoint.get("Deployment"), endpoint.get("Pending", {}).get("Deployment")]
+    return [plan for plan in found if plan is not None]
 
 
 def _pending(config: Document, plan: Document) -> Document:

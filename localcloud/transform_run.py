@@ -170,10 +170,10 @@ class TransformRun:
 
     def _upload(self, output_uri: str, inputs: list[InputObject], failures: list[Failure]) -> None:
         failed = {failure.item for failure in failures}
-        bucket, prefix = split_uri(output_uri)
-        prefix = prefix.rstrip("/")
         done = [item.output for item in inputs if item not in failed]
         try:
+            bucket, prefix = split_uri(output_uri)
+            prefix = prefix.rstrip("/")
             for start in range(0, len(done), UPLOAD_CHUNK):
                 names = done[start : start + UPLOAD_CHUNK]
                 keys = {f"{prefix}/{name}" if prefix else name: self._outputs / name for name in names}

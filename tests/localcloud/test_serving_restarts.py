@@ -3,10 +3,12 @@
 import json
 import os
 import signal
+import threading
 from pathlib import Path
 
 import psutil
 import pytest
+from botocore.exceptions import BotoCoreError
 
 from tests.localcloud.conftest import RunningCloud
 from tests.localcloud.hosting import Hosting, wait_until
@@ -86,6 +88,39 @@ def test_a_killed_endpoint_process_is_started_again_by_the_next_call(own_cloud: 
     os.kill(before, signal.SIGKILL)
     wait_until(lambda: not psutil.pid_exists(before))
     assert int(hosting.invoke(endpoint)) != before
+
+
+def test_a_replaced_deployment_is_removed_although_the_service_crashed(own_cloud: RunningCloud, gate: Path) -> None:
+    """The crash comes while the old process still answers a request, so that nobody could end it."""
+    hosting = Hosting(own_cloud)
+    slow = hosting.model("""
+        import pathlib, time
+
+        def model_fn(model_dir):
+            return pathlib.Path(__file__).resolve().parents[6]
+
+        def transform_fn(model, body, content_type, accept):
+            (model / "begun").touch()
+            time.sleep(3600)
+    """)
+    endpoint = hosting.endpoint(hosting.config(slow))
+    (old,) = (own_cloud.home / "endpoints" / endpoint).iterdir()
+
+    def ask() -> None:
+        with pytest.raises(BotoCoreError):
+            hosting.invoke(endpoint)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    wait_until((gate.parent / "begun").exists)
+    hosting.sagemaker.update_endpoint(EndpointName=endpoint, EndpointConfigName=hosting.config(hosting.model(COUNTING)))
+    hosting.settle(endpoint)
+    assert old.exists()
+    kill_service(own_cloud)
+    assert Hosting(own_cloud).invoke(endpoint)
+    wait_until(lambda: not old.exists())
+    assert not [about for about in own_cloud.processes() if str(old) in about[-1]]
+    thread.join()
 
 
 @pytest.mark.parametrize("crash", [False, True])
