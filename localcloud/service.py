@@ -1,7 +1,9 @@
 """The service process: ``python -m localcloud.service HOME SOCKET_FD S3_PORT REGION STOP_GRACE``."""
 
+import faulthandler
 import logging
 import os
+import signal
 import socket
 import sys
 import threading
@@ -56,6 +58,7 @@ def recover(cloud: Cloud) -> None:
 
 def main() -> None:
     """Serve until SIGTERM."""
+    faulthandler.register(signal.SIGUSR2, all_threads=True)  # kill -USR2 shows in the log where every thread is
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     home, region = Home(Path(sys.argv[1])), sys.argv[4]
     listener = socket.socket(fileno=int(sys.argv[2]))
