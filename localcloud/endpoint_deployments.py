@@ -21,6 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from localcloud.data_capture import DataCapture
+from localcloud.endpoint_clients import Clients
 from localcloud.errors import AwsError, JobFailedError
 from localcloud.model_server_archive import resolved_container
 from localcloud.model_server_launch import GRACE_SECONDS, LogStream, ModelServer
@@ -44,6 +45,7 @@ class Variant:
         self.weight = float(plan["Weight"])
         self.max_concurrency: int | None = plan.get("MaxConcurrency")
         self.in_flight = 0
+        self.clients = Clients()
         self.port: int | None = None
         self.server = ModelServer(cloud, folder, plan["Container"], log, max_payload=MAX_PAYLOAD_BYTES)
         self._startup_seconds = float(plan["StartupTimeout"])
@@ -54,21 +56,24 @@ class Variant:
         """Wait for the server that was started. Raises JobFailedError."""
         self.port = self.server.wait_until_healthy(self._startup_seconds, give_up)
 
-    async def revive(self, dead_port: int | None) -> int:
-        """The port of a running server: found again, or started anew. Raises JobFailedError.
+    def doubt(self, port: int | None) -> None:
+        """A server did not answer at this port: look after it before the next request."""
+        if self.port == port:
+            self.port = None
 
-        `dead_port` is the one that did not answer; callers that come together start it only once.
+    async def revive(self) -> int:
+        """The port of a healthy server: the one that runs, or one started anew. Raises JobFailedError.
+
+        Callers that come together start it only once.
         """
         async with self._reviving:
-            if self.port is None or self.port == dead_port:
-                self.port = await asyncio.to_thread(self._restart, dead_port)
+            if self.port is None:
+                self.port = await asyncio.to_thread(self._restart)
             return self.port
 
-    def _restart(self, dead_port: int | None) -> int:
-        port = self.server.port
-        if port is not None and port != dead_port:
+    def _restart(self) -> int:
+        if self.server.healthy and (port := self.server.port) is not None:
             return port
-        self.server.kill()
         self.server.start()
         return self.server.wait_until_healthy(self._startup_seconds, self._stopping.is_set)
 
@@ -127,6 +132,7 @@ class Deployment:
         """End the processes at once and remove their folder."""
         self.closed.set()
         for variant in self.variants:
+            variant.clients.close()
             variant.server.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
 

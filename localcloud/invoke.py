@@ -14,7 +14,6 @@ from localcloud.model_server_launch import LOOPBACK
 from localcloud.operations import Cloud, operation
 from localcloud.store import Document
 
-INVOCATION_SECONDS = 60.0  # the limit that botocore's model of InvokeEndpoint documents
 CUSTOM_ATTRIBUTES = "x-amzn-sagemaker-custom-attributes"
 INFERENCE_ID = "x-amzn-sagemaker-inference-id"
 _MAX_MESSAGE = 64 * 1024
@@ -24,23 +23,6 @@ _TIMED_OUT = (
     "metrics for each container in Amazon CloudWatch, resolve the issue, and try again."
 )
 _log = logging.getLogger(__name__)
-logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs a line for every request
-
-
-class _Pool:
-    """One HTTP client, made on the service's event loop when it is first needed."""
-
-    client: httpx.AsyncClient | None = None
-
-    @classmethod
-    def get(cls) -> httpx.AsyncClient:
-        if cls.client is None:
-            cls.client = httpx.AsyncClient(
-                limits=httpx.Limits(max_connections=None, max_keepalive_connections=128, keepalive_expiry=300),
-                timeout=httpx.Timeout(INVOCATION_SECONDS, connect=5.0),
-                trust_env=False,  # a proxy in the environment is not for loopback
-            )
-        return cls.client
 
 
 @operation("sagemaker-runtime", "InvokeEndpoint")
@@ -90,21 +72,24 @@ async def _ask(cloud: Cloud, name: str, variant: Variant, request: Document) -> 
     port = variant.port
     try:
         if port is None:
-            port = await variant.revive(None)
+            port = await variant.revive()
         try:
-            return await _send(port, request)
+            return await _send(variant, port, request)
         except httpx.ConnectError:
             _log.warning("endpoint %s: the process of variant %s is gone; starting it again", name, variant.name)
-            return await _send(await variant.revive(port), request)
+            variant.doubt(port)
+            port = await variant.revive()
+            return await _send(variant, port, request)
     except httpx.TimeoutException:
         raise _model_error(cloud, name, 0, _TIMED_OUT) from None
     except httpx.TransportError:
+        variant.doubt(port)
         raise _model_error(cloud, name, 0, _EXITED) from None
     except JobFailedError as error:
         raise _model_error(cloud, name, 0, str(error)) from None
 
 
-async def _send(port: int, request: Document) -> httpx.Response:
+async def _send(variant: Variant, port: int, request: Document) -> httpx.Response:
     headers = {
         name: request[member]
         for name, member in (
@@ -116,7 +101,7 @@ async def _send(port: int, request: Document) -> httpx.Response:
         if request.get(member)
     }
     body = request.get("Body", b"")
-    return await _Pool.get().post(f"http://{LOOPBACK}:{port}/invocations", content=body, headers=headers)
+    return await variant.clients.post(f"http://{LOOPBACK}:{port}/invocations", body, headers)
 
 
 def _model_error(cloud: Cloud, endpoint: str, status: int, text: str) -> AwsError:

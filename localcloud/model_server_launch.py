@@ -69,6 +69,12 @@ class ModelServer:
         except FileNotFoundError:
             return None
 
+    @property
+    def healthy(self) -> bool:
+        """Whether the server answers `/ping`."""
+        port = self.port
+        return port is not None and _ping(port)
+
     def prepare(self) -> None:
         """Download and unpack the model. Raises JobFailedError, in AWS's words, when that is not possible."""
         model = self.folder / "model"

@@ -8,7 +8,7 @@ from textwrap import dedent
 
 import pytest
 
-from localcloud import invoke
+from localcloud import endpoint_clients, invoke
 from localcloud.cores import Cores
 from localcloud.endpoint_deployments import Deployment, deployment_folder, live
 from localcloud.errors import AwsError, JobFailedError
@@ -80,7 +80,7 @@ def test_a_model_that_is_not_loaded_in_time_is_an_error_with_its_last_words(here
 
 
 def test_an_answer_that_does_not_come_in_time_is_a_model_error(here: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(invoke, "INVOCATION_SECONDS", 0.3)
+    monkeypatch.setattr(endpoint_clients, "INVOCATION_SECONDS", 0.3)
     variant = {"VariantName": "v0", "Weight": 1.0, "Container": {}, "StartupTimeout": 60}
     plan: Document = {"Id": "0" * 32, "Variants": [variant]}
     unpacked(deployment_folder(here, "slow", plan["Id"]) / "0", SLEEPS_WHILE_ANSWERING)
@@ -89,9 +89,11 @@ def test_an_answer_that_does_not_come_in_time_is_a_model_error(here: Cloud, monk
     live.go_live("slow", deployment)
 
     async def ask() -> None:
-        monkeypatch.setattr(invoke._Pool, "client", None)
-        async with invoke._Pool.get():
+        try:
             await invoke.invoke_endpoint(here, {"EndpointName": "slow", "Body": b"x"})
+        finally:
+            deployment.variants[0].clients.close()
+            await asyncio.sleep(0.1)
 
     with pytest.raises(AwsError, match="Your invocation timed out") as failed:
         asyncio.run(ask())
