@@ -58,6 +58,7 @@ class Channels:
     weights: Path | None
     model: Path
     output: Path
+    checkpoints: Path | None = None
 
     @classmethod
     def from_environment(cls) -> "Channels":
@@ -76,12 +77,15 @@ class Channels:
             return Path(os.environ[name])
 
         weights = os.environ.get("SM_CHANNEL_WEIGHTS")
+        # AWS has a fixed path for checkpoints and no variable; the folder is there when the job syncs it.
+        checkpoints = Path(os.environ.get("SM_CHECKPOINT_DIR", "/opt/ml/checkpoints"))
         return cls(
             train=needed("SM_CHANNEL_TRAIN"),
             valid=needed("SM_CHANNEL_VALID"),
             weights=Path(weights) if weights else None,
             model=needed("SM_MODEL_DIR"),
             output=needed("SM_OUTPUT_DATA_DIR"),
+            checkpoints=checkpoints if checkpoints.is_dir() else None,
         )
 
     def pretrained(self) -> Path | None:

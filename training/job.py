@@ -37,7 +37,7 @@ def run(recipe: Hyperparameters, channels: Channels) -> Fit:
     network = model.net(recipe.backbone, len(recipe.classes), channels.pretrained())
     if recipe.frozen:
         model.freeze(network, recipe.backbone)
-    result = fit(network, train, valid, recipe, clock)
+    result = fit(network, train, valid, recipe, clock, channels.checkpoints)
     network.load_state_dict(result.weights)
     print("\n".join(metrics.lines(result.values)), flush=True)
     print("Phase seconds: " + ", ".join(f"{k} {v:.1f}" for k, v in clock.seconds().items()), flush=True)

@@ -7,11 +7,13 @@ import math
 import time
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from training import metrics
+from training import checkpoint, metrics
 from training.augmentation import augment
 from training.data import CountDataset
 from training.errors import TrainingError
@@ -118,36 +120,105 @@ def predict(model: nn.Module, data: CountDataset, backbone: str) -> Tensor:
     )
 
 
-def fit(model: nn.Module, train: CountDataset, valid: CountDataset, recipe: Hyperparameters, clock: PhaseClock) -> Fit:
-    """Train with a warm-up and a cosine decay; keep the weights of the best validation loss.
+class Training:
+    """A training under way: all that one epoch leaves for the next."""
 
-    Raises:
-        TrainingError: the loss is no longer a number.
-    """
-    generator = torch.Generator().manual_seed(recipe.seed)
-    steps = recipe.epochs * -(-len(train) // recipe.batch_size)
-    optimizer = torch.optim.SGD(parameter_groups(model, recipe.weight_decay), lr=recipe.lr, momentum=0.9, nesterov=True)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: learning_rate_factor(step, steps, round(recipe.warmup * steps))
-    )
-    history: list[dict[str, float]] = []
-    best = Fit({}, {"loss": math.inf}, 0, history)
-    for epoch in range(1, recipe.epochs + 1):
-        with clock.phase("train"):
-            loss = train_one_epoch(model, train, recipe, optimizer, schedule, generator)
-        with clock.phase("eval"):
-            values = metrics.measure(predict(model, valid, recipe.backbone), valid.counts, recipe.classes)
+    def __init__(self, model: nn.Module, recipe: Hyperparameters, photos: int) -> None:
+        """Set up the optimizer and its schedule for a number of photos an epoch."""
+        steps = recipe.epochs * -(-photos // recipe.batch_size)
+        warmup = round(recipe.warmup * steps)
+        self.model, self.recipe = model, recipe
+        self.generator = torch.Generator().manual_seed(recipe.seed)
+        self.optimizer = torch.optim.SGD(
+            parameter_groups(model, recipe.weight_decay), lr=recipe.lr, momentum=0.9, nesterov=True
+        )
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(
+            self.optimizer, lambda step: learning_rate_factor(step, steps, warmup)
+        )
+        self.history: list[dict[str, float]] = []
+        self.best = Fit({}, {"loss": math.inf}, 0, self.history)
+
+    @property
+    def epoch(self) -> int:
+        """Epochs that are done."""
+        return len(self.history)
+
+    @property
+    def over(self) -> bool:
+        """Whether the last epoch is done, or there is nothing more to hope for."""
+        return self.epoch >= self.recipe.epochs or self.epoch - self.best.epoch >= self.recipe.patience
+
+    def note(self, train_loss: float, values: dict[str, float]) -> None:
+        """Take down an epoch, and its weights if they are the best so far.
+
+        Raises:
+            TrainingError: the validation loss is no longer a number.
+        """
         if not math.isfinite(values["loss"]):
             raise TrainingError(f"the validation loss became {values['loss']}: the learning rate is too high")
-        history.append({"epoch": epoch, "train_loss": loss, **values})
+        self.history.append({"epoch": self.epoch + 1, "train_loss": train_loss, **values})
+        if values["loss"] < self.best.values["loss"]:
+            self.best = Fit(copy.deepcopy(self.model.state_dict()), values, self.epoch, self.history)
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint holds."""
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "generator": self.generator.get_state(),
+            "history": self.history,
+            "best": {"weights": self.best.weights, "values": self.best.values, "epoch": self.best.epoch},
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go back to where a checkpoint was made."""
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.generator.set_state(state["generator"])
+        self.history[:] = state["history"]
+        self.best = Fit(**state["best"], history=self.history)
+
+
+def fit(
+    model: nn.Module,
+    train: CountDataset,
+    valid: CountDataset,
+    recipe: Hyperparameters,
+    clock: PhaseClock,
+    checkpoints: Path | None = None,
+) -> Fit:
+    """Train with a warm-up and a cosine decay; keep the weights of the best validation loss.
+
+    Args:
+        model: trained in place.
+        train: to learn from.
+        valid: to choose the epoch by.
+        recipe: how.
+        clock: is told what the time goes to.
+        checkpoints: folder to resume from and to leave checkpoints in; None keeps none.
+
+    Raises:
+        TrainingError: the loss is no longer a number, or the checkpoint is of another training.
+    """
+    training, key = Training(model, recipe, len(train)), checkpoint.key_of(recipe, train.digest, valid.digest)
+    if checkpoints and (state := checkpoint.load(checkpoints, key)):
+        training.restore(state)
+        print(f"Resuming after epoch {training.epoch}", flush=True)
+    while not training.over:
+        with clock.phase("train"):
+            loss = train_one_epoch(model, train, recipe, training.optimizer, training.schedule, training.generator)
+        with clock.phase("eval"):
+            values = metrics.measure(predict(model, valid, recipe.backbone), valid.counts, recipe.classes)
+        training.note(loss, values)
+        if checkpoints:
+            checkpoint.save(checkpoints, key, training.state())
         print(
-            f"Epoch {epoch}/{recipe.epochs} train loss {loss:.4f}, valid loss {values['loss']:.4f}, "
+            f"Epoch {training.epoch}/{recipe.epochs} train loss {loss:.4f}, valid loss {values['loss']:.4f}, "
             f"accuracy {values['accuracy']:.4f}, rmse {values['rmse']:.4f}",
             flush=True,
         )
-        if values["loss"] < best.values["loss"]:
-            best = Fit(copy.deepcopy(model.state_dict()), values, epoch, history)
-        elif epoch - best.epoch >= recipe.patience:
-            print(f"No better validation loss for {recipe.patience} epochs: stopping early", flush=True)
-            break
-    return best
+    if training.epoch < recipe.epochs:
+        print(f"No better validation loss for {recipe.patience} epochs: stopped early", flush=True)
+    return training.best

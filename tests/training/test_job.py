@@ -91,6 +91,49 @@ def test_a_learning_rate_that_explodes_is_refused(channels: Channels) -> None:
         run(dataclasses.replace(RECIPE, lr=1e30), channels)
 
 
+def test_an_interrupted_training_ends_as_if_it_had_not_been(channels: Channels, tmp_path: Path) -> None:
+    undisturbed = run(dataclasses.replace(RECIPE, epochs=4), channels)
+    (tmp_path / "checkpoints").mkdir()
+    command = [sys.executable, "-m", "training.train", "--epochs", "4", *arguments_of(RECIPE)]
+    environment = environment_of(channels) | {"SM_CHECKPOINT_DIR": str(tmp_path / "checkpoints")}
+    with subprocess.Popen(command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        for line in process.stdout:
+            if line.startswith("Epoch 2/4"):
+                process.kill()
+    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "Resuming after epoch" in done.stdout
+    assert "Epoch 1/4" not in done.stdout
+    assert metrics.read(done.stdout) == pytest.approx(undisturbed.values, abs=1e-6)
+    weights = torch.load(channels.model / "model.pth", weights_only=True)
+    assert all(torch.equal(weights[name], tensor) for name, tensor in undisturbed.weights.items())
+
+
+def arguments_of(recipe: Hyperparameters) -> list[str]:
+    given = dataclasses.asdict(recipe) | {"classes": ",".join(map(str, recipe.classes))}
+    return [part for name, value in given.items() if name != "epochs" for part in (f"--{name}", str(value))]
+
+
+def environment_of(channels: Channels) -> dict[str, str]:
+    return {
+        **os.environ,
+        "SM_CHANNEL_TRAIN": str(channels.train),
+        "SM_CHANNEL_VALID": str(channels.valid),
+        "SM_MODEL_DIR": str(channels.model),
+        "SM_OUTPUT_DATA_DIR": str(channels.output),
+    }
+
+
+def test_a_checkpoint_of_another_recipe_is_refused(channels: Channels, tmp_path: Path) -> None:
+    resumable = dataclasses.replace(channels, checkpoints=tmp_path / "checkpoints")
+    run(dataclasses.replace(RECIPE, epochs=1), resumable)
+    with pytest.raises(TrainingError, match="another recipe"):
+        run(dataclasses.replace(RECIPE, epochs=1, lr=0.5), resumable)
+    (tmp_path / "checkpoints" / "checkpoint.pt").write_bytes(b"half")
+    with pytest.raises(TrainingError, match="cannot be read"):
+        run(dataclasses.replace(RECIPE, epochs=1), resumable)
+
+
 def test_no_channel(channels: Channels) -> None:
     shutil.rmtree(channels.valid)
     with pytest.raises(TrainingError, match="no channel folder"):
@@ -134,14 +177,8 @@ def test_hyperparameters_arrive_as_strings() -> None:
 
 
 def test_a_failing_job_leaves_its_reason_where_sagemaker_looks(channels: Channels, tmp_path: Path) -> None:
-    environment = {
-        **os.environ,
-        "SM_CHANNEL_TRAIN": str(tmp_path / "nowhere"),
-        "SM_CHANNEL_VALID": str(channels.valid),
-        "SM_MODEL_DIR": str(channels.model),
-        "SM_OUTPUT_DATA_DIR": str(channels.output),
-        "SM_OUTPUT_DIR": str(tmp_path),
-    }
+    absent = dataclasses.replace(channels, train=tmp_path / "nowhere")
+    environment = environment_of(absent) | {"SM_OUTPUT_DIR": str(tmp_path)}
     command = [sys.executable, "-m", "training.train", "--backbone", "resnet18"]
     done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1
