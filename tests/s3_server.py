@@ -26,8 +26,6 @@ def serving_s3(folder: Path) -> Iterator[dict[str, str]]:
         os.devnull,
         "--vfs-cache-mode",
         "off",
-        "--dir-cache-time",
-        "0s",
         "-q",
     ]
     with subprocess.Popen(command, env=os.environ | {"RCLONE_AUTH_KEY": f'"{key},{secret}"'}) as server:

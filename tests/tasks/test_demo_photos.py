@@ -7,6 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import obstore
 import pytest
 from PIL import Image
 
@@ -18,6 +19,7 @@ from tasks.demo_photos.plan import COUNT_SHARES, plan_photos
 from tasks.demo_photos.scene import render_photo
 from tasks.file_list import read_file_list
 from tasks.jpeg import check_jpeg
+from tasks.object_store import open_store
 from tasks.photo_ids import numbering_of
 
 PLAN = plan_photos(6000, 0)
@@ -103,7 +105,7 @@ def test_the_bucket_is_filled_once_grows_shrinks_and_is_renewed(s3: Path) -> Non
     assert stage(20) == (20, 20, listed[20])
     first = {path.name: path.read_bytes() for path in (folder / "bin-images").iterdir()}
     assert stage(20) == (0, 20, listed[20])
-    (folder / "bin-images" / f"{PLAN[3].id}.jpg").unlink()
+    obstore.delete(open_store("s3://demo-bucket"), f"bin-images/{PLAN[3].id}.jpg")
     assert stage(20) == (1, 20, listed[20])
     assert {path.name: path.read_bytes() for path in (folder / "bin-images").iterdir()} == first
     assert stage(12) == (0, 12, listed[12])

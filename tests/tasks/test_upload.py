@@ -4,12 +4,13 @@ import hashlib
 import json
 from pathlib import Path
 
+import obstore
 import pyarrow as pa
 import pytest
 
 from tasks.catalog import CATALOG_SCHEMA
 from tasks.manifest import Recipe, upload_manifest, write_manifest
-from tasks.object_store import ensure_bucket
+from tasks.object_store import ensure_bucket, open_store
 from tasks.partition_state import write_batches
 from tasks.photo_ids import partition_of
 from tasks.shards import ShardFile
@@ -93,15 +94,16 @@ def test_another_machine_finds_what_is_there_by_its_digest(dataset: Dataset, tmp
 def test_what_somebody_changed_or_deleted_there_is_put_again(dataset: Dataset) -> None:
     dataset.hold(("7", 3, "train", b"a"), ("8", 1, "test", b"b"))
     dataset.upload()
-    (dataset.there / "train/3/7.jpg").write_bytes(b"x")
-    (dataset.there / "test/1/8.jpg").unlink()
+    store = open_store(dataset.uri)
+    obstore.put(store, "train/3/7.jpg", b"x")
+    obstore.delete(store, "test/1/8.jpg")
     assert dataset.upload() == (2, 1, [])
 
 
 def test_what_the_dataset_does_not_have_any_more_goes_and_nothing_else(dataset: Dataset) -> None:
     dataset.hold(("7", 3, "train", b"a"), ("8", 1, "test", b"b"))
     dataset.upload()
-    (dataset.there / "notes.txt").write_text("a user's own")
+    obstore.put(open_store(dataset.uri), "notes.txt", b"a user's own")
     dataset.hold(("7", 2, "train", b"a"), ("8", 1, "test", b"b"))
     assert dataset.upload() == (1, 2, ["train/3/7.jpg"])
     assert dataset.objects() == ["notes.txt", "shards/train/train-00000.parquet", "test/1/8.jpg", "train/2/7.jpg"]
