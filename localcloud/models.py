@@ -15,7 +15,7 @@ def create_model(cloud: Cloud, request: Document) -> Document:
     for container in request.get("Containers", [request.get("PrimaryContainer", {})]):
         if "Image" not in container and "ModelPackageName" not in container:
             raise ValidationException("A container needs an Image or a ModelPackageName.")
-    return {"ModelArn": resources.create(cloud, MODEL, request)}
+    return {"ModelArn": resources.create(cloud, MODEL, {"EnableNetworkIsolation": False, **request})}
 
 
 @operation("sagemaker", "DescribeModel")

@@ -68,7 +68,9 @@ def main() -> None:
     app = App(cloud, Verifier(load_or_make(home.keys), region))
     threading.Thread(target=protocol.service_model, args=("sagemaker",), daemon=True).start()
     recover(cloud)
-    config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off", ws="none")
+    config = uvicorn.Config(
+        app, log_level="warning", access_log=False, lifespan="off", ws="none", timeout_graceful_shutdown=5
+    )
     uvicorn.Server(config).run(sockets=[listener])
     cloud.workers.stop()
     cloud.store.close()

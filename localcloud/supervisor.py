@@ -48,6 +48,7 @@ class Supervisor:
         os.environ[MARKER] = str(self.home.root / "cloud")  # by which `down` finds what a killed supervisor left
         signal.signal(signal.SIGTERM, self._on_term)
         signal.signal(signal.SIGINT, self._on_term)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # of the terminal that started it
         write_json(self.home.ports, {"s3": self.s3.port, "service": self.socket.getsockname()[1]})
         try:
             self.s3.start()

@@ -12,6 +12,13 @@ from localcloud.store import Document, Filter, Row
 from localcloud.training_run import run_training_job
 
 LIVE = ("InProgress", "Stopping")
+_DEFAULTS: Document = {
+    "StoppingCondition": {"MaxRuntimeInSeconds": 86400},
+    "EnableNetworkIsolation": False,
+    "EnableInterContainerTrafficEncryption": False,
+    "EnableManagedSpotTraining": False,
+    "ProfilingStatus": "Disabled",
+}
 
 
 @operation("sagemaker", "CreateTrainingJob")
@@ -34,7 +41,7 @@ def add_training_job(cloud: Cloud, request: Document, *, parent: str | None = No
     arn = resources.create(
         cloud,
         TRAINING_JOB,
-        request,
+        {**_DEFAULTS, **request},
         parent=parent,
         TrainingJobStatus="InProgress",
         SecondaryStatus="Starting",

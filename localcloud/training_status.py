@@ -56,7 +56,7 @@ def finish(cloud: Cloud, name: str, status: str, *, secondary: str | None = None
         if "TrainingStartTime" in job:
             seconds = max(1, round(now - job["TrainingStartTime"]))
             job["TrainingTimeInSeconds"] = seconds
-            job["BillableTimeInSeconds"] = max(1, round(seconds - job.get("_WaitedForSpot", 0.0)))
+            job["BillableTimeInSeconds"] = seconds
         if job.get("DebugRuleConfigurations"):
             job["DebugRuleEvaluationStatuses"] = [_not_evaluated(rule, now) for rule in job["DebugRuleConfigurations"]]
 
