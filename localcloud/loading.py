@@ -1,8 +1,9 @@
 """Puts folders, files and tar archives into a bucket, through the S3 API."""
 
-import asyncio
 import tarfile
-from collections.abc import AsyncIterator, Iterator
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import obstore
@@ -29,35 +30,27 @@ def load_bucket(state: State, keys: Keys, bucket: str, paths: list[Path]) -> int
     make_bucket(state.s3_endpoint, keys, state.region, bucket)
     store = open_bucket(state.s3_endpoint, keys, state.region, bucket)
     try:
-        return asyncio.run(_store_all(store, paths))
+        return _store_all(store, paths)
     except BaseError as error:
         raise LocalCloudError(f"S3 refused: {error}") from error
-    except tarfile.TarError as error:
+    except (tarfile.TarError, EOFError) as error:
         raise LocalCloudError(f"cannot read the archive: {error}") from error
 
 
-async def _store_all(store: S3Store, paths: list[Path]) -> int:
-    gate = asyncio.Semaphore(IN_FLIGHT)
+def _store_all(store: S3Store, paths: list[Path]) -> int:
+    # Threads, because obstore's asynchronous calls abort an interpreter that ends soon after them.
     count = 0
-
-    async def one(key: str, content: bytes | Path) -> None:
-        try:
-            await obstore.put_async(store, key, content)
-        finally:
-            gate.release()
-
-    async with asyncio.TaskGroup() as group:
-        async for key, content in _contents(paths):
-            await gate.acquire()
-            group.create_task(one(key, content))
-            count += 1
+    waiting: deque[Future[object]] = deque()
+    with ThreadPoolExecutor(IN_FLIGHT) as pool:
+        for path in paths:
+            for key, content in _of(path):
+                waiting.append(pool.submit(obstore.put, store, key, content))
+                count += 1
+                if len(waiting) > 2 * IN_FLIGHT:
+                    waiting.popleft().result()
+        for stored in waiting:
+            stored.result()
     return count
-
-
-async def _contents(paths: list[Path]) -> AsyncIterator[tuple[str, bytes | Path]]:
-    for path in paths:
-        for item in _of(path):
-            yield item
 
 
 def _of(path: Path) -> Iterator[tuple[str, bytes | Path]]:

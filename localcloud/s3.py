@@ -1,8 +1,8 @@
 """S3 as the service and its jobs' set-up use it: through the server's own API, by ``s3://`` URI."""
 
-import asyncio
 import functools
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -13,9 +13,7 @@ from obstore.store import S3Store
 from localcloud.keys import Keys
 
 IN_FLIGHT = 32
-
-
-_Transfer = Callable[[S3Store, str, str, Path], Awaitable[None]]
+CHUNK_BYTES = 4 * 1024 * 1024
 
 
 class S3Error(Exception):
@@ -109,11 +107,11 @@ class S3:
 
     def download(self, bucket: str, targets: dict[str, Path]) -> None:
         """Fetch many objects at once: key to file. Folders are made."""
-        asyncio.run(self._each(bucket, targets, self._fetch))
+        self._each(self._fetch, bucket, targets)
 
     def upload(self, bucket: str, sources: dict[str, Path]) -> None:
         """Store many files at once: key to file."""
-        asyncio.run(self._each(bucket, sources, self._store))
+        self._each(lambda bucket, key, path: self.put(f"s3://{bucket}/{key}", path), bucket, sources)
 
     def upload_folder(self, folder: Path, prefix_uri: str) -> int:
         """Store every file below a folder under a prefix; returns how many."""
@@ -126,38 +124,27 @@ class S3:
         self.upload(bucket, files)
         return len(files)
 
-    async def _each(self, bucket: str, files: dict[str, Path], work: _Transfer) -> None:
-        gate = asyncio.Semaphore(IN_FLIGHT)
-        store = self._bucket(bucket)
+    def _each(self, work: Callable[[str, str, Path], None], bucket: str, files: dict[str, Path]) -> None:
+        # Threads, because obstore's asynchronous calls abort an interpreter that ends soon after them.
+        with ThreadPoolExecutor(min(IN_FLIGHT, len(files) or 1)) as pool:
+            transfers = [pool.submit(work, bucket, key, path) for key, path in files.items()]
+            try:
+                for transfer in transfers:
+                    transfer.result()
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
 
-        async def one(key: str, path: Path) -> None:
-            async with gate:
-                await work(store, bucket, key, path)
-
-        tasks = [asyncio.ensure_future(one(key, path)) for key, path in files.items()]
+    def _fetch(self, bucket: str, key: str, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            await asyncio.gather(*tasks)
-        finally:
-            for task in tasks:
-                task.cancel()
-
-    async def _fetch(self, store: S3Store, bucket: str, key: str, path: Path) -> None:
-        try:
-            answer = await obstore.get_async(store, key)
-            path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("wb") as file:
-                async for chunk in answer.stream(min_chunk_size=4 * 1024 * 1024):
+                for chunk in obstore.get(self._bucket(bucket), key).stream(min_chunk_size=CHUNK_BYTES):
                     file.write(chunk)
-        except (NotFoundError, FileNotFoundError) as error:  # obstore raises either
+        except NotFoundError as error:
             raise S3NotFoundError(f"no object s3://{bucket}/{key}") from error
         except BaseError as error:
             raise S3Error(f"cannot read s3://{bucket}/{key}: {_brief(error)}") from error
-
-    async def _store(self, store: S3Store, bucket: str, key: str, path: Path) -> None:
-        try:
-            await obstore.put_async(store, key, path)
-        except BaseError as error:
-            raise S3Error(f"cannot write s3://{bucket}/{key}: {_brief(error)}") from error
 
 
 def _brief(error: Exception) -> str:
