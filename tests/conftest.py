@@ -1,9 +1,12 @@
 """Fixtures of all rooms."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as localcloud does; read when torch is imported
 
 from tests.installation import PHOTOS, Installation
 
