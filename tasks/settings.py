@@ -35,6 +35,7 @@ class Settings(BaseSettings):
     transform_instance: str = Field(
         "ml.c5.xlarge", description="Instance type of batch transform jobs.", pattern=r"^ml\."
     )
+    spot: bool = Field(True, description="Train on managed spot capacity; an interrupted job resumes by itself.")
     job_timeout_minutes: int = Field(
         240, description="How long a job may run before SageMaker stops it.", ge=1, le=7200
     )

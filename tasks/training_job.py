@@ -14,6 +14,7 @@ from sagemaker.core.resources import TrainingJob
 from sagemaker.core.shapes import (
     AlgorithmSpecification,
     Channel,
+    CheckpointConfig,
     DataSource,
     MetricDefinition,
     OutputDataConfig,
@@ -102,8 +103,11 @@ def output(settings: Settings) -> OutputDataConfig:
 
 
 def stopping(settings: Settings) -> StoppingCondition:
-    """How long a job may run."""
-    return StoppingCondition(max_runtime_in_seconds=settings.job_timeout_minutes * 60)
+    """How long a job may run and, on spot capacity, wait for an instance besides."""
+    seconds = settings.job_timeout_minutes * 60
+    if settings.spot:
+        return StoppingCondition(max_runtime_in_seconds=seconds, max_wait_time_in_seconds=2 * seconds)
+    return StoppingCondition(max_runtime_in_seconds=seconds)
 
 
 @task(name="train", task_run_name="train", **RETRIES)
@@ -130,6 +134,9 @@ def train(inputs: JobInputs, recipe: Hyperparameters, settings: Settings) -> Tra
             output_data_config=output(settings),
             resource_config=resources(settings.training_instance),
             stopping_condition=stopping(settings),
+            enable_managed_spot_training=settings.spot,
+            # Not by the candidate's name: a second attempt goes on where the first one failed.
+            checkpoint_config=CheckpointConfig(s3_uri=f"s3://{settings.bucket}/checkpoints/{name}"),
             tags=tags(inputs.run_id),
         )
 

@@ -112,6 +112,7 @@ def _trial(inputs: JobInputs, request: dict[str, str], settings: Settings) -> Hy
         output_data_config=output(settings),
         resource_config=resources(settings.tuning_instance),
         stopping_condition=stopping(settings),
+        enable_managed_spot_training=settings.spot,
     )
 
 
