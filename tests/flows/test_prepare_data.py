@@ -1,0 +1,240 @@
+"""The data flow from end to end, on a few rendered photos and a real S3 server."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.testing.utilities import prefect_test_harness
+
+import flows.prepare_data
+from flows.prepare_data import prepare_data
+from tasks.object_store import ensure_bucket
+from tasks.prepared_data import SPLITS, PreparedData, PrepareParameters
+from tasks.settings import settings
+from tasks.workspace import Workspace
+from tests.s3_server import serving_s3
+from training.errors import (
+    FileListError,
+    SourceError,
+    TooManyBadPhotosError,
+    WorkspaceError,
+)
+
+Prepare = Callable[..., PreparedData]
+
+
+@pytest.fixture(scope="module")
+def prefect_api() -> Iterator[None]:
+    with prefect_test_harness(server_startup_timeout=120):
+        yield
+
+
+@pytest.fixture(scope="module")
+def buckets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict[str, str]]]:
+    folder = tmp_path_factory.mktemp("buckets")
+    with serving_s3(folder) as variables:
+        yield folder, variables
+
+
+@pytest.fixture
+def prepare(
+    prefect_api: None,
+    buckets: tuple[Path, dict[str, str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+) -> Iterator[Prepare]:
+    """Run the flow in a home of its own, with a dataset of its own."""
+    for name, value in buckets[1].items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("BINVENTORY_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(flows.prepare_data, "use_cloud", lambda _: None)
+    settings.cache_clear()
+    dataset = "d" + hashlib.sha256(request.node.name.encode()).hexdigest()[:10]
+
+    def run(**parameters: Any) -> PreparedData:
+        given: dict[str, Any] = {"demo_photos": 90, "dataset": dataset, "shard_size": 64}
+        return prepare_data(PrepareParameters(**given | parameters))
+
+    yield run
+    settings.cache_clear()
+
+
+def catalog(data: PreparedData) -> dict[str, dict[str, Any]]:
+    return {row["id"]: row for row in pq.read_table(data.catalog).to_pylist()}
+
+
+def everything(data: PreparedData, buckets: Path) -> dict[str, str]:
+    """Digests of all results: here without ``state``, and on S3."""
+    there = buckets / data.uri.removeprefix("s3://")
+    found = {}
+    for name, folder in (("here", data.folder), ("there", there)):
+        for path in folder.rglob("*"):
+            inside = path.relative_to(folder)
+            if path.is_file() and inside.parts[0] != "state":
+                found[f"{name}/{inside}"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return found
+
+
+def test_photos_lie_in_count_folders_here_and_by_split_on_s3(
+    prepare: Prepare, buckets: tuple[Path, dict[str, str]]
+) -> None:
+    data = prepare()
+    rows = catalog(data)
+    here = {path.stem: int(path.parent.name) for path in data.folder.glob("train_data/*/*.jpg")}
+    assert here == {photo_id: row["count"] for photo_id, row in rows.items()}
+    there = buckets[0] / "binventory/datasets" / data.dataset
+    for split in SPLITS:
+        listed = {path.stem: int(path.parent.name) for path in there.glob(f"{split}/*/*.jpg")}
+        assert listed == {i: row["count"] for i, row in rows.items() if row["split"] == split}
+        packed = pq.read_table(there / "shards" / split).to_pylist()
+        assert {row["id"]: row["count"] for row in packed} == listed
+    assert data.digest == hashlib.sha256((there / "manifest.json").read_bytes()).hexdigest()
+    assert data.images.listed == data.images.downloaded == len(rows)
+    assert (data.splits.train, data.splits.valid, data.splits.test) == tuple(
+        sum(row["split"] == split for row in rows.values()) for split in SPLITS
+    )
+
+
+def test_no_bin_is_in_two_splits(prepare: Prepare) -> None:
+    rows = catalog(prepare()).values()
+    assert len({(row["bin_group"], row["split"]) for row in rows}) == len({row["bin_group"] for row in rows})
+
+
+def test_running_again_fetches_and_changes_nothing(prepare: Prepare, buckets: tuple[Path, dict[str, str]]) -> None:
+    first = prepare()
+    before = everything(first, buckets[0])
+    again = prepare()
+    assert again.digest == first.digest
+    assert (again.images.downloaded, again.images.reused) == (0, first.images.listed)
+    assert everything(again, buckets[0]) == before
+
+
+def test_another_home_makes_the_same_data(
+    prepare: Prepare, buckets: tuple[Path, dict[str, str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    first = everything(prepare(), buckets[0])
+    monkeypatch.setenv("BINVENTORY_HOME", str(tmp_path / "other"))
+    settings.cache_clear()
+    assert everything(prepare(), buckets[0]) == first
+
+
+def test_a_longer_list_moves_nothing_and_a_shorter_one_forgets_nothing(
+    prepare: Prepare, buckets: tuple[Path, dict[str, str]]
+) -> None:
+    few = prepare(limit=30)
+    placed = {photo_id: row["split"] for photo_id, row in catalog(few).items()}
+    assert len(placed) == few.images.listed == 30
+    more = prepare(limit=50)
+    rows = catalog(more)
+    assert more.images.downloaded == 20
+    assert {i: rows[i]["split"] for i in placed} == placed
+    few_again = prepare(limit=30)
+    assert few_again.digest == few.digest
+    assert len(list(few.folder.glob("train_data/*/*.jpg"))) == 30
+    there = buckets[0] / "binventory/datasets" / few.dataset
+    assert len([path for split in SPLITS for path in there.glob(f"{split}/*/*.jpg")]) == 30
+    assert prepare(limit=50).images.downloaded == 0
+
+
+def test_everything_in_the_bucket_can_be_listed_by_classes(prepare: Prepare, tmp_path: Path) -> None:
+    data = prepare(all=True, classes=(0, 6, 7, 8), per_class_limit=3, write_file_list=tmp_path / "list.json")
+    written = json.loads((tmp_path / "list.json").read_text())
+    assert {row["count"] for row in catalog(data).values()} <= {0, 6, 7, 8}
+    assert sorted(i for entries in written.values() for i in entries) == sorted(
+        f"data/metadata/{photo_id}.json" for photo_id in catalog(data)
+    )
+    assert all(1 <= len(entries) <= 3 for entries in written.values())
+    again = prepare(file_list=str(tmp_path / "list.json"))
+    assert catalog(again).keys() == catalog(data).keys()
+
+
+def test_a_random_split_leaks_and_says_so(prepare: Prepare) -> None:
+    data = prepare(split="random")
+    rows = list(catalog(data).values())
+    assert not data.splits.grouped
+    train = {row["bin_group"] for row in rows if row["split"] == "train"}
+    assert any(row["bin_group"] in train for row in rows if row["split"] == "test")
+
+
+def test_what_a_run_shows_in_prefect(prepare: Prepare) -> None:
+    data = prepare()
+    with get_client(sync_client=True) as client:
+        artifacts = client.request("POST", "/artifacts/latest/filter", json={}).json()
+    kinds = {artifact["key"]: artifact["type"] for artifact in artifacts if artifact["key"]}
+    assert kinds[f"{data.dataset}-catalog"] == "table"
+    assert kinds[f"{data.dataset}-split"] == "table"
+    assert kinds[f"{data.dataset}-count-3"] == "image"
+
+
+def test_a_few_bad_photos_are_named_and_many_end_the_run(
+    prepare: Prepare, buckets: tuple[Path, dict[str, str]], tmp_path: Path
+) -> None:
+    prepare()
+    source = buckets[0] / "damaged"
+    ensure_bucket("s3://damaged")
+    shutil.copytree(buckets[0] / "binventory-demo", source, dirs_exist_ok=True)
+    listed = json.loads((source / "file_list.json").read_text())
+    ids = [Path(entry).stem for entries in listed.values() for entry in entries]
+    for photo_id in ids[:3]:
+        path = source / "bin-images" / f"{photo_id}.jpg"
+        path.write_bytes(path.read_bytes()[:-999])
+    (source / "bin-images" / f"{ids[5]}.jpg").unlink()
+    data = prepare(source="s3://damaged")
+    rows = catalog(data)
+    assert (data.images.corrupt, data.images.missing) == (3, 1)
+    assert {rows[i]["reason"] for i in ids[:3]} == {"truncated"}
+    assert rows[ids[5]]["status"] == "missing"
+    assert sorted(p.stem for p in data.folder.glob("quarantine/truncated/*.jpg")) == sorted(ids[:3])
+    with pytest.raises(TooManyBadPhotosError, match=r"4 of \d+ listed photos cannot be used \(3 corrupt: truncated"):
+        prepare(source="s3://damaged", max_bad_fraction=0.01)
+
+
+def test_bad_lists_and_places_are_said_and_lose_nothing(
+    prepare: Prepare, buckets: tuple[Path, dict[str, str]], tmp_path: Path
+) -> None:
+    before = everything(prepare(), buckets[0])
+    (tmp_path / "list.json").write_text('{"1": ["../../etc/passwd"]}')
+    with pytest.raises(FileListError, match="names no photo"):
+        prepare(file_list=str(tmp_path / "list.json"))
+    with pytest.raises(SourceError, match="There is no bucket 'no-such-bucket'"):
+        prepare(source="s3://no-such-bucket")
+    assert everything(prepare(), buckets[0]) == before
+
+
+def test_two_runs_do_not_share_a_folder(prepare: Prepare) -> None:
+    data = prepare(limit=10)
+    with Workspace(data.folder).in_use(), pytest.raises(WorkspaceError, match="Another run is preparing"):
+        prepare(limit=10)
+
+
+def test_a_read_only_folder_is_said_to_be_one(prepare: Prepare, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Simulated: root, as whom tests may run, can write everywhere."""
+    monkeypatch.setattr(Path, "mkdir", _refuse)
+    with pytest.raises(WorkspaceError, match="may not be written to"):
+        prepare()
+
+
+def _refuse(self: Path, *_: Any, **__: Any) -> None:
+    raise PermissionError(13, "Permission denied", str(self))
+
+
+def test_a_full_disk_is_said_to_be_full_and_loses_nothing(
+    prepare: Prepare, buckets: tuple[Path, dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare(limit=20)
+    with monkeypatch.context() as patch:
+        patch.setattr("tasks.photos.write_atomically", _full)
+        with pytest.raises(WorkspaceError, match=r"disk under .* is full"):
+            prepare(limit=40)
+    assert prepare(limit=40).images.downloaded == 20
+
+
+def _full(path: Path, body: bytes) -> None:
+    raise OSError(28, "No space left on device", str(path))
