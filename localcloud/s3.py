@@ -14,6 +14,7 @@ from localcloud.keys import Keys
 
 IN_FLIGHT = 32
 CHUNK_BYTES = 4 * 1024 * 1024
+NOT_FOUND = (NotFoundError, FileNotFoundError)  # obstore raises the one or the other, call by call
 
 
 class S3Error(Exception):
@@ -70,16 +71,23 @@ class S3:
             if at_most is not None and answer.meta["size"] > at_most:
                 raise S3TooLargeError(f"{uri} has {answer.meta['size']} bytes, more than {at_most}")
             return bytes(answer.bytes())
-        except (NotFoundError, FileNotFoundError) as error:  # obstore raises either
+        except NOT_FOUND as error:
             raise S3NotFoundError(f"no object {uri}") from error
         except BaseError as error:
             raise S3Error(f"cannot read {uri}: {_brief(error)}") from error
 
     def put(self, uri: str, content: bytes | Path) -> None:
-        """Store bytes, or a file of any size, as an object. The object appears whole or not at all."""
+        """Store bytes, or a file of any size, as an object. The object appears whole or not at all.
+
+        Raises S3Error, or FileNotFoundError when the file is gone.
+        """
         bucket, key = split_uri(uri)
         try:
             obstore.put(self._bucket(bucket), key, content)
+        except NOT_FOUND as error:
+            if isinstance(content, Path) and not content.exists():
+                raise FileNotFoundError(f"there is no file {content}") from error
+            raise S3NotFoundError(f"cannot write {uri}: there is no bucket {bucket}") from error
         except BaseError as error:
             raise S3Error(f"cannot write {uri}: {_brief(error)}") from error
 
@@ -90,7 +98,7 @@ class S3:
         folder, _, start = prefix.rpartition("/")
         try:
             found = self._below(store, folder, prefix) if start else list(_walk(store, folder))
-        except (NotFoundError, FileNotFoundError) as error:  # obstore raises either
+        except NOT_FOUND as error:
             raise S3NotFoundError(f"no bucket {bucket}") from error
         except BaseError as error:
             raise S3Error(f"cannot list {prefix_uri}: {_brief(error)}") from error
@@ -141,7 +149,7 @@ class S3:
             with path.open("wb") as file:
                 for chunk in obstore.get(self._bucket(bucket), key).stream(min_chunk_size=CHUNK_BYTES):
                     file.write(chunk)
-        except NotFoundError as error:
+        except NOT_FOUND as error:
             raise S3NotFoundError(f"no object s3://{bucket}/{key}") from error
         except BaseError as error:
             raise S3Error(f"cannot read s3://{bucket}/{key}: {_brief(error)}") from error

@@ -19,6 +19,8 @@ class Driver(Protocol):
 
     def put(self, uri: str, content: bytes) -> None: ...
 
+    def put_all(self, prefix: str, contents: dict[str, bytes]) -> None: ...
+
     def get(self, uri: str) -> bytes: ...
 
     def create(self, resource: str, parameters: Document) -> None: ...
@@ -48,6 +50,10 @@ class Boto3Driver:
         if bucket not in [one["Name"] for one in self.s3.list_buckets()["Buckets"]]:
             self.s3.create_bucket(Bucket=bucket)
         self.s3.put_object(Bucket=bucket, Key=key, Body=content)
+
+    def put_all(self, prefix: str, contents: dict[str, bytes]) -> None:
+        for name, content in contents.items():
+            self.put(f"{prefix}/{name}", content)
 
     def get(self, uri: str) -> bytes:
         bucket, _, key = uri.removeprefix("s3://").partition("/")
@@ -102,6 +108,13 @@ class CommandLineDriver:
         if bucket not in self._run("s3", "ls"):
             self._run("s3", "mb", f"s3://{bucket}")
         self._run("s3", "cp", str(self._file("upload", content)), uri)
+
+    def put_all(self, prefix: str, contents: dict[str, bytes]) -> None:
+        folder = self.folder / "uploads"
+        folder.mkdir()
+        for name, content in contents.items():
+            (folder / name).write_bytes(content)
+        self._run("s3", "cp", "--recursive", str(folder), prefix)
 
     def get(self, uri: str) -> bytes:
         target = self.folder / "download"

@@ -68,7 +68,7 @@ def test_a_job_that_down_ends_is_failed_with_the_reason(own_cloud: RunningCloud)
     job = training.end_of(name)
     assert job["TrainingJobStatus"] == "Failed"
     assert "localcloud down" in job["FailureReason"]
-    assert leftovers(own_cloud.home) == []
+    wait_until(lambda: leftovers(own_cloud.home) == [])
 
 
 def test_a_running_job_outlives_the_service(own_cloud: RunningCloud) -> None:

@@ -53,7 +53,7 @@ class Story:
         deadline = time.monotonic() + PATIENCE_SECONDS
         while (described := describe())[member] not in values:
             assert time.monotonic() < deadline, f"{member} is {described[member]}, not one of {values}"
-            time.sleep(0.5)
+            time.sleep(1)
         return described
 
     def train(self) -> str:
@@ -106,8 +106,8 @@ class Story:
 
     def transform(self, model: str) -> None:
         name = unique("transform")
-        for number in range(OBJECTS):
-            self.driver.put(f"{self.bucket}/ask/{number:02d}.json", json.dumps({"x": number / 10}).encode())
+        asked = {f"{number:02d}.json": json.dumps({"x": number / 10}).encode() for number in range(OBJECTS)}
+        self.driver.put_all(f"{self.bucket}/ask", asked)
         self.driver.create(
             "TransformJob",
             {

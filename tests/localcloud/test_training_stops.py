@@ -8,6 +8,7 @@ import psutil
 import pytest
 
 from tests.localcloud.conftest import RunningCloud
+from tests.localcloud.hosting import wait_until
 from tests.localcloud.training import BUCKET, Training, leftovers
 
 GRACE_SECONDS = 1
@@ -67,7 +68,7 @@ def test_a_job_that_ignores_sigterm_is_killed_with_all_its_children(training: Tr
     assert training.end_of(name)["TrainingJobStatus"] == "Stopped"
     assert time.monotonic() - began >= GRACE_SECONDS
     assert not any(psutil.pid_exists(pid) for pid in pids)
-    assert leftovers(training.cloud.home) == []
+    wait_until(lambda: leftovers(training.cloud.home) == [])
 
 
 def test_children_that_outlive_the_script_are_ended(training: Training) -> None:
@@ -167,7 +168,7 @@ def test_a_job_that_fills_its_model_folder_stores_it_whole(training: Training) -
     )
     assert job["TrainingJobStatus"] == "Completed"
     assert len(training.artifact(job["ModelArtifacts"]["S3ModelArtifacts"])["huge"]) == size
-    assert leftovers(training.cloud.home) == []
+    wait_until(lambda: leftovers(training.cloud.home) == [])
 
 
 def test_a_deleted_job_is_gone_but_its_log_is_not(training: Training) -> None:
