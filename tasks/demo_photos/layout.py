@@ -10,8 +10,8 @@ from PIL import Image, ImageDraw
 from tasks.demo_photos.contents import Product
 
 _TRIES = 12
-_ENOUGH_VISIBLE = 0.45
-_BIN_INCHES = 13.5
+_ENOUGH_VISIBLE = 0.4
+_BIN_INCHES = 12.0
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ def lay_out(objects: Sequence[Product], size: tuple[int, int], rng: random.Rando
     """Place ``objects`` on the floor of a bin whose inside is ``size`` pixels (width, height).
 
     They may hide each other. Of a dozen tries the one is taken whose least visible object shows most, or the
-    first in which every object shows at least 45 % of itself.
+    first in which every object shows at least 40 % of itself.
     """
     best: list[Place] = []
     best_share = -1.0

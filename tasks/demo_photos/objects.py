@@ -31,8 +31,9 @@ def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size)
 
 
+@lru_cache(maxsize=64)
 def draw_object(product: Product, width: int, height: int) -> Image.Image:
-    """Draw ``product`` upright as an RGBA patch of ``width`` x ``height`` pixels."""
+    """Draw ``product`` upright as an RGBA patch of ``width`` x ``height`` pixels; not to be changed."""
     rng = seeded(product.look, product.asin)
     return _DRAW[product.kind](rng, product, max(8, width), max(8, height))
 
@@ -181,16 +182,15 @@ def _bag(rng: random.Random, product: Product, width: int, height: int) -> Image
     """A clear plastic bag: what it holds shows dimly, and its folds catch the light."""
     patch = Image.new("RGBA", (width, height))
     draw = ImageDraw.Draw(patch)
-    outline = _outline(rng, (width, height), rng.randint(12, 18), 0.14)
-    inside = rng.choice(_PRINTED)
-    veil = rng.randint(105, 150)
-    draw.polygon(outline, fill=(veil + 20, veil + 16, veil + 8, 205))
-    inset = rng.uniform(0.1, 0.2)
-    held = [(x + inset * (width / 2 - x), y + inset * (height / 2 - y)) for x, y in outline]
-    draw.polygon(held, fill=(*_darker(inside, 0.8), 235))
+    outline = _outline(rng, (width, height), rng.randint(11, 17), 0.22)
+    veil = rng.randint(96, 150)
+    draw.polygon(outline, fill=(veil + 18, veil + 15, veil + 8, rng.randint(120, 190)))
+    inset = rng.uniform(0.06, 0.3)
+    held = [(x + inset * (width / 2 - x), y + inset * (height / 2 - y)) for x, y in outline[:: rng.choice((1, 2, 3))]]
+    draw.polygon(held, fill=(*_darker(rng.choice(_PRINTED), rng.uniform(0.6, 0.95)), rng.randint(170, 240)))
     if rng.random() < 0.5:
         _print(draw, rng, product, (0.25 * width, 0.3 * height, 0.75 * width, 0.8 * height))
-    _folds(patch, rng, outline, rng.randint(9, 16), 215)
+    _folds(patch, rng, outline, rng.randint(18, 34), 250)
     if rng.random() < 0.6:
         _barcode(ImageDraw.Draw(patch), rng, (0.15 * width, 0.2 * height, 0.85 * width, 0.9 * height))
     return patch
@@ -204,8 +204,9 @@ def _folds(patch: Image.Image, rng: random.Random, outline: Outline, folds: int,
     lights, darks = ImageDraw.Draw(shine), ImageDraw.Draw(crease)
     for i in range(folds):
         (x0, y0), (x1, y1) = rng.sample(outline, 2)
-        u, v = rng.uniform(0.0, 0.4), rng.uniform(0.35, 0.8)
-        bend = rng.uniform(-0.08, 0.08) * width
+        u = rng.uniform(0.0, 0.6)
+        v = u + rng.uniform(0.08, 0.45)
+        bend = rng.uniform(-0.1, 0.1) * width
         path = [
             (x0 + u * (x1 - x0), y0 + u * (y1 - y0)),
             (x0 + (u + v) / 2 * (x1 - x0) + bend, y0 + (u + v) / 2 * (y1 - y0) - bend),
@@ -217,7 +218,7 @@ def _folds(patch: Image.Image, rng: random.Random, outline: Outline, folds: int,
     soft = ImageFilter.BoxBlur(max(0.6, 0.006 * width))
     shine = ImageChops.multiply(shine.filter(soft), alpha)
     crease = ImageChops.multiply(crease.filter(soft), alpha)
-    patch.paste((24, 22, 20), (0, 0, width, height), crease.point(lambda v: v // 2))
+    patch.paste((24, 22, 20), (0, 0, width, height), crease.point([v // 2 for v in range(256)]))
     patch.paste((238, 236, 232), (0, 0, width, height), shine)
     patch.putalpha(alpha)
 
