@@ -35,7 +35,7 @@ format: install ## Put the code into the project's format, and mend what can be 
 	$(BIN)/ruff check --fix .
 
 lock: install ## Renew requirements.lock from pyproject.toml
-	$(BIN)/uv pip compile --quiet --upgrade --no-header --no-emit-index-url --extra dev pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile --quiet --upgrade --no-header --no-emit-index-url --all-extras pyproject.toml -o requirements.lock
 
 drill: install ## Run the long drills
 	$(PYTEST) -m drill
