@@ -26,7 +26,7 @@ def write_initial_listing(workspace: Workspace, source: Source, parameters: Prep
         )
     with explain_disk_errors(workspace.folder):
         write_listing(workspace, listing)
-    return listing.num_rows
+    return int(listing.num_rows)
 
 
 def build_listing_from_metadata(workspace: Workspace, parameters: PrepareParameters) -> int:
@@ -53,4 +53,4 @@ def build_listing_from_metadata(workspace: Workspace, parameters: PrepareParamet
         if parameters.write_file_list is not None:
             pairs = zip(table["id"].to_pylist(), table["listed_count"].to_pylist(), strict=True)
             write_file_list(pairs, parameters.write_file_list)
-    return table.num_rows
+    return int(table.num_rows)
