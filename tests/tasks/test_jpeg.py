@@ -1,8 +1,8 @@
 """Whole photos pass, and every way of not being one is told apart."""
 
 import io
-from typing import Any
 import struct
+from typing import Any
 
 import pytest
 from PIL import Image
