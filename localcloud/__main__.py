@@ -6,14 +6,14 @@ import shlex
 import sys
 from pathlib import Path
 
-from localcloud.environment import client_environment
 from localcloud.errors import LocalCloudError
-from localcloud.home import ACCOUNT, DEFAULT_REGION, STOP_GRACE_SECONDS, Home, State, default_home
-from localcloud.keys import load_or_make
+from localcloud.host.environment import client_environment
+from localcloud.host.home import ACCOUNT, DEFAULT_REGION, STOP_GRACE_SECONDS, Home, State, default_home
+from localcloud.host.keys import load_or_make
 
 
 def _up(home: Home, arguments: argparse.Namespace) -> None:
-    from localcloud import lifecycle
+    from localcloud.host import lifecycle
 
     state = lifecycle.up(home, arguments.region, arguments.stop_grace)
     print(f"S3         {state.s3_endpoint}\nSageMaker  {state.service_endpoint}\nstate      {home.root}")
@@ -21,7 +21,7 @@ def _up(home: Home, arguments: argparse.Namespace) -> None:
 
 
 def _down(home: Home, _: argparse.Namespace) -> None:
-    from localcloud import lifecycle
+    from localcloud.host import lifecycle
 
     print("down" if lifecycle.down(home) else "nothing was running")
 
@@ -49,7 +49,7 @@ def _env(home: Home, arguments: argparse.Namespace) -> None:
 
 
 def _reset(home: Home, _: argparse.Namespace) -> None:
-    from localcloud import lifecycle
+    from localcloud.host import lifecycle
 
     lifecycle.reset(home)
     print(f"{home.root} is empty")

@@ -100,7 +100,7 @@ def perform(faults: Faults, body: bytes) -> dict[str, Any]:
 
 
 def _kill_endpoint(name: str) -> None:
-    from localcloud.endpoint_deployments import live
+    from localcloud.hosting.deployments import live
 
     if not live.kill_processes(name):
         raise ValidationException(f"no process serves an endpoint {name} now")

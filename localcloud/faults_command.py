@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from localcloud.errors import LocalCloudError
-from localcloud.home import Home, State, write_json
-from localcloud.keys import load_or_make
-from localcloud.s3_server import faults_version
+from localcloud.host.home import Home, State, write_json
+from localcloud.host.keys import load_or_make
+from localcloud.host.s3_server import faults_version
 
 PATIENCE_SECONDS = 20.0
 

@@ -11,8 +11,8 @@ from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
 from localcloud.errors import LocalCloudError
-from localcloud.home import State
-from localcloud.keys import Keys
+from localcloud.host.home import State
+from localcloud.host.keys import Keys
 from localcloud.s3 import make_bucket, open_bucket
 
 IN_FLIGHT = 32

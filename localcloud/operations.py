@@ -44,15 +44,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from localcloud.home import STOP_GRACE_SECONDS
+from localcloud.host.home import STOP_GRACE_SECONDS
 from localcloud.store import Document, Store
 
 if TYPE_CHECKING:
-    from localcloud.cores import Cores
     from localcloud.faults import Faults
-    from localcloud.processes import Processes
+    from localcloud.host.cores import Cores
+    from localcloud.host.processes import Processes
+    from localcloud.host.workers import Workers
     from localcloud.s3 import S3
-    from localcloud.workers import Workers
 
 registered_modules = (
     "localcloud.identity",
@@ -60,10 +60,10 @@ registered_modules = (
     "localcloud.models",
     "localcloud.model_packages",
     "localcloud.tags",
-    "localcloud.training_jobs",
-    "localcloud.tuning_jobs",
-    "localcloud.endpoints",
-    "localcloud.transform_jobs",
+    "localcloud.training.jobs",
+    "localcloud.tuning.jobs",
+    "localcloud.hosting.endpoints",
+    "localcloud.transform.jobs",
 )
 
 

@@ -10,7 +10,7 @@ import obstore
 from obstore.exceptions import BaseError, NotFoundError
 from obstore.store import S3Store
 
-from localcloud.keys import Keys
+from localcloud.host.keys import Keys
 
 IN_FLIGHT = 32
 CHUNK_BYTES = 4 * 1024 * 1024

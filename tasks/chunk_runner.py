@@ -16,6 +16,9 @@ from training.errors import SettingsError
 Result = TypeVar("Result")
 Runner = TaskRunner[PrefectFuture[Any]]
 
+_WORKERS = min(4, os.cpu_count() or 1)
+_LOCAL_DASK = {"n_workers": _WORKERS, "threads_per_worker": 1, "dashboard_address": "127.0.0.1:0"}
+
 
 @contextlib.contextmanager
 def chunk_runner(kind: Literal["threads", "dask"], dask_address: str | None = None) -> Iterator[Runner]:
@@ -30,15 +33,15 @@ def chunk_runner(kind: Literal["threads", "dask"], dask_address: str | None = No
     """
     runner: Any
     if kind == "threads":
-        runner = ThreadPoolTaskRunner(max_workers=min(4, os.cpu_count() or 1))
+        runner = ThreadPoolTaskRunner(max_workers=_WORKERS)
     else:
         try:
             from prefect_dask import DaskTaskRunner
-        except ImportError as error:
+        except ModuleNotFoundError as error:
             raise SettingsError(
                 "The Dask task runner is an extra: `uv pip install 'prefect-dask'` (or the project's [dask])."
             ) from error
-        runner = DaskTaskRunner(address=dask_address) if dask_address else DaskTaskRunner()
+        runner = DaskTaskRunner(address=dask_address) if dask_address else DaskTaskRunner(cluster_kwargs=_LOCAL_DASK)
     with runner:
         yield runner
 

@@ -125,6 +125,18 @@ def test_another_home_makes_the_same_data(
     assert everything(prepare(), buckets[0]) == first
 
 
+def test_dask_workers_make_the_same_data(
+    prepare: Prepare, buckets: tuple[Path, dict[str, str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pytest.importorskip("prefect_dask", reason="prefect-dask is an extra")
+    first = everything(prepare(), buckets[0])
+    monkeypatch.setenv("BINVENTORY_HOME", str(tmp_path / "other"))
+    settings.cache_clear()
+    data = prepare(runner="dask")
+    assert data.images.downloaded == data.images.listed
+    assert everything(data, buckets[0]) == first
+
+
 def test_a_longer_list_moves_nothing_and_a_shorter_one_forgets_nothing(
     prepare: Prepare, buckets: tuple[Path, dict[str, str]]
 ) -> None:

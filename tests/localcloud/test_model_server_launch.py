@@ -8,18 +8,19 @@ from textwrap import dedent
 
 import pytest
 
-from localcloud import endpoint_clients, invoke
-from localcloud.cores import Cores
-from localcloud.endpoint_deployments import Deployment, deployment_folder, live
 from localcloud.errors import AwsError, JobFailedError
 from localcloud.faults import Faults
-from localcloud.keys import Keys
-from localcloud.model_server_launch import LogStream, ModelServer
+from localcloud.host.cores import Cores
+from localcloud.host.keys import Keys
+from localcloud.host.processes import Processes
+from localcloud.host.workers import Workers
+from localcloud.hosting import clients as endpoint_clients
+from localcloud.hosting import invoke
+from localcloud.hosting.deployments import Deployment, deployment_folder, live
+from localcloud.model_server.launch import LogStream, ModelServer
 from localcloud.operations import Cloud
-from localcloud.processes import Processes
 from localcloud.s3 import S3
 from localcloud.store import Document, Store
-from localcloud.workers import Workers
 
 SLEEPS_WHILE_LOADING = """
     import time

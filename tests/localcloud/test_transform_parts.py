@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from localcloud.errors import ValidationException
-from localcloud.transform_filters import FilterError, parse_filter
-from localcloud.transform_join import Join
-from localcloud.transform_records import PayloadTooLargeError, assemble, base_of_prefix, line_payloads
+from localcloud.transform.filters import FilterError, parse_filter
+from localcloud.transform.join import Join
+from localcloud.transform.records import PayloadTooLargeError, assemble, base_of_prefix, line_payloads
 
 
 def payloads(text: bytes, *, multi_record: bool, limit: int = 0) -> list[bytes]:

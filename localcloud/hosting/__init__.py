@@ -1,0 +1,1 @@
+"""Endpoints: configurations, deployments that replace each other, invocations, data capture."""

@@ -1,0 +1,1 @@
+"""Batch transform jobs: from objects to records, requests and outputs."""

@@ -1,0 +1,1 @@
+"""Tuning jobs: the search over hyperparameters, on top of training jobs."""
