@@ -31,8 +31,11 @@ def prepare_data(parameters: PrepareParameters) -> PreparedData:
     with workspace.in_use(), chunk_runner(parameters.runner, parameters.dask_address) as runner:
         step.open_destination(uri)
         source = step.open_source(parameters, f"{here.bucket}-demo")
+        if workspace.changes_source(source.identity):  # same ids, other photos: compare each with the source
+            parameters = parameters.model_copy(update={"refresh": True})
         _list_photos(workspace, source, parameters, runner)
         photos = _fetch_photos(workspace, source, parameters, runner)
+        workspace.remember_source(source.identity)
         summary, sizes = step.catalog_and_split(workspace, parameters)
         step.draw_contact_sheets(workspace, parameters.dataset_name)
         digest = _pack_and_upload(workspace, uri, parameters, runner)

@@ -133,6 +133,10 @@ class _ChunkOfPhotos:
             self._count_unchanged(known or {})
         except FileNotFoundError:
             self._counts.missing += 1
+            if there is not None:  # it was there once; what we have of it is kept, but not used
+                kept = self._quarantined(photo.id, "vanished")
+                kept.parent.mkdir(parents=True, exist_ok=True)
+                photo.path.replace(kept)
             self._remember(photo, status="missing")
         except TooLargeError as error:
             self._counts.corrupt["too_large"] += 1

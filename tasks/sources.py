@@ -7,6 +7,7 @@ import pyarrow as pa
 from obstore.store import ObjectStore
 
 from tasks.demo_photos.bucket import stage_demo_bucket
+from tasks.demo_photos.plan import RENDERER_VERSION
 from tasks.fetch import listing
 from tasks.file_list import SCHEMA
 from tasks.object_store import check_bucket, open_store
@@ -23,6 +24,12 @@ class Source:
 
     uri: str
     endpoint: str | None = None
+    made_by: str = ""
+
+    @property
+    def identity(self) -> str:
+        """What tells this source's photos from another's of the same ids."""
+        return f"{self.uri} {self.made_by}".strip()
 
     def open(self) -> ObjectStore:
         """Open the bucket."""
@@ -52,7 +59,8 @@ def open_source(parameters: PrepareParameters, *, demo_bucket: str) -> Source:
         SourceError: there is no such bucket, or no access to it.
     """
     if parameters.source == "demo":
-        source = Source(f"s3://{demo_bucket}")
+        made_by = f"renderer {RENDERER_VERSION}, seed {parameters.seed}"
+        source = Source(f"s3://{demo_bucket}", made_by=made_by)
         stage_demo_bucket(source.uri, photos=parameters.demo_photos, seed=parameters.seed)
         return source
     uri = f"s3://{ABID_BUCKET}" if parameters.source == "abid" else parameters.source

@@ -62,6 +62,22 @@ class Workspace:
         """Return where the photo of ``photo_id`` lies."""
         return self.photos / str(count) / f"{photo_id}.jpg"
 
+    def changes_source(self, source: str) -> bool:
+        """Whether what is here is, or may be, another source's than ``source``; a new workspace becomes its.
+
+        Until ``remember_source`` is called, the answer stays yes, so that a killed change is gone on with.
+        """
+        with explain_disk_errors(self.folder):
+            memory = self.state / "source"
+            known = memory.read_text() if memory.exists() else source
+            write_atomically(memory, known.encode() if known == source else b"changing")
+            return known != source
+
+    def remember_source(self, source: str) -> None:
+        """Remember that everything here is ``source``'s."""
+        with explain_disk_errors(self.folder):
+            write_atomically(self.state / "source", source.encode())
+
     @contextlib.contextmanager
     def in_use(self) -> Iterator[None]:
         """Keep other runs out while the context lasts; the kernel opens the lock if this process is killed.

@@ -220,6 +220,15 @@ def test_bad_lists_and_places_are_said_and_lose_nothing(
     assert everything(prepare(), buckets[0]) == before
 
 
+def test_a_dataset_that_gets_another_source_gets_its_photos(prepare: Prepare) -> None:
+    first = {path.name: path.read_bytes() for path in prepare(seed=0).folder.glob("train_data/*/*.jpg")}
+    other = prepare(seed=1)
+    assert other.images.downloaded == other.images.listed
+    photos = {path.name: path.read_bytes() for path in other.folder.glob("train_data/*/*.jpg")}
+    assert all(first[name] != body for name, body in photos.items() if name in first)
+    assert set(photos) & set(first)
+
+
 def test_two_runs_do_not_share_a_folder(prepare: Prepare) -> None:
     data = prepare(limit=10)
     with Workspace(data.folder).in_use(), pytest.raises(WorkspaceError, match="Another run is preparing"):
