@@ -62,7 +62,9 @@ registered_modules = (
     "localcloud.tags",
     "localcloud.training.jobs",
     "localcloud.tuning.jobs",
+    "localcloud.hosting.configs",
     "localcloud.hosting.endpoints",
+    "localcloud.hosting.invoke",
     "localcloud.transform.jobs",
 )
 

@@ -1,7 +1,6 @@
 """Starts commands under a shim, finds them again after a crash, stops them, and reads how they ended."""
 
 import contextlib
-import fcntl
 import json
 import os
 import signal
@@ -14,6 +13,7 @@ from pathlib import Path
 import psutil
 
 from localcloud.host import shim
+from localcloud.host.home import is_locked
 
 MARKER = "LOCALCLOUD_PROCESS"
 
@@ -71,7 +71,7 @@ class Process:
         """Whether the command, or its shim, still lives."""
         if self._popen is not None:
             return self._popen.poll() is None
-        return _locked(self.folder / "lock")
+        return is_locked(self.folder / "lock")
 
     @property
     def exit_status(self) -> ExitStatus | None:
@@ -143,7 +143,7 @@ class Processes:
         for _ in range(100):
             if (folder / "pid.json").exists() or (folder / "exit.json").exists():
                 return Process(folder)
-            if not _locked(folder / "lock"):
+            if not is_locked(folder / "lock"):
                 return None
             time.sleep(0.02)
         return Process(folder)
@@ -158,14 +158,3 @@ def kill_marked(prefix: str) -> int:
                 process.kill()
                 count += 1
     return count
-
-
-def _locked(path: Path) -> bool:
-    try:
-        with path.open("r") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except FileNotFoundError:
-        return False
-    return False
