@@ -82,12 +82,6 @@ def _brief(error: Exception) -> str:
     return " ".join(str(error).split("Debug source")[0].split())[:300]
 
 
-@retry(
-    retry=retry_if_exception_type(TransferError),
-    stop=stop_after_attempt(_ATTEMPTS),
-    wait=wait_random_exponential(multiplier=0.1, max=5),
-    reraise=True,
-)
 async def fetch(store: ObjectStore, key: str, unless_etag: str | None = None) -> Fetched:
     """Fetch one object whole: its size must be the announced one, and its MD5 the ETag where that is one.
 
@@ -103,8 +97,15 @@ async def fetch(store: ObjectStore, key: str, unless_etag: str | None = None) ->
         TransferError: it could not be fetched whole in six attempts.
         SourceError: the store refuses.
     """
+    try:
+        return await _fetch_once(store, key, unless_etag)
+    except TransferError:
+        return await fetch_again(store, key, unless_etag)
+
+
+async def _fetch_once(store: ObjectStore, key: str, unless_etag: str | None) -> Fetched:
     with transfer_errors(key):
-        options: Any = {"if_none_match": f'"{unless_etag}"'} if unless_etag else {}
+        options: Any = {"if_none_match": f'"{unless_etag}"'} if unless_etag else None
         found = await obstore.get_async(store, key, options=options)
         size, etag = found.meta["size"], (found.meta["e_tag"] or "").strip('"')
         if size > LARGEST_OBJECT:
@@ -116,6 +117,15 @@ async def fetch(store: ObjectStore, key: str, unless_etag: str | None = None) ->
     if md5 and hashlib.md5(body, usedforsecurity=False).hexdigest() != md5.group(1):
         raise TransferError(f"{key}: what arrived doesn't have the MD5 {etag} that was announced.")
     return Fetched(body, etag)
+
+
+fetch_again = retry(
+    retry=retry_if_exception_type(TransferError),
+    stop=stop_after_attempt(_ATTEMPTS - 1),
+    wait=wait_random_exponential(multiplier=0.1, max=5),
+    reraise=True,
+)(_fetch_once)
+"""``_fetch_once``, tried again with growing, random pauses; kept out of the way of what succeeds at once."""
 
 
 async def for_each(items: Iterable[Item], work: Callable[[Item], Awaitable[bool]], in_flight: int = IN_FLIGHT) -> int:

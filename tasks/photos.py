@@ -6,12 +6,12 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from obstore.exceptions import NotModifiedError
 from obstore.store import ObjectStore
 
@@ -38,8 +38,6 @@ PHOTO_SCHEMA = pa.schema(
     }
 )
 """One row per photo. ``status`` is ok, missing or corrupt; ``mtime_ns`` is the local file's."""
-
-_CHECKERS = 2
 
 
 @dataclass
@@ -83,15 +81,19 @@ def fetch_photos(chunk: Chunk, source: Source, *, refresh: bool = False) -> Phot
         TransferError: the source is out of reach for now.
         WorkspaceError: the disk is full or read-only.
     """
-    with explain_disk_errors(chunk.folder), ThreadPoolExecutor(_CHECKERS, "check-photo") as checkers:
-        return asyncio.run(_ChunkOfPhotos(chunk, source.open(), checkers, refresh).run())
+    with explain_disk_errors(chunk.folder):
+        return asyncio.run(_ChunkOfPhotos(chunk, source.open(), refresh).run())
 
 
 class _ChunkOfPhotos:
-    """One chunk's work: decides per photo, fetches, checks, files, remembers."""
+    """One chunk's work: decides per photo, fetches, checks, files, remembers.
 
-    def __init__(self, chunk: Chunk, store: ObjectStore, checkers: ThreadPoolExecutor, refresh: bool) -> None:
-        self._chunk, self._store, self._checkers, self._refresh = chunk, store, checkers, refresh
+    Photos are checked on the event loop itself: transfers go on meanwhile in obstore's own threads, decoding lets
+    other chunks' loops run, and handing every photo to a thread and back would cost more than it gains.
+    """
+
+    def __init__(self, chunk: Chunk, store: ObjectStore, refresh: bool) -> None:
+        self._chunk, self._store, self._refresh = chunk, store, refresh
         self._workspace = chunk.workspace
         self._states: dict[int, PartitionState] = {}
         self._counts = PhotoCounts()
@@ -105,8 +107,9 @@ class _ChunkOfPhotos:
         return self._counts
 
     def _wanted(self) -> Iterator[_Wanted]:
+        whole = read_listing(self._workspace, self._chunk.partitions)
         for partition in self._chunk.partitions:
-            listing = read_listing(self._workspace, (partition,))
+            listing = whole.filter(pc.equal(whole["partition"], partition))
             ids: list[Any] = listing["id"].to_pylist()
             counts: list[Any] = effective_counts(self._workspace, partition, listing).to_pylist()
             known = {row["id"]: row for row in self._states[partition].table().to_pylist()}
@@ -122,7 +125,7 @@ class _ChunkOfPhotos:
             there = photo.path.stat()
         except FileNotFoundError:
             there = None
-        good = there is not None and (_is_as_remembered(known, there) or await self._recovered(photo, there))
+        good = there is not None and (_is_as_remembered(known, there) or self._recovered(photo, there))
         if good and not self._refresh:
             self._counts.reused += 1
             return True
@@ -151,9 +154,9 @@ class _ChunkOfPhotos:
         else:
             self._counts.reused += 1
 
-    async def _recovered(self, photo: _Wanted, there: os.stat_result) -> bool:
+    def _recovered(self, photo: _Wanted, there: os.stat_result) -> bool:
         """Whether a file that isn't remembered as it is now is a whole photo all the same."""
-        row = await self._in_checker(_check_file, photo.path)
+        row = _check_file(photo.path)
         if row is None or (photo.known and photo.known["sha256"] not in ("", row["sha256"])):
             return False
         etag = photo.known["etag"] if photo.known else ""
@@ -163,7 +166,7 @@ class _ChunkOfPhotos:
     async def _fetch(self, photo: _Wanted, etag: str | None) -> None:
         found = await fetch(self._store, photo_key(photo.id), etag)
         try:
-            row = await self._in_checker(_check_and_write, found.body, photo.path)
+            row = _check_and_write(found.body, photo.path)
         except BadPhotoError as error:
             self._counts.corrupt[error.reason] += 1
             write_atomically(self._quarantined(photo.id, error.reason), found.body)
@@ -181,9 +184,6 @@ class _ChunkOfPhotos:
     def _remember(self, photo: _Wanted, **row: Any) -> None:
         blank = {"reason": "", "etag": "", "bytes": 0, "sha256": "", "width": 0, "height": 0, "mtime_ns": 0}
         self._states[photo.partition].append({"id": photo.id} | blank | row)
-
-    async def _in_checker(self, check: Any, *arguments: Any) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(self._checkers, check, *arguments)
 
 
 def _is_as_remembered(known: dict[str, Any] | None, there: os.stat_result) -> bool:

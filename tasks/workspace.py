@@ -126,10 +126,17 @@ def _free_megabytes(folder: Path) -> int:
 
 def write_atomically(path: Path, body: bytes) -> None:
     """Write a file so that neither a reader nor a killed writer ever leaves half of it."""
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.part")
+    folder, name = os.path.split(path)
+    scratch = f"{folder}/.{name}.{os.getpid()}.part"
     try:
-        scratch.write_bytes(body)
+        _write(scratch, body)
     except FileNotFoundError:
         path.parent.mkdir(parents=True, exist_ok=True)
-        scratch.write_bytes(body)
-    scratch.replace(path)
+        _write(scratch, body)
+    os.replace(scratch, path)  # noqa: PTH105 - strings: this is done once per photo
+
+
+def _write(path: str, body: bytes) -> None:
+    with open(path, "wb", buffering=0) as file:  # noqa: PTH123
+        if file.write(body) != len(body):
+            raise OSError(errno.ENOSPC, "No space left on device", path)

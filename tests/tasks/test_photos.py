@@ -198,7 +198,7 @@ def test_a_bucket_that_is_not_there_is_no_missing_photo(bucket: Bucket) -> None:
 
 
 def test_a_store_out_of_reach_is_worth_another_try(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.fetch.fetch.retry.stop", lambda _: True)
+    monkeypatch.setattr("tasks.fetch.fetch_again.retry.stop", lambda _: True)
     monkeypatch.setattr("tasks.fetch._FAILURES_IN_A_ROW", 3)
     chunk = bucket.listed(**{f"_{i}": 1 for i in range(5)})
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
