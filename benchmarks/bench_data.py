@@ -26,15 +26,15 @@ import obstore
 import pyarrow as pa
 from PIL import Image
 
-from tasks.chunks import split_into_chunks, write_listing
-from tasks.demo_photos.contents import bin_contents
-from tasks.demo_photos.plan import plan_photos
-from tasks.demo_photos.scene import render_photo
-from tasks.file_list import SCHEMA
+from tasks.data.chunks import split_into_chunks, write_listing
+from tasks.data.demo_photos.contents import bin_contents
+from tasks.data.demo_photos.plan import plan_photos
+from tasks.data.demo_photos.scene import render_photo
+from tasks.data.file_list import SCHEMA
+from tasks.data.photos import fetch_photos
+from tasks.data.sources import Source, photo_key
+from tasks.data.workspace import Workspace
 from tasks.object_store import open_store
-from tasks.photos import fetch_photos
-from tasks.sources import Source, photo_key
-from tasks.workspace import Workspace
 from tests.s3_server import serving_s3
 from tests.tasks.bucket_server import serving
 
@@ -178,7 +178,7 @@ def _child(kind: str, parameters: dict[str, Any]) -> None:
     from prefect.testing.utilities import prefect_test_harness
 
     import flows.prepare_data
-    from tasks.prepared_data import PrepareParameters
+    from tasks.data.prepared_data import PrepareParameters
 
     setattr(flows.prepare_data, "use_cloud", lambda _: None)  # noqa: B010 - the parent's servers are the cloud
     given = PrepareParameters(**parameters)
@@ -196,11 +196,11 @@ def _child(kind: str, parameters: dict[str, Any]) -> None:
 
 def _plain(given: Any) -> Iterator[None]:
     """The flow's steps as plain functions, chunks two at a time."""
-    from tasks import contact_sheet, grouping, listing_stage, manifest, metadata_stage, shards, upload
-    from tasks.catalog import write_catalog
+    from tasks.data import contact_sheet, grouping, listing_stage, manifest, metadata_stage, shards, upload
+    from tasks.data.catalog import write_catalog
+    from tasks.data.tidy import tidy
     from tasks.object_store import ensure_bucket
     from tasks.settings import settings
-    from tasks.tidy import tidy
 
     here = settings()
     workspace, uri = Workspace(here.home / "data/plain"), f"s3://{here.bucket}/datasets/plain"

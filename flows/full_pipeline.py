@@ -10,9 +10,9 @@ from flows.command_line import console, run
 from flows.prepare_data import prepare_data
 from tasks import run_table
 from tasks.batch_transform import batch_transform
+from tasks.data.prepared_data import PreparedData, PrepareParameters
 from tasks.deployment import compare, deploy, package_model, smoke_test
 from tasks.evaluation import BENCHMARK, evaluate
-from tasks.prepared_data import PreparedData, PrepareParameters
 from tasks.run_record import Run, run_of
 from tasks.services import use_cloud
 from tasks.settings import Settings, settings

@@ -5,17 +5,17 @@ from typing import Any
 
 from prefect import flow
 
-from tasks import data_tasks as step
-from tasks.catalog import CatalogSummary
-from tasks.chunk_runner import Runner, chunk_runner, run_chunks
-from tasks.chunks import split_into_chunks
-from tasks.manifest import Recipe
-from tasks.photos import PhotoCounts
-from tasks.prepared_data import ImageCounts, PreparedData, PrepareParameters, SplitCounts
+from tasks.data import tasks as step
+from tasks.data.catalog import CatalogSummary
+from tasks.data.chunk_runner import Runner, chunk_runner, run_chunks
+from tasks.data.chunks import split_into_chunks
+from tasks.data.manifest import Recipe
+from tasks.data.photos import PhotoCounts
+from tasks.data.prepared_data import ImageCounts, PreparedData, PrepareParameters, SplitCounts
+from tasks.data.sources import Source
+from tasks.data.workspace import Workspace
 from tasks.services import use_cloud
 from tasks.settings import settings
-from tasks.sources import Source
-from tasks.workspace import Workspace
 
 
 @flow(name="prepare-data", flow_run_name="prepare {parameters.dataset_name}")

@@ -15,11 +15,11 @@ from sagemaker.core.shapes import (
 )
 
 from serving.prediction import Prediction
+from tasks.data.prepared_data import PreparedData
+from tasks.data.split_photos import list_photos
 from tasks.jobs import LogTail, attach, follow, job_name, tags
 from tasks.object_store import open_store
-from tasks.prepared_data import PreparedData
 from tasks.settings import Settings
-from tasks.split_photos import list_photos
 from tasks.transient import RETRIES
 
 

@@ -14,11 +14,11 @@ from sagemaker.core.shapes import ContainerDefinition, ProductionVariant
 from serving.prediction import Prediction
 from serving.predictor import ImagePredictor
 from tasks import code_archive
+from tasks.data.prepared_data import PreparedData
+from tasks.data.split_photos import fetch_photos, list_photos
 from tasks.jobs import find_or_create, image_uri, tags
 from tasks.object_store import open_store, split_uri
-from tasks.prepared_data import PreparedData
 from tasks.settings import Settings
-from tasks.split_photos import fetch_photos, list_photos
 from tasks.training_job import fetch
 from tasks.transient import RETRIES
 from training.errors import DeploymentError

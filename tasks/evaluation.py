@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from serving import inference
 from serving.prediction import Prediction
-from tasks.prepared_data import PreparedData
-from tasks.split_photos import fetch_photos, list_photos
+from tasks.data.prepared_data import PreparedData
+from tasks.data.split_photos import fetch_photos, list_photos
 from tasks.training_job import fetch
 from tasks.transient import RETRIES
 from training import metrics

@@ -4,7 +4,7 @@ import sys
 from unittest import mock
 
 from flows.prepare_data import prepare_data
-from tasks.prepared_data import PrepareParameters
+from tasks.data.prepared_data import PrepareParameters
 
 if __name__ == "__main__":
     parameters = PrepareParameters.model_validate_json(sys.argv[1])

@@ -14,10 +14,10 @@ from prefect.testing.utilities import prefect_test_harness
 
 import flows.prepare_data
 from flows.prepare_data import prepare_data
+from tasks.data.prepared_data import SPLITS, PreparedData, PrepareParameters
+from tasks.data.workspace import Workspace
 from tasks.object_store import ensure_bucket
-from tasks.prepared_data import SPLITS, PreparedData, PrepareParameters
 from tasks.settings import settings
-from tasks.workspace import Workspace
 from tests.s3_server import serving_s3
 from training.errors import (
     FileListError,
@@ -251,7 +251,7 @@ def test_a_full_disk_is_said_to_be_full_and_loses_nothing(
 ) -> None:
     prepare(limit=20)
     with monkeypatch.context() as patch:
-        patch.setattr("tasks.photos.write_atomically", _full)
+        patch.setattr("tasks.data.photos.write_atomically", _full)
         with pytest.raises(WorkspaceError, match=r"disk under .* is full"):
             prepare(limit=40)
     assert prepare(limit=40).images.downloaded == 20

@@ -16,7 +16,7 @@ import pytest
 from prefect.settings import get_current_settings
 from prefect.testing.utilities import prefect_test_harness
 
-from tasks.demo_photos.bucket import stage_demo_bucket
+from tasks.data.demo_photos.bucket import stage_demo_bucket
 from tests.s3_server import serving_s3
 from tests.tasks.bucket_server import serving
 

@@ -15,7 +15,7 @@ from prefect.testing.utilities import prefect_test_harness
 
 import flows.prepare_data
 from flows.prepare_data import prepare_data
-from tasks.prepared_data import SPLITS, PreparedData, PrepareParameters
+from tasks.data.prepared_data import SPLITS, PreparedData, PrepareParameters
 from tasks.settings import settings
 from tests.s3_server import serving_s3
 from tests.tasks.bucket_server import serving

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.bin_groups import bin_groups
+from tasks.data.bin_groups import bin_groups
 
 
 def test_neighbours_that_share_a_product_are_one_bin() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from tasks.bin_metadata import METADATA_SCHEMA, read_record
+from tasks.data.bin_metadata import METADATA_SCHEMA, read_record
 
 GOOD: dict[str, Any] = {
     "BIN_FCSKU_DATA": {

@@ -11,16 +11,16 @@ import obstore
 import pytest
 from PIL import Image
 
-from tasks.bin_groups import bin_groups
-from tasks.bin_metadata import read_record
-from tasks.demo_photos.bucket import stage_demo_bucket
-from tasks.demo_photos.contents import bin_contents, metadata_record
-from tasks.demo_photos.plan import COUNT_SHARES, plan_photos
-from tasks.demo_photos.scene import render_photo
-from tasks.file_list import read_file_list
-from tasks.jpeg import check_jpeg
+from tasks.data.bin_groups import bin_groups
+from tasks.data.bin_metadata import read_record
+from tasks.data.demo_photos.bucket import stage_demo_bucket
+from tasks.data.demo_photos.contents import bin_contents, metadata_record
+from tasks.data.demo_photos.plan import COUNT_SHARES, plan_photos
+from tasks.data.demo_photos.scene import render_photo
+from tasks.data.file_list import read_file_list
+from tasks.data.jpeg import check_jpeg
+from tasks.data.photo_ids import numbering_of
 from tasks.object_store import open_store
-from tasks.photo_ids import numbering_of
 
 PLAN = plan_photos(6000, 0)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tasks.file_list import parse_file_list, read_file_list, write_file_list
+from tasks.data.file_list import parse_file_list, read_file_list, write_file_list
 from training.errors import FileListError
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tasks.jpeg import BadPhotoError, PhotoSize, check_jpeg
+from tasks.data.jpeg import BadPhotoError, PhotoSize, check_jpeg
 
 
 def a_photo(width: int = 120, height: int = 80, kind: str = "JPEG", **options: Any) -> bytes:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from tasks.partition_state import PartitionState
+from tasks.data.partition_state import PartitionState
 
 SCHEMA = pa.schema([pa.field("id", pa.string()), pa.field("n", pa.int64())])
 

@@ -9,14 +9,14 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from tasks.catalog import join_partition
-from tasks.chunks import Chunk, split_into_chunks, write_listing
-from tasks.file_list import SCHEMA
-from tasks.metadata_stage import fetch_metadata
-from tasks.photo_ids import PARTITIONS
-from tasks.photos import fetch_photos
-from tasks.sources import Source
-from tasks.workspace import Workspace
+from tasks.data.catalog import join_partition
+from tasks.data.chunks import Chunk, split_into_chunks, write_listing
+from tasks.data.file_list import SCHEMA
+from tasks.data.metadata_stage import fetch_metadata
+from tasks.data.photo_ids import PARTITIONS
+from tasks.data.photos import fetch_photos
+from tasks.data.sources import Source
+from tasks.data.workspace import Workspace
 from tests.tasks.bucket_server import serving
 from training.errors import SourceError, TransferError
 
@@ -198,8 +198,8 @@ def test_a_bucket_that_is_not_there_is_no_missing_photo(bucket: Bucket) -> None:
 
 
 def test_a_store_out_of_reach_is_worth_another_try(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.fetch.fetch_again.retry.stop", lambda _: True)
-    monkeypatch.setattr("tasks.fetch._FAILURES_IN_A_ROW", 3)
+    monkeypatch.setattr("tasks.data.fetch.fetch_again.retry.stop", lambda _: True)
+    monkeypatch.setattr("tasks.data.fetch._FAILURES_IN_A_ROW", 3)
     chunk = bucket.listed(**{f"_{i}": 1 for i in range(5)})
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
     with pytest.raises(TransferError, match="3 transfers in a row failed"):

@@ -4,8 +4,8 @@ from collections import Counter
 
 import pyarrow as pa
 
-from tasks.file_list import SCHEMA
-from tasks.sampling import limit_list
+from tasks.data.file_list import SCHEMA
+from tasks.data.sampling import limit_list
 
 
 def a_list(photos: int = 1000) -> pa.Table:

@@ -11,11 +11,11 @@ import pytest
 import torch
 from PIL import Image
 
-from tasks import shards
-from tasks.catalog import CATALOG_SCHEMA
-from tasks.partition_state import write_table
-from tasks.shards import plan_shards, resize_photo, shard_files, write_pack
-from tasks.workspace import Workspace
+from tasks.data import shards
+from tasks.data.catalog import CATALOG_SCHEMA
+from tasks.data.partition_state import write_table
+from tasks.data.shards import plan_shards, resize_photo, shard_files, write_pack
+from tasks.data.workspace import Workspace
 from training.picture import decode, squash
 from training.preprocessing import to_pixels
 

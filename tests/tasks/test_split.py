@@ -3,8 +3,8 @@
 import random
 from collections import Counter
 
-from tasks.prepared_data import SPLITS, SplitName
-from tasks.split import assign_splits, measure_leak
+from tasks.data.prepared_data import SPLITS, SplitName
+from tasks.data.split import assign_splits, measure_leak
 
 
 def some_photos(photos: int, seed: int = 0) -> tuple[list[str], list[str], list[int]]:

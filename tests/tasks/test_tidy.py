@@ -5,10 +5,10 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from tasks.chunks import write_listing
-from tasks.file_list import SCHEMA
-from tasks.tidy import tidy
-from tasks.workspace import Workspace
+from tasks.data.chunks import write_listing
+from tasks.data.file_list import SCHEMA
+from tasks.data.tidy import tidy
+from tasks.data.workspace import Workspace
 
 
 @pytest.fixture

@@ -8,14 +8,14 @@ import obstore
 import pyarrow as pa
 import pytest
 
-from tasks.catalog import CATALOG_SCHEMA
-from tasks.manifest import Recipe, upload_manifest, write_manifest
+from tasks.data.catalog import CATALOG_SCHEMA
+from tasks.data.manifest import Recipe, upload_manifest, write_manifest
+from tasks.data.partition_state import write_batches
+from tasks.data.photo_ids import partition_of
+from tasks.data.shards import ShardFile
+from tasks.data.upload import delete_objects, plan_upload, put_objects
+from tasks.data.workspace import Workspace
 from tasks.object_store import ensure_bucket, open_store
-from tasks.partition_state import write_batches
-from tasks.photo_ids import partition_of
-from tasks.shards import ShardFile
-from tasks.upload import delete_objects, plan_upload, put_objects
-from tasks.workspace import Workspace
 
 RECIPE = Recipe(dataset="d", source="abid", seed=0, split="grouped", shard_size=224)
 

@@ -1,6 +1,6 @@
 """Renders a part of a plan and writes it to standard output as a tar stream of photos and records.
 
-A program of its own (``python -m tasks.demo_photos.render``), so that a flow can render on every core without
+A program of its own (``python -m tasks.data.demo_photos.render``), so that a flow can render on every core without
 copying its own process: ``PHOTOS SEED WORKER WORKERS``, and the ids that are already there on standard input.
 """
 
@@ -10,9 +10,9 @@ import json
 import sys
 import tarfile
 
-from tasks.demo_photos.contents import bin_contents, metadata_record
-from tasks.demo_photos.plan import plan_photos
-from tasks.demo_photos.scene import render_photo
+from tasks.data.demo_photos.contents import bin_contents, metadata_record
+from tasks.data.demo_photos.plan import plan_photos
+from tasks.data.demo_photos.scene import render_photo
 
 
 def main() -> None:

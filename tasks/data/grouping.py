@@ -9,13 +9,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tasks.bin_groups import bin_groups
-from tasks.catalog import join_partition
-from tasks.partition_state import write_table
-from tasks.photo_ids import PARTITIONS
-from tasks.prepared_data import SplitName
-from tasks.split import Leak, assign_splits, measure_leak
-from tasks.workspace import Workspace, explain_disk_errors
+from tasks.data.bin_groups import bin_groups
+from tasks.data.catalog import join_partition
+from tasks.data.partition_state import write_table
+from tasks.data.photo_ids import PARTITIONS
+from tasks.data.prepared_data import SplitName
+from tasks.data.split import Leak, assign_splits, measure_leak
+from tasks.data.workspace import Workspace, explain_disk_errors
 
 _PLACED = pa.schema([pa.field("id", pa.string()), pa.field("split", pa.string())])
 

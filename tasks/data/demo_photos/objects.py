@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont
 
-from tasks.demo_photos.contents import Product
-from tasks.demo_photos.plan import seeded
+from tasks.data.demo_photos.contents import Product
+from tasks.data.demo_photos.plan import seeded
 
 Colour = tuple[int, int, int]
 Outline = list[tuple[float, float]]

@@ -9,15 +9,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tasks.bin_metadata import SKU_TYPE
-from tasks.chunks import read_listing
-from tasks.metadata_stage import align, metadata_state
-from tasks.partition_state import write_batches
-from tasks.photo_ids import PARTITIONS
-from tasks.photos import photo_state
-from tasks.prepared_data import SplitName
-from tasks.sources import photo_key
-from tasks.workspace import Workspace, explain_disk_errors
+from tasks.data.bin_metadata import SKU_TYPE
+from tasks.data.chunks import read_listing
+from tasks.data.metadata_stage import align, metadata_state
+from tasks.data.partition_state import write_batches
+from tasks.data.photo_ids import PARTITIONS
+from tasks.data.photos import photo_state
+from tasks.data.prepared_data import SplitName
+from tasks.data.sources import photo_key
+from tasks.data.workspace import Workspace, explain_disk_errors
 
 CATALOG_SCHEMA = pa.schema(
     [

@@ -6,7 +6,7 @@ from collections import Counter
 import numpy as np
 import pyarrow as pa
 
-from tasks.photo_ids import numbering_of
+from tasks.data.photo_ids import numbering_of
 
 _LONGEST_BLOCK = 6
 _NEIGHBOURS = 2
@@ -21,7 +21,7 @@ def limit_list(listing: pa.Table, *, limit: int | None, per_class_limit: int | N
     after photos of a bin mostly come together, and a larger limit holds everything that a smaller one has.
 
     Args:
-        listing: A table of ``tasks.file_list.SCHEMA``.
+        listing: A table of ``tasks.data.file_list.SCHEMA``.
         limit: At most so many photos; None for no limit.
         per_class_limit: At most so many of each count; None for no limit.
         seed: Decides the order.

@@ -6,8 +6,8 @@ from pathlib import PurePosixPath
 import obstore
 from pydantic import BaseModel, ConfigDict
 
+from tasks.data.prepared_data import PreparedData, SplitName
 from tasks.object_store import open_store
-from tasks.prepared_data import PreparedData, SplitName
 from training.errors import DataError
 
 IN_FLIGHT = 32

@@ -13,7 +13,7 @@ from typing import IO
 import obstore
 from obstore.store import ObjectStore
 
-from tasks.demo_photos.plan import RENDERER_VERSION, PlannedPhoto, plan_photos
+from tasks.data.demo_photos.plan import RENDERER_VERSION, PlannedPhoto, plan_photos
 from tasks.object_store import ensure_bucket, open_store
 from training.errors import DataError
 
@@ -88,8 +88,8 @@ def _render_into(store: ObjectStore, photos: int, seed: int, there: set[str]) ->
 
 def _render_part(store: ObjectStore, photos: int, seed: int, part: tuple[int, int], there: set[str]) -> int:
     """Start one renderer and put what it writes into the store; return how many photos it rendered."""
-    command = [sys.executable, "-m", "tasks.demo_photos.render", *map(str, (photos, seed, *part))]
-    root = Path(__file__).resolve().parents[2]
+    command = [sys.executable, "-m", "tasks.data.demo_photos.render", *map(str, (photos, seed, *part))]
+    root = Path(__file__).resolve().parents[3]
     with (
         subprocess.Popen(command, cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as renderer,
         ThreadPoolExecutor(_PUTS_IN_FLIGHT, f"demo-put-{part[0]}") as putters,

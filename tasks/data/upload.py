@@ -15,14 +15,14 @@ import pyarrow.parquet as pq
 from obstore.store import ObjectStore
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
-from tasks.catalog import read_usable
-from tasks.fetch import for_each, listing, transfer_errors
+from tasks.data.catalog import read_usable
+from tasks.data.fetch import for_each, listing, transfer_errors
+from tasks.data.partition_state import PartitionState, write_table
+from tasks.data.photo_ids import PARTITIONS, partition_of
+from tasks.data.prepared_data import SPLITS
+from tasks.data.shards import ShardFile
+from tasks.data.workspace import Workspace, explain_disk_errors
 from tasks.object_store import open_store
-from tasks.partition_state import PartitionState, write_table
-from tasks.photo_ids import PARTITIONS, partition_of
-from tasks.prepared_data import SPLITS
-from tasks.shards import ShardFile
-from tasks.workspace import Workspace, explain_disk_errors
 from training.errors import TransferError
 
 MOST_UPLOADS = 12

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import pyarrow as pa
 from obstore.store import ObjectStore
 
-from tasks.demo_photos.bucket import stage_demo_bucket
-from tasks.demo_photos.plan import RENDERER_VERSION
-from tasks.fetch import listing
-from tasks.file_list import SCHEMA
+from tasks.data.demo_photos.bucket import stage_demo_bucket
+from tasks.data.demo_photos.plan import RENDERER_VERSION
+from tasks.data.fetch import listing
+from tasks.data.file_list import SCHEMA
+from tasks.data.photo_ids import is_photo_id
+from tasks.data.prepared_data import PrepareParameters
 from tasks.object_store import check_bucket, open_store
-from tasks.photo_ids import is_photo_id
-from tasks.prepared_data import PrepareParameters
 from training.errors import SourceError
 
 ABID_BUCKET = "aft-vbi-pds"

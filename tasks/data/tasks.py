@@ -6,22 +6,22 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks import grouping, listing_stage, manifest, metadata_stage, photos, shards, sources, upload
-from tasks.catalog import CatalogSummary, write_catalog
-from tasks.chunks import Chunk
-from tasks.contact_sheet import write_contact_sheets
-from tasks.data_report import bad_photos, publish_contact_sheets, publish_tables
-from tasks.manifest import Recipe
-from tasks.metadata_stage import MetadataCounts
+from tasks.data import grouping, listing_stage, manifest, metadata_stage, photos, shards, sources, upload
+from tasks.data.catalog import CatalogSummary, write_catalog
+from tasks.data.chunks import Chunk
+from tasks.data.contact_sheet import write_contact_sheets
+from tasks.data.manifest import Recipe
+from tasks.data.metadata_stage import MetadataCounts
+from tasks.data.photos import PhotoCounts
+from tasks.data.prepared_data import SPLITS, PrepareParameters
+from tasks.data.report import bad_photos, publish_contact_sheets, publish_tables
+from tasks.data.shards import Pack, PackCounts
+from tasks.data.sources import Source
+from tasks.data.tidy import tidy
+from tasks.data.upload import Upload
+from tasks.data.workspace import Workspace
 from tasks.object_store import ensure_bucket
-from tasks.photos import PhotoCounts
-from tasks.prepared_data import SPLITS, PrepareParameters
-from tasks.shards import Pack, PackCounts
-from tasks.sources import Source
-from tasks.tidy import tidy
 from tasks.transient import RETRIES
-from tasks.upload import Upload
-from tasks.workspace import Workspace
 from training.errors import TooManyBadPhotosError
 
 _OPTIONS: dict[str, Any] = {**RETRIES, "persist_result": False, "cache_policy": NO_CACHE}

@@ -10,8 +10,8 @@ from typing import Any
 
 from PIL import Image
 
-from tasks.catalog import read_usable
-from tasks.workspace import Workspace, explain_disk_errors, write_atomically
+from tasks.data.catalog import read_usable
+from tasks.data.workspace import Workspace, explain_disk_errors, write_atomically
 from training.picture import decode, squash
 
 COLUMNS, ROWS, SIDE = 6, 3, 112

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from tasks.demo_photos.plan import PlannedPhoto, seeded
+from tasks.data.demo_photos.plan import PlannedPhoto, seeded
 
 KINDS = {"box": 0.38, "book": 0.2, "bag": 0.2, "bottle": 0.12, "pouch": 0.1}
 """Kinds of objects, and how often each occurs."""

@@ -5,7 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
-from tasks.prepared_data import SPLITS, SplitName
+from tasks.data.prepared_data import SPLITS, SplitName
 
 SHARES: dict[SplitName, float] = {"train": 0.8, "valid": 0.1, "test": 0.1}
 

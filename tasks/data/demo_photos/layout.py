@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
-from tasks.demo_photos.contents import Product
+from tasks.data.demo_photos.contents import Product
 
 _TRIES = 12
 _ENOUGH_VISIBLE = 0.4

@@ -9,10 +9,10 @@ import httpx
 import obstore
 import pyarrow as pa
 
-from tasks.fetch import transfer_errors
+from tasks.data.fetch import transfer_errors
+from tasks.data.photo_ids import id_of_entry
+from tasks.data.workspace import write_atomically
 from tasks.object_store import open_store, split_uri
-from tasks.photo_ids import id_of_entry
-from tasks.workspace import write_atomically
 from training.errors import FileListError, TransferError
 
 SCHEMA = pa.schema({"id": pa.string(), "listed_count": pa.int32()})

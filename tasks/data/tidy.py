@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tasks.chunks import read_listing
-from tasks.metadata_stage import effective_counts
-from tasks.photo_ids import PARTITIONS
-from tasks.workspace import Workspace, explain_disk_errors
+from tasks.data.chunks import read_listing
+from tasks.data.metadata_stage import effective_counts
+from tasks.data.photo_ids import PARTITIONS
+from tasks.data.workspace import Workspace, explain_disk_errors
 
 
 def tidy(workspace: Workspace) -> dict[str, int]:

@@ -6,7 +6,7 @@ missing, neighbours at a distance of 1 are. Measured on ABID, three photos of fo
 
 from collections.abc import Collection, Sequence
 
-from tasks.photo_ids import numbering_of
+from tasks.data.photo_ids import numbering_of
 
 _FARTHEST = 2
 

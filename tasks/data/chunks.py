@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tasks.partition_state import write_table
-from tasks.photo_ids import PARTITIONS, partition_of
-from tasks.workspace import Workspace
+from tasks.data.partition_state import write_table
+from tasks.data.photo_ids import PARTITIONS, partition_of
+from tasks.data.workspace import Workspace
 
 MOST_CHUNKS = 24
 PHOTOS_A_CHUNK = 500
@@ -35,7 +35,7 @@ class Chunk:
 
 
 def write_listing(workspace: Workspace, listing: pa.Table) -> None:
-    """Keep a run's list, a table of ``tasks.file_list.SCHEMA``, sorted by partition and id."""
+    """Keep a run's list, a table of ``tasks.data.file_list.SCHEMA``, sorted by partition and id."""
     partitions = pa.array([partition_of(str(photo_id)) for photo_id in listing["id"].to_pylist()], pa.int16())
     table = listing.add_column(0, _SCHEMA.field("partition"), partitions)
     write_table(table.sort_by([("partition", "ascending"), ("id", "ascending")]), _path(workspace))

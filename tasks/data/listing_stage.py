@@ -2,14 +2,14 @@
 
 import pyarrow as pa
 
-from tasks.chunks import read_listing, write_listing
-from tasks.file_list import SCHEMA, read_file_list, write_file_list
-from tasks.metadata_stage import effective_counts
-from tasks.photo_ids import PARTITIONS
-from tasks.prepared_data import PrepareParameters
-from tasks.sampling import limit_list
-from tasks.sources import Source, list_source
-from tasks.workspace import Workspace, explain_disk_errors
+from tasks.data.chunks import read_listing, write_listing
+from tasks.data.file_list import SCHEMA, read_file_list, write_file_list
+from tasks.data.metadata_stage import effective_counts
+from tasks.data.photo_ids import PARTITIONS
+from tasks.data.prepared_data import PrepareParameters
+from tasks.data.sampling import limit_list
+from tasks.data.sources import Source, list_source
+from tasks.data.workspace import Workspace, explain_disk_errors
 from training.errors import FileListError
 
 

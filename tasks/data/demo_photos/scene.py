@@ -8,10 +8,10 @@ from itertools import pairwise
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
-from tasks.demo_photos.contents import Contents
-from tasks.demo_photos.layout import Place, lay_out
-from tasks.demo_photos.objects import draw_object, font
-from tasks.demo_photos.plan import PlannedPhoto, seeded
+from tasks.data.demo_photos.contents import Contents
+from tasks.data.demo_photos.layout import Place, lay_out
+from tasks.data.demo_photos.objects import draw_object, font
+from tasks.data.demo_photos.plan import PlannedPhoto, seeded
 
 _FABRIC = (216, 186, 118)
 _TAG_COLOURS = [(178, 52, 44), (104, 140, 184), (214, 136, 70), (30, 42, 88), (204, 140, 146), (58, 56, 64)]

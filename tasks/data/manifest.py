@@ -12,13 +12,13 @@ import obstore
 import PIL
 import pyarrow as pa
 
-from tasks.catalog import read_usable
-from tasks.fetch import transfer_errors
+from tasks.data.catalog import read_usable
+from tasks.data.fetch import transfer_errors
+from tasks.data.prepared_data import SPLITS
+from tasks.data.shards import FORMAT_VERSION, JPEG_QUALITY, ShardFile
+from tasks.data.upload import photo_object_key
+from tasks.data.workspace import Workspace, explain_disk_errors
 from tasks.object_store import open_store
-from tasks.prepared_data import SPLITS
-from tasks.shards import FORMAT_VERSION, JPEG_QUALITY, ShardFile
-from tasks.upload import photo_object_key
-from tasks.workspace import Workspace, explain_disk_errors
 
 MANIFEST_KEY = "manifest.json"
 _VERSION = 1

@@ -11,12 +11,12 @@ import pyarrow.compute as pc
 from obstore.exceptions import NotModifiedError
 from obstore.store import ObjectStore
 
-from tasks.bin_metadata import METADATA_SCHEMA, absent_record, read_record
-from tasks.chunks import Chunk, read_listing
-from tasks.fetch import TooLargeError, fetch, for_each
-from tasks.partition_state import PartitionState
-from tasks.sources import Source, metadata_key
-from tasks.workspace import Workspace, explain_disk_errors
+from tasks.data.bin_metadata import METADATA_SCHEMA, absent_record, read_record
+from tasks.data.chunks import Chunk, read_listing
+from tasks.data.fetch import TooLargeError, fetch, for_each
+from tasks.data.partition_state import PartitionState
+from tasks.data.sources import Source, metadata_key
+from tasks.data.workspace import Workspace, explain_disk_errors
 from training.errors import TransferError
 
 

@@ -6,10 +6,10 @@ from typing import Any
 
 from prefect.artifacts import create_image_artifact, create_markdown_artifact, create_table_artifact
 
-from tasks.catalog import CatalogSummary
-from tasks.contact_sheet import data_uri
-from tasks.grouping import SplitPhotos
-from tasks.prepared_data import SPLITS
+from tasks.data.catalog import CatalogSummary
+from tasks.data.contact_sheet import data_uri
+from tasks.data.grouping import SplitPhotos
+from tasks.data.prepared_data import SPLITS
 
 BAD = ("missing", "corrupt", "unknown_count", "unreachable")
 """Statuses of photos that cannot be used."""
