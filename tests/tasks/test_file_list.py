@@ -4,9 +4,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import obstore
 import pytest
 
 from tasks.file_list import parse_file_list, read_file_list, write_file_list
+from tasks.object_store import ensure_bucket, open_store
 from training.errors import FileListError
 
 
@@ -59,9 +61,10 @@ def test_only_safe_places_are_read(location: str) -> None:
         read_file_list(location)
 
 
-def test_a_list_on_s3_is_read_and_a_missing_one_is_named(s3: Path) -> None:
-    (s3 / "lists").mkdir(exist_ok=True)
-    (s3 / "lists" / "a.json").write_text('{"2": ["00007"]}')
+@pytest.mark.usefixtures("s3")
+def test_a_list_on_s3_is_read_and_a_missing_one_is_named() -> None:
+    ensure_bucket("s3://lists")
+    obstore.put(open_store("s3://lists"), "a.json", b'{"2": ["00007"]}')
     assert read_file_list("s3://lists/a.json")["id"].to_pylist() == ["00007"]
     with pytest.raises(FileListError, match=r"There is no file list at s3://lists/b\.json"):
         read_file_list("s3://lists/b.json")
