@@ -95,7 +95,15 @@ class Workspace:
                 raise WorkspaceError(
                     f"Another run is preparing {self.folder}. Wait for it, or give this one a --dataset of its own."
                 ) from None
+            with explain_disk_errors(self.folder):
+                self._sweep()
             yield
+
+    def _sweep(self) -> None:
+        """Delete what killed writers left half done; count folders are swept where they are tidied."""
+        for pattern in (".*.part", "shards/*/.*.part", "reports/.*.part", "quarantine/*/.*.part", "state/**/.*.part"):
+            for scrap in self.folder.glob(pattern):
+                scrap.unlink()
 
 
 @contextlib.contextmanager

@@ -1,0 +1,52 @@
+"""A dataset's folder: one run at a time, and nothing half done left behind."""
+
+from pathlib import Path
+
+import pytest
+
+from tasks.data.workspace import Workspace, explain_disk_errors, write_atomically
+from training.errors import WorkspaceError
+
+
+def test_what_killed_writers_left_is_swept_and_the_rest_stays(tmp_path: Path) -> None:
+    scraps = [".catalog.parquet.7.part", "shards/train/.train-00000.parquet.part", "state/photos/.03.parquet.7.part"]
+    for name in (*scraps, "catalog.parquet", "shards/train/train-00000.parquet"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("x")
+    with Workspace(tmp_path).in_use():
+        pass
+    left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+    assert left == {"catalog.parquet", "shards/train/train-00000.parquet", "state/lock"}
+
+
+def test_a_folder_that_was_let_go_can_be_used_again(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    with workspace.in_use(), pytest.raises(WorkspaceError, match="Another run is preparing"), workspace.in_use():
+        pass
+    with workspace.in_use():
+        pass
+
+
+def test_another_source_is_noticed_until_it_was_fetched_whole(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    workspace.state.mkdir()
+    assert not workspace.changes_source("a")
+    assert not workspace.changes_source("a")
+    assert workspace.changes_source("b")
+    assert workspace.changes_source("b")  # killed before the end
+    workspace.remember_source("b")
+    assert not workspace.changes_source("b")
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    write_atomically(tmp_path / "new" / "a.jpg", b"one")
+    write_atomically(tmp_path / "new" / "a.jpg", b"two")
+    assert [(path.name, path.read_bytes()) for path in (tmp_path / "new").iterdir()] == [("a.jpg", b"two")]
+
+
+@pytest.mark.parametrize(
+    ("number", "says"), [(28, "is full"), (30, "may not be written to"), (13, "may not be written")]
+)
+def test_disk_errors_say_what_to_do(tmp_path: Path, number: int, says: str) -> None:
+    with pytest.raises(WorkspaceError, match=says), explain_disk_errors(tmp_path):
+        raise OSError(number, "from the kernel", str(tmp_path))
