@@ -5,7 +5,7 @@ BIN := .venv/bin
 PYTEST := $(BIN)/pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help install pipeline test check format lock drill bench up down clean
+.PHONY: help install pipeline test check format lock bench up down clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,9 +36,6 @@ format: install ## Put the code into the project's format, and mend what can be 
 
 lock: install ## Renew requirements.lock from pyproject.toml
 	$(BIN)/uv pip compile --quiet --upgrade --no-header --no-emit-index-url --all-extras pyproject.toml -o requirements.lock
-
-drill: install ## Run the long drills
-	$(PYTEST) -m drill
 
 bench: install ## Measure speed and memory
 	$(BIN)/python -m benchmarks
