@@ -37,7 +37,7 @@ MODULES = (
     "training/__init__.py",
     "training/errors.py",
     "training/model.py",
-    "training/picture.py",
+    "training/outputs.py",
     "training/picture.py",
     "training/preprocessing.py",
 )
@@ -116,8 +116,11 @@ def predict_batch(pixels: Tensor, model: Model) -> list[Prediction]:
     """Count a batch; pixels are uint8 of shape (N, 3, size, size)."""
     card = model.card
     with torch.inference_mode():
-        rows = probabilities(model.network, normalise(pixels, card.mean, card.std)).tolist()
-    return [Prediction.from_probabilities(card.classes, row, card.version) for row in rows]
+        rows, outside = card.outputs.answers(probabilities(model.network, normalise(pixels, card.mean, card.std)))
+    return [
+        Prediction.from_probabilities(card.classes, row, card.version, beyond)
+        for row, beyond in zip(rows.tolist(), outside.tolist(), strict=True)
+    ]
 
 
 def output_fn(prediction: Prediction, accept: str) -> tuple[str, str]:

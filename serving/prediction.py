@@ -15,7 +15,8 @@ class Prediction:
         count: the most probable count.
         confidence: its probability.
         expected_value: mean of the counts, weighted by probability.
-        probabilities: of each count the model knows.
+        probabilities: of each count the model answers, given that it is one of them; they sum to one.
+        out_of_range: probability that the count is none of them.
         model: version of the model that answered.
     """
 
@@ -24,14 +25,17 @@ class Prediction:
     expected_value: float
     probabilities: dict[int, float]
     model: str
+    out_of_range: float = 0.0
 
     @classmethod
-    def from_probabilities(cls, classes: tuple[int, ...], row: list[float], model: str) -> "Prediction":
+    def from_probabilities(
+        cls, classes: tuple[int, ...], row: list[float], model: str, out_of_range: float = 0.0
+    ) -> "Prediction":
         """Make a prediction of one row of the network's output."""
         probabilities = dict(zip(classes, row, strict=True))
         count = max(probabilities, key=probabilities.__getitem__)
         mean = sum(value * probability for value, probability in probabilities.items())
-        return cls(count, probabilities[count], mean, probabilities, model)
+        return cls(count, probabilities[count], mean, probabilities, model, out_of_range)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it: keys of an object are strings there."""

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from training.errors import PhotoError, TrainingError
+from training.outputs import Outputs
 from training.preprocessing import to_pixels
 
 Sample = tuple[str, int, bytes]
@@ -23,11 +24,11 @@ class CountDataset(Dataset[tuple[Tensor, int]]):
         counts: int64, shape (N,).
         ids: of the photos, in the same order.
         unreadable: reason by id, of the photos that were left out.
-        out_of_range: how many photos had a count that is not a class.
+        out_of_range: how many photos had a count that the network has no output for.
         digest: fingerprint of ids, counts and photos.
     """
 
-    def __init__(self, folder: Path, size: int, classes: tuple[int, ...]) -> None:
+    def __init__(self, folder: Path, size: int, outputs: Outputs) -> None:
         pixels, counts, self.ids = [], [], list[str]()
         self.unreadable: dict[str, str] = {}
         self.out_of_range = 0
@@ -35,7 +36,7 @@ class CountDataset(Dataset[tuple[Tensor, int]]):
         for photo, count, data in samples(folder):
             digest.update(f"{photo} {count} {len(data)}\n".encode())
             digest.update(data)
-            if count not in classes:
+            if not outputs.covers(count):
                 self.out_of_range += 1
                 continue
             try:
@@ -46,7 +47,7 @@ class CountDataset(Dataset[tuple[Tensor, int]]):
             counts.append(count)
             self.ids.append(photo)
         if not pixels:
-            raise TrainingError(f"{folder} holds no readable photo with a count among {list(classes)}")
+            raise TrainingError(f"{folder} holds no readable photo with a count among {list(outputs.counts)}")
         self.pixels = torch.stack(pixels)
         self.counts = torch.tensor(counts)
         self.digest = digest.hexdigest()

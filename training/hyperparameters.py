@@ -8,6 +8,7 @@ from typing import Any
 
 from training.errors import TrainingError
 from training.model import BACKBONES
+from training.outputs import Outputs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,12 +22,18 @@ class Hyperparameters:
     backbone: str = "efficientnet_lite0"
     image_size: int = 144
     classes: tuple[int, ...] = (1, 2, 3, 4, 5)
+    extra_classes: tuple[int, ...] = ()
     weight_decay: float = 0.0005
     label_smoothing: float = 0.05
     warmup: float = 0.2
     frozen: bool = False
     seed: int = 0
     version: str = "unnamed"
+
+    @property
+    def outputs(self) -> Outputs:
+        """What the network's outputs stand for."""
+        return Outputs(self.classes, self.extra_classes)
 
 
 HELP = {
@@ -36,7 +43,9 @@ HELP = {
     "patience": "stop after so many epochs without a better validation loss",
     "backbone": f"one of {', '.join(BACKBONES)}",
     "image_size": "side of the square input, pixels",
-    "classes": "the counts to tell apart, comma-separated; photos with others are left out",
+    "classes": "the counts to answer, comma-separated",
+    "extra_classes": "counts learned besides, comma-separated, so that none of them is taken for a class; above all "
+    "classes, the largest stands for every larger count too",
     "weight_decay": "of every weight that is not a bias or a normalisation",
     "label_smoothing": "share of the target spread over all classes",
     "warmup": "share of the steps in which the learning rate rises",
@@ -107,7 +116,7 @@ def _reader(default: Any) -> Any:
     if isinstance(default, bool):
         return lambda text: {"true": True, "false": False}[text.lower()]
     if isinstance(default, tuple):
-        return lambda text: tuple(sorted(int(part) for part in text.split(",")))
+        return lambda text: tuple(sorted(int(part) for part in text.split(",") if part))
     return type(default)
 
 
@@ -119,6 +128,7 @@ def _checked(given: Hyperparameters) -> Hyperparameters:
         "patience": given.patience >= 1,
         "image_size": given.image_size >= 32,
         "classes": len(set(given.classes)) == len(given.classes) >= 2,
+        "extra_classes": not set(given.extra_classes) & set(given.classes),
         "warmup": 0 <= given.warmup < 1,
         "backbone": given.backbone in BACKBONES,
     }

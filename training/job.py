@@ -16,9 +16,10 @@ from training.data import CountDataset
 from training.errors import BinventoryError
 from training.hyperparameters import Channels, Hyperparameters, parse
 from training.loop import Fit, PhaseClock, fit
+from training.observer import Observer
 
 
-def run(recipe: Hyperparameters, channels: Channels) -> Fit:
+def run(recipe: Hyperparameters, channels: Channels, observer: Observer | None = None) -> Fit:
     """Load the channels, train, and print the lines that SageMaker reads metrics from.
 
     The final figures are measured on the validation split, in tuning too: the test split stays unseen until
@@ -31,13 +32,13 @@ def run(recipe: Hyperparameters, channels: Channels) -> Fit:
     clock = PhaseClock()
     torch.manual_seed(recipe.seed)
     with clock.phase("data"):
-        train = CountDataset(channels.train, recipe.image_size, recipe.classes)
-        valid = CountDataset(channels.valid, recipe.image_size, recipe.classes)
+        train = CountDataset(channels.train, recipe.image_size, recipe.outputs)
+        valid = CountDataset(channels.valid, recipe.image_size, recipe.outputs)
     _report(train, valid)
-    network = model.net(recipe.backbone, len(recipe.classes), channels.pretrained())
+    network = model.net(recipe.backbone, len(recipe.outputs.counts), channels.pretrained())
     if recipe.frozen:
         model.freeze(network, recipe.backbone)
-    result = fit(network, train, valid, recipe, clock, channels.checkpoints)
+    result = fit(network, train, valid, recipe, clock, channels.checkpoints, observer)
     network.load_state_dict(result.weights)
     print("\n".join(metrics.lines(result.values)), flush=True)
     print("Phase seconds: " + ", ".join(f"{k} {v:.1f}" for k, v in clock.seconds().items()), flush=True)
@@ -51,7 +52,7 @@ def _report(train: CountDataset, valid: CountDataset) -> None:
     print(f"Training on {len(train)} photos, validating on {len(valid)}, {torch.get_num_threads()} threads")
     for name, data in (("train", train), ("valid", valid)):
         if data.out_of_range:
-            print(f"{data.out_of_range} photos in {name} have a count that is not a class: left out")
+            print(f"{data.out_of_range} photos in {name} have a count that the network has no output for: left out")
         for photo, reason in data.unreadable.items():
             print(f"photo {photo} in {name} is left out: {reason}")
 
@@ -61,6 +62,7 @@ def _card(recipe: Hyperparameters, result: Fit, digest: str, clock: PhaseClock) 
     return model.ModelCard(
         backbone=recipe.backbone,
         classes=recipe.classes,
+        extra_classes=recipe.extra_classes,
         input_size=recipe.image_size,
         mean=backbone.mean,
         std=backbone.std,

@@ -18,7 +18,8 @@ from training.augmentation import augment
 from training.data import CountDataset
 from training.errors import TrainingError
 from training.hyperparameters import Hyperparameters
-from training.model import BACKBONES, head, probabilities
+from training.model import BACKBONES, head
+from training.observer import Mode, Observer
 from training.preprocessing import normalise
 
 EVALUATION_BATCH = 64
@@ -71,33 +72,27 @@ def learning_rate_factor(step: int, steps: int, warmup: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
 
 
-def train_one_epoch(
-    model: nn.Module,
-    data: CountDataset,
-    recipe: Hyperparameters,
-    optimizer: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
-    generator: torch.Generator,
-) -> float:
+def train_one_epoch(training: "Training", data: CountDataset, observer: Observer) -> float:
     """Train on every photo once, in a new order; returns the mean loss.
 
     Raises:
         TrainingError: the loss is no longer a number.
     """
+    model, recipe, total = training.model, training.recipe, 0.0
     set_training(model, recipe)
-    classes, total = torch.tensor(recipe.classes), 0.0
     backbone = BACKBONES[recipe.backbone]
-    for batch in torch.randperm(len(data), generator=generator).split(recipe.batch_size):
-        inputs = augment(normalise(data.pixels[batch], backbone.mean, backbone.std), generator)
-        targets = torch.searchsorted(classes, data.counts[batch])
-        loss = nn.functional.cross_entropy(model(inputs), targets, label_smoothing=recipe.label_smoothing)
+    for batch in torch.randperm(len(data), generator=training.generator).split(recipe.batch_size):
+        inputs = augment(normalise(data.pixels[batch], backbone.mean, backbone.std), training.generator)
+        loss = training.loss(model(inputs), recipe.outputs.positions(data.counts[batch]))
         if not torch.isfinite(loss):
             raise TrainingError(f"the loss became {loss.item()}: the learning rate {recipe.lr} is too high")
-        optimizer.zero_grad(set_to_none=True)
+        training.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), CLIP_NORM)
-        optimizer.step()
-        schedule.step()
+        training.optimizer.step()
+        training.schedule.step()
+        observer.step("train", training.steps["train"], loss.item(), len(batch))
+        training.steps["train"] += 1
         total += loss.item() * len(batch)
     return total / len(data)
 
@@ -108,16 +103,21 @@ def set_training(model: nn.Module, recipe: Hyperparameters) -> None:
     head(model, recipe.backbone).train()
 
 
-def predict(model: nn.Module, data: CountDataset, backbone: str) -> Tensor:
-    """Probability of each class for every photo, shape (N, classes)."""
-    model.eval()
-    values = BACKBONES[backbone]
-    return torch.cat(
-        [
-            probabilities(model, normalise(pixels, values.mean, values.std))
-            for pixels in data.pixels.split(EVALUATION_BATCH)
-        ]
-    )
+def evaluate(training: "Training", data: CountDataset, observer: Observer) -> dict[str, float]:
+    """Measure on a split: the counts in range, each given that it is one."""
+    model, recipe = training.model.eval(), training.recipe
+    backbone, answers = BACKBONES[recipe.backbone], []
+    for pixels, counts in zip(data.pixels.split(EVALUATION_BATCH), data.counts.split(EVALUATION_BATCH), strict=True):
+        with torch.inference_mode():
+            outputs = model(normalise(pixels, backbone.mean, backbone.std))
+            loss = training.loss(outputs, recipe.outputs.positions(counts))
+            answers.append(recipe.outputs.answers(torch.softmax(outputs.float(), dim=1))[0])
+        observer.step("eval", training.steps["eval"], loss.item(), len(counts))
+        training.steps["eval"] += 1
+    known = recipe.outputs.in_range(data.counts)
+    if not known.any():
+        raise TrainingError(f"no photo of the validation split has a count among {list(recipe.classes)}")
+    return metrics.measure(torch.cat(answers)[known], data.counts[known], recipe.classes)
 
 
 class Training:
@@ -128,6 +128,8 @@ class Training:
         steps = recipe.epochs * -(-photos // recipe.batch_size)
         warmup = round(recipe.warmup * steps)
         self.model, self.recipe = model, recipe
+        self.loss = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
+        self.steps: dict[Mode, int] = {"train": 0, "eval": 0}
         self.generator = torch.Generator().manual_seed(recipe.seed)
         self.optimizer = torch.optim.SGD(
             parameter_groups(model, recipe.weight_decay), lr=recipe.lr, momentum=0.9, nesterov=True
@@ -168,6 +170,7 @@ class Training:
             "schedule": self.schedule.state_dict(),
             "generator": self.generator.get_state(),
             "history": self.history,
+            "steps": self.steps,
             "best": {"weights": self.best.weights, "values": self.best.values, "epoch": self.best.epoch},
         }
 
@@ -178,6 +181,7 @@ class Training:
         self.schedule.load_state_dict(state["schedule"])
         self.generator.set_state(state["generator"])
         self.history[:] = state["history"]
+        self.steps = dict(state["steps"])
         self.best = Fit(**state["best"], history=self.history)
 
 
@@ -188,6 +192,7 @@ def fit(
     recipe: Hyperparameters,
     clock: PhaseClock,
     checkpoints: Path | None = None,
+    observer: Observer | None = None,
 ) -> Fit:
     """Train with a warm-up and a cosine decay; keep the weights of the best validation loss.
 
@@ -198,6 +203,7 @@ def fit(
         recipe: how.
         clock: is told what the time goes to.
         checkpoints: folder to resume from and to leave checkpoints in; None keeps none.
+        observer: watches; None for nobody.
 
     Raises:
         TrainingError: the loss is no longer a number, or the checkpoint is of another training.
@@ -206,19 +212,33 @@ def fit(
     if checkpoints and (state := checkpoint.load(checkpoints, key)):
         training.restore(state)
         print(f"Resuming after epoch {training.epoch}", flush=True)
-    while not training.over:
-        with clock.phase("train"):
-            loss = train_one_epoch(model, train, recipe, training.optimizer, training.schedule, training.generator)
-        with clock.phase("eval"):
-            values = metrics.measure(predict(model, valid, recipe.backbone), valid.counts, recipe.classes)
-        training.note(loss, values)
-        if checkpoints:
-            checkpoint.save(checkpoints, key, training.state())
-        print(
-            f"Epoch {training.epoch}/{recipe.epochs} train loss {loss:.4f}, valid loss {values['loss']:.4f}, "
-            f"accuracy {values['accuracy']:.4f}, rmse {values['rmse']:.4f}",
-            flush=True,
-        )
+    watched = observer or Observer()
+    watched.begin(model, training.loss)
+    try:
+        while not training.over:
+            _one_epoch(training, train, valid, clock, watched)
+            if checkpoints:
+                checkpoint.save(checkpoints, key, training.state())
+    finally:
+        watched.end()
     if training.epoch < recipe.epochs:
         print(f"No better validation loss for {recipe.patience} epochs: stopped early", flush=True)
     return training.best
+
+
+def _one_epoch(
+    training: Training, train: CountDataset, valid: CountDataset, clock: PhaseClock, observer: Observer
+) -> None:
+    epoch = training.epoch + 1
+    with clock.phase("train"):
+        observer.mode("train", epoch)
+        loss = train_one_epoch(training, train, observer)
+    with clock.phase("eval"):
+        observer.mode("eval", epoch)
+        values = evaluate(training, valid, observer)
+    training.note(loss, values)
+    print(
+        f"Epoch {epoch}/{training.recipe.epochs} train loss {loss:.4f}, valid loss {values['loss']:.4f}, "
+        f"accuracy {values['accuracy']:.4f}, rmse {values['rmse']:.4f}",
+        flush=True,
+    )

@@ -11,6 +11,7 @@ import torchvision
 from torch import Tensor, nn
 
 from training.errors import ModelError
+from training.outputs import Outputs
 
 WEIGHTS_FILE = "model.pth"
 CARD_FILE = "model.json"
@@ -54,7 +55,8 @@ class ModelCard:
 
     Attributes:
         backbone: a key of `BACKBONES`.
-        classes: the count that each output stands for, in the order of the outputs.
+        classes: the counts that are answered.
+        extra_classes: counts that the network has outputs for besides; see `training.outputs`.
         input_size: side of the square input, in pixels.
         mean: per channel, on the scale 0-1.
         std: per channel, on the scale 0-1.
@@ -73,10 +75,16 @@ class ModelCard:
     std: tuple[float, ...]
     version: str = "unnamed"
     data_digest: str = ""
+    extra_classes: tuple[int, ...] = ()
     metrics: dict[str, float] = dataclasses.field(default_factory=dict)
     hyperparameters: dict[str, Any] = dataclasses.field(default_factory=dict)
     phases: dict[str, float] = dataclasses.field(default_factory=dict)
     versions: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    @property
+    def outputs(self) -> Outputs:
+        """What the network's outputs stand for."""
+        return Outputs(self.classes, self.extra_classes)
 
 
 def net(backbone: str = "efficientnet_lite0", classes: int = 5, weights: Path | None = None) -> nn.Module:
@@ -145,7 +153,7 @@ def load(folder: Path) -> tuple[nn.Module, ModelCard]:
         ModelError: a file is absent, or weights and card do not fit each other.
     """
     card = load_card(folder)
-    model = net(card.backbone, len(card.classes))
+    model = net(card.backbone, len(card.outputs.counts))
     try:
         model.load_state_dict(torch.load(folder / WEIGHTS_FILE, map_location="cpu", weights_only=True))
     except (OSError, RuntimeError, ValueError) as error:
@@ -155,5 +163,5 @@ def load(folder: Path) -> tuple[nn.Module, ModelCard]:
 
 @torch.inference_mode()
 def probabilities(model: nn.Module, inputs: Tensor) -> Tensor:
-    """Probability of each class, shape (N, classes), for inputs of shape (N, 3, H, W)."""
+    """Probability of each output, shape (N, outputs), for inputs of shape (N, 3, H, W)."""
     return torch.softmax(model(inputs).float(), dim=1)

@@ -18,6 +18,7 @@ from tasks.code_archive import serving_code
 from training import model
 from training.data import CountDataset
 from training.errors import DeploymentError, ModelError
+from training.outputs import Outputs
 from training.preprocessing import to_pixels
 
 CLASSES = (1, 2, 3, 4, 5)
@@ -70,7 +71,7 @@ def test_jpeg_bytes_and_base64_json_are_answered_alike(loaded: inference.Model) 
 def test_training_and_serving_see_the_same_tensor(loaded: inference.Model, tmp_path: Path) -> None:
     (tmp_path / "2").mkdir()
     (tmp_path / "2" / "a.jpg").write_bytes(jpeg((300, 200)))
-    in_training = CountDataset(tmp_path, 64, CLASSES).pixels[0]
+    in_training = CountDataset(tmp_path, 64, Outputs(CLASSES)).pixels[0]
     assert torch.equal(loaded.pixels((tmp_path / "2" / "a.jpg").read_bytes()), in_training)
     assert torch.equal(to_pixels((tmp_path / "2" / "a.jpg").read_bytes(), 64), in_training)
 

@@ -18,6 +18,7 @@ from training.hpo import trial
 from training.hyperparameters import Channels, Hyperparameters, parse
 from training.job import run
 from training.loop import learning_rate_factor
+from training.outputs import Outputs
 
 RECIPE = Hyperparameters(
     lr=0.02, batch_size=16, epochs=3, backbone="resnet18", image_size=32, classes=CLASSES, seed=3, version="v1"
@@ -35,7 +36,7 @@ def test_the_saved_model_predicts_what_was_measured(channels: Channels) -> None:
     result = run(RECIPE, channels)
     network, card = model.load(channels.model)
     assert (card.backbone, card.classes, card.input_size, card.version) == ("resnet18", CLASSES, 32, "v1")
-    valid = CountDataset(channels.valid, 32, CLASSES)
+    valid = CountDataset(channels.valid, 32, Outputs(CLASSES))
     inputs = model_inputs(valid, card)
     again = metrics.measure(model.probabilities(network, inputs), valid.counts, CLASSES)
     assert again == pytest.approx(result.values, abs=1e-5)
@@ -54,7 +55,7 @@ def test_the_same_seed_gives_the_same_weights(channels: Channels) -> None:
 
 def test_shards_and_count_folders_are_the_same_data(channels: Channels, tmp_path: Path) -> None:
     write_shard(channels.train, tmp_path / "shards" / "train-00000.parquet")
-    folders, shards = (CountDataset(path, 32, CLASSES) for path in (channels.train, tmp_path / "shards"))
+    folders, shards = (CountDataset(path, 32, Outputs(CLASSES)) for path in (channels.train, tmp_path / "shards"))
     assert folders.ids == shards.ids
     assert torch.equal(folders.pixels, shards.pixels)
     assert folders.digest == shards.digest
@@ -83,7 +84,7 @@ def test_unreadable_photos_and_other_counts_are_left_out_and_named(
     run(dataclasses.replace(RECIPE, epochs=1), channels)
     said = capsys.readouterr().out
     assert "photo broken in train is left out" in said
-    assert "1 photos in train have a count that is not a class" in said
+    assert "1 photos in train have a count that the network has no output for" in said
 
 
 def test_a_learning_rate_that_explodes_is_refused(channels: Channels) -> None:
@@ -114,8 +115,8 @@ def test_an_interrupted_training_ends_as_if_it_had_not_been(channels: Channels, 
 
 
 def arguments_of(recipe: Hyperparameters) -> list[str]:
-    given = dataclasses.asdict(recipe) | {"classes": ",".join(map(str, recipe.classes))}
-    return [part for name, value in given.items() if name != "epochs" for part in (f"--{name}", str(value))]
+    told = {k: ",".join(map(str, v)) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(recipe).items()}
+    return [part for name, value in told.items() if name != "epochs" for part in (f"--{name}", str(value))]
 
 
 def environment_of(channels: Channels) -> dict[str, str]:
@@ -155,7 +156,7 @@ def test_a_damaged_shard_is_named(channels: Channels, tmp_path: Path) -> None:
     write_shard(channels.train, shard)
     shard.write_bytes(shard.read_bytes()[:-50])
     with pytest.raises(TrainingError, match=r"train-00007\.parquet"):
-        CountDataset(tmp_path / "shards", 32, CLASSES)
+        CountDataset(tmp_path / "shards", 32, Outputs(CLASSES))
 
 
 def test_weights_of_another_backbone_are_refused(channels: Channels, tmp_path: Path) -> None:
