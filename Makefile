@@ -5,7 +5,7 @@ BIN := .venv/bin
 PYTEST := $(BIN)/pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help install pipeline test check format lock bench up down clean
+.PHONY: help install browser pipeline test check format lock bench up down clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,6 +17,9 @@ install: .venv/installed ## Make .venv and install the locked dependencies
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(BIN)/uv pip sync --quiet --python $(BIN)/python requirements.lock
 	@touch $@
+
+browser: ## Install chromium, for the tests of pages (Debian, as root)
+	@command -v chromium >/dev/null || (apt-get update -qq && apt-get install -qq --yes --no-install-recommends chromium)
 
 pipeline: install ## Run the full pipeline on rendered photos, in the embedded cloud
 	$(BIN)/python -m flows.full_pipeline
