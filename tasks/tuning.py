@@ -15,20 +15,20 @@ from sagemaker.core.shapes import (
     HyperParameterTrainingJobSummary,
     HyperParameterTuningJobConfig,
     HyperParameterTuningJobObjective,
+    HyperParameterTuningJobWarmStartConfig,
     ParameterRanges,
+    ParentHyperParameterTuningJob,
     ResourceLimits,
 )
 
 from tasks.jobs import attach, follow, image_uri, job_name, tags
+from tasks.learning import Search
 from tasks.settings import Settings
 from tasks.training_job import JobInputs, metric_definitions, output, resources, script_hyperparameters, stopping
 from tasks.transient import RETRIES
 from training.errors import JobError
 from training.hyperparameters import Hyperparameters
 from training.metrics import OBJECTIVE
-
-LEARNING_RATE = (0.001, 0.1)
-BATCH_SIZES = (32, 64, 128)
 
 
 class TunedHyperparameters(BaseModel):
@@ -44,16 +44,13 @@ class TunedHyperparameters(BaseModel):
 
 
 @task(name="tune", task_run_name="tune", **RETRIES)
-def tune(
-    inputs: JobInputs, recipe: Hyperparameters, trials: int, parallel: int, settings: Settings
-) -> TunedHyperparameters:
+def tune(inputs: JobInputs, recipe: Hyperparameters, search: Search, settings: Settings) -> TunedHyperparameters:
     """Search learning rate and batch size, or find the search that already ran for the same inputs.
 
     Args:
         inputs: data, code and weights.
         recipe: all other hyperparameters; its own ``lr`` and ``batch_size`` are not used.
-        trials: how many to run.
-        parallel: how many at the same time.
+        search: what to try, and how.
         settings: where and on what.
 
     Raises:
@@ -61,13 +58,16 @@ def tune(
     """
     fixed = {k: v for k, v in dataclasses.asdict(recipe).items() if k not in ("lr", "batch_size")}
     request = script_hyperparameters(inputs.code, "hpo.py", fixed)
-    name = job_name(inputs.run_id, "hpo", [inputs.model_dump(exclude={"run_id"}), request, trials])
+    name = job_name(
+        inputs.run_id, "hpo", [inputs.model_dump(exclude={"run_id"}), request, search.model_dump(exclude={"parallel"})]
+    )
 
     def create(candidate: str) -> HyperParameterTuningJob:
         return HyperParameterTuningJob.create(
             hyper_parameter_tuning_job_name=candidate,
-            hyper_parameter_tuning_job_config=_search(trials, parallel, recipe.seed),
+            hyper_parameter_tuning_job_config=_search(search, recipe.seed),
             training_job_definition=_trial(inputs, request, settings),
+            warm_start_config=_warm_start(search),
             tags=tags(inputs.run_id),
         )
 
@@ -79,23 +79,38 @@ def tune(
     return _outcome(job)
 
 
-def _search(trials: int, parallel: int, seed: int) -> HyperParameterTuningJobConfig:
-    low, high = LEARNING_RATE
+def _search(search: Search, seed: int) -> HyperParameterTuningJobConfig:
+    low, high = search.learning_rates
     return HyperParameterTuningJobConfig(
         strategy="Bayesian",
         hyper_parameter_tuning_job_objective=HyperParameterTuningJobObjective(
             type="Minimize", metric_name=OBJECTIVE.name
         ),
-        resource_limits=ResourceLimits(max_number_of_training_jobs=trials, max_parallel_training_jobs=parallel),
+        resource_limits=ResourceLimits(
+            max_number_of_training_jobs=search.trials, max_parallel_training_jobs=search.parallel
+        ),
         parameter_ranges=ParameterRanges(
             continuous_parameter_ranges=[
                 ContinuousParameterRange(name="lr", min_value=str(low), max_value=str(high), scaling_type="Logarithmic")
             ],
             categorical_parameter_ranges=[
-                CategoricalParameterRange(name="batch_size", values=[str(size) for size in BATCH_SIZES])
+                CategoricalParameterRange(name="batch_size", values=[str(size) for size in search.batch_sizes])
             ],
         ),
+        training_job_early_stopping_type="Auto" if search.early_stopping else "Off",
         random_seed=seed,
+    )
+
+
+def _warm_start(search: Search) -> HyperParameterTuningJobWarmStartConfig | None:
+    """Start from what earlier tuning jobs found; the data or the recipe may have changed since."""
+    if not search.warm_start:
+        return None
+    return HyperParameterTuningJobWarmStartConfig(
+        warm_start_type="TransferLearning",
+        parent_hyper_parameter_tuning_jobs=[
+            ParentHyperParameterTuningJob(hyper_parameter_tuning_job_name=name) for name in search.warm_start
+        ],
     )
 
 
