@@ -10,6 +10,7 @@ from flows.prepare_data import prepare_data
 from tasks import run_table
 from tasks.data.prepared_data import PreparedData, PrepareParameters
 from tasks.learning import LearnParameters
+from tasks.prices import summed
 from tasks.run_record import Run, run_of
 from tasks.services import use_cloud
 from tasks.settings import Settings, settings
@@ -68,6 +69,7 @@ def learn(record: Run, parameters: TuneAndTrainParameters, data: PreparedData, h
     with record.stage("train"):
         model = train(inputs, dataclasses.replace(recipe, lr=best.lr, batch_size=best.batch_size), here)
     record.record(training=model.model_dump(include={"job_name", "seconds", "phases"}))
+    record.record(cost=summed({"tune": best.cost, "train": model.cost}))
     return model
 
 

@@ -4,6 +4,7 @@ import dataclasses
 import io
 import json
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ from sagemaker.core.shapes import (
 from tasks import code_archive
 from tasks.jobs import LogTail, attach, follow, image_uri, job_name, tags
 from tasks.object_store import open_store, split_uri
+from tasks.prices import Cost
+from tasks.progress import Progress
 from tasks.settings import Settings
 from tasks.transient import RETRIES
 from training import metrics
@@ -69,6 +72,7 @@ class TrainedModel(BaseModel):
     seconds: int = Field(description="Training time that SageMaker reports.")
     phases: dict[str, float] = Field(description="Seconds of the job by phase.")
     metrics: dict[str, float] = Field(description="Measured on the validation split.")
+    cost: Cost
 
 
 @task(name="upload training code", task_run_name="upload training code", **RETRIES)
@@ -92,9 +96,9 @@ def metric_definitions() -> list[MetricDefinition]:
     return [MetricDefinition(name=item["Name"], regex=item["Regex"]) for item in metrics.definitions()]
 
 
-def resources(instance: str) -> ResourceConfig:
-    """One instance."""
-    return ResourceConfig(instance_type=instance, instance_count=1, volume_size_in_gb=VOLUME_GB)
+def resources(instance: str, count: int = 1) -> ResourceConfig:
+    """What a job runs on."""
+    return ResourceConfig(instance_type=instance, instance_count=count, volume_size_in_gb=VOLUME_GB)
 
 
 def output(settings: Settings) -> OutputDataConfig:
@@ -117,6 +121,7 @@ def train(inputs: JobInputs, recipe: Hyperparameters, settings: Settings) -> Tra
     Raises:
         JobError: the job failed; carries SageMaker's reason and the end of the log.
     """
+    recipe = dataclasses.replace(recipe, processes=settings.training_processes)
     request = script_hyperparameters(inputs.code, "train.py", dataclasses.asdict(recipe))
     name = job_name(inputs.run_id, "train", [inputs.model_dump(exclude={"run_id"}), request])
 
@@ -132,7 +137,7 @@ def train(inputs: JobInputs, recipe: Hyperparameters, settings: Settings) -> Tra
             hyper_parameters=request,
             input_data_config=inputs.channels(),
             output_data_config=output(settings),
-            resource_config=resources(settings.training_instance),
+            resource_config=resources(settings.training_instance, settings.training_instances),
             stopping_condition=stopping(settings),
             enable_managed_spot_training=settings.spot,
             # Not by the candidate's name: a second attempt goes on where the first one failed.
@@ -144,7 +149,8 @@ def train(inputs: JobInputs, recipe: Hyperparameters, settings: Settings) -> Tra
         return str(job.training_job_status)
 
     job = attach(name, TrainingJob.get, create, status)
-    follow(job, status, settings, get_run_logger(), LogTail("TrainingJobs", job.training_job_name))
+    log, progress = LogTail("TrainingJobs", job.training_job_name), Progress("Epochs of the training")
+    follow(job, status, settings, get_run_logger(), log, progress.read)
     archive = str(job.model_artifacts.s3_model_artifacts)
     card = json.loads(read_member(archive, CARD_FILE))
     seconds = int(job.training_time_in_seconds or 0)
@@ -154,7 +160,14 @@ def train(inputs: JobInputs, recipe: Hyperparameters, settings: Settings) -> Tra
         seconds=seconds,
         phases=job_phases(card["phases"], seconds),
         metrics=card["metrics"],
+        cost=cost_of([job]),
     )
+
+
+def cost_of(jobs: Sequence[TrainingJob]) -> Cost:
+    """What these jobs, all on the same kind of instance, are billed for."""
+    seconds = sum(int(job.billable_time_in_seconds or 0) * int(job.resource_config.instance_count) for job in jobs)
+    return Cost(instance=str(jobs[0].resource_config.instance_type), billable_seconds=seconds)
 
 
 def job_phases(measured: dict[str, float], seconds: float) -> dict[str, float]:

@@ -4,9 +4,9 @@ import dataclasses
 from typing import Any
 
 from prefect import get_run_logger, task
-from prefect.artifacts import create_table_artifact
+from prefect.artifacts import create_image_artifact, create_table_artifact
 from pydantic import BaseModel, ConfigDict, Field
-from sagemaker.core.resources import HyperParameterTuningJob
+from sagemaker.core.resources import HyperParameterTuningJob, TrainingJob
 from sagemaker.core.shapes import (
     CategoricalParameterRange,
     ContinuousParameterRange,
@@ -21,11 +21,22 @@ from sagemaker.core.shapes import (
     ResourceLimits,
 )
 
-from tasks.jobs import attach, follow, image_uri, job_name, tags
+from tasks.jobs import ENDED, attach, follow, image_uri, job_name, tags
 from tasks.learning import Search
+from tasks.prices import Cost
+from tasks.progress import Progress
 from tasks.settings import Settings
-from tasks.training_job import JobInputs, metric_definitions, output, resources, script_hyperparameters, stopping
+from tasks.training_job import (
+    JobInputs,
+    cost_of,
+    metric_definitions,
+    output,
+    resources,
+    script_hyperparameters,
+    stopping,
+)
 from tasks.transient import RETRIES
+from tasks.tuning_picture import Trial, as_data_uri, draw_trials
 from training.errors import JobError
 from training.hyperparameters import Hyperparameters
 from training.metrics import OBJECTIVE
@@ -41,6 +52,7 @@ class TunedHyperparameters(BaseModel):
     objective: float = Field(description="The best trial's average test loss.")
     lr: float
     batch_size: int
+    cost: Cost
 
 
 @task(name="tune", task_run_name="tune", **RETRIES)
@@ -75,7 +87,8 @@ def tune(inputs: JobInputs, recipe: Hyperparameters, search: Search, settings: S
         return str(job.hyper_parameter_tuning_job_status)
 
     job = attach(name, HyperParameterTuningJob.get, create, status)
-    follow(job, status, settings, get_run_logger())
+    diary = _Diary(job, search.trials)
+    follow(job, status, settings, get_run_logger(), watch=diary.look)
     return _outcome(job)
 
 
@@ -131,31 +144,69 @@ def _trial(inputs: JobInputs, request: dict[str, str], settings: Settings) -> Hy
     )
 
 
+class _Diary:
+    """Says in the flow's log and in a progress artifact how the trials fare."""
+
+    def __init__(self, job: HyperParameterTuningJob, trials: int) -> None:
+        self._job, self._trials = job, trials
+        self._progress = Progress("Trials of the tuning")
+        self._told: set[str] = set()
+
+    def look(self, lines: list[str]) -> None:
+        """Look at the trials; tell of those that have ended since the last look."""
+        counters = self._job.training_job_status_counters
+        ended = sum(int(n or 0) for n in (counters.completed, counters.stopped, counters.non_retryable_error))
+        if ended == len(self._told):
+            return
+        for trial in map(_trial_of, self._job.get_all_training_jobs()):
+            if trial.status.startswith(ENDED) and trial.name not in self._told:
+                self._told.add(trial.name)
+                found = f"{OBJECTIVE.name} {trial.objective}" if trial.objective is not None else "no result"
+                get_run_logger().info(
+                    "trial %s: lr %.4g, batch size %d: %s, %s",
+                    *(trial.name, trial.lr, trial.batch_size, found, trial.status),
+                )
+        self._progress.show(len(self._told), self._trials)
+
+
 def _outcome(job: HyperParameterTuningJob) -> TunedHyperparameters:
     name = str(job.hyper_parameter_tuning_job_name)
-    rows = [_row(trial) for trial in job.get_all_training_jobs()]
-    create_table_artifact(table=rows, key="tuning", description=f"Trials of {name}")
+    trials = [_trial_of(trial) for trial in job.get_all_training_jobs()]
+    create_table_artifact(table=[_row(trial) for trial in trials], key="tuning", description=f"Trials of {name}")
+    picture = as_data_uri(draw_trials(trials, name))
+    create_image_artifact(picture, key="tuning-trials", description=f"What the trials of {name} came to")
     best = job.best_training_job
     if not best or not best.final_hyper_parameter_tuning_job_objective_metric:
-        failed = next((row["status"] for row in rows if row["status"] != "Completed"), "no trial completed")
+        failed = next((trial.status for trial in trials if trial.status != "Completed"), "no trial completed")
         raise JobError(f"{name} found no best trial: {failed}")
-    chosen = best.tuned_hyper_parameters
+    chosen = _trial_of(best)
     return TunedHyperparameters(
         job_name=name,
-        jobs=len(rows),
+        jobs=len(trials),
         objective=best.final_hyper_parameter_tuning_job_objective_metric.value,
-        lr=float(chosen["lr"]),
-        batch_size=int(chosen["batch_size"].strip('"')),
+        lr=chosen.lr,
+        batch_size=chosen.batch_size,
+        cost=cost_of([TrainingJob.get(trial.name) for trial in trials]),
     )
 
 
-def _row(trial: HyperParameterTrainingJobSummary) -> dict[str, Any]:
-    metric = trial.final_hyper_parameter_tuning_job_objective_metric
-    reason = f": {trial.failure_reason}" if trial.failure_reason else ""
+def _trial_of(summary: HyperParameterTrainingJobSummary) -> Trial:
+    metric = summary.final_hyper_parameter_tuning_job_objective_metric
+    reason = f": {summary.failure_reason}" if summary.failure_reason else ""
+    return Trial(
+        name=summary.training_job_name,
+        lr=float(summary.tuned_hyper_parameters["lr"]),
+        batch_size=int(summary.tuned_hyper_parameters["batch_size"].strip('"')),
+        objective=metric.value if metric else None,
+        status=f"{summary.training_job_status}{reason}",
+    )
+
+
+def _row(trial: Trial) -> dict[str, Any]:
     return {
-        "trial": trial.training_job_name,
-        "lr": trial.tuned_hyper_parameters["lr"],
-        "batch size": trial.tuned_hyper_parameters["batch_size"].strip('"'),
-        OBJECTIVE.name: metric.value if metric else "",
-        "status": f"{trial.training_job_status}{reason}",
+        "trial": trial.name,
+        "lr": trial.lr,
+        "batch size": trial.batch_size,
+        OBJECTIVE.name: "" if trial.objective is None else trial.objective,
+        "status": trial.status,
     }
