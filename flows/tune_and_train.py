@@ -9,14 +9,16 @@ from flows.command_line import console, run
 from flows.prepare_data import prepare_data
 from tasks import run_table
 from tasks.data.prepared_data import PreparedData, PrepareParameters
+from tasks.features import compute_features
 from tasks.learning import LearnParameters
-from tasks.prices import summed
+from tasks.prices import Cost, summed
 from tasks.run_record import Run, run_of
 from tasks.services import use_cloud
 from tasks.settings import Settings, settings
 from tasks.training_job import JobInputs, TrainedModel, train, upload_code
 from tasks.tuning import tune
 from tasks.weights import stage_weights
+from training.features import can_stand_for_photos
 
 
 class TuneAndTrainParameters(PrepareParameters, LearnParameters):
@@ -56,8 +58,15 @@ def learn(record: Run, parameters: TuneAndTrainParameters, data: PreparedData, h
         data_digest=data.digest,
     )
     recipe = parameters.final_recipe(parameters.source, parameters.classes, parameters.seed, record.run_id)
+    costs: dict[str, Cost] = {}
+    trial = parameters.trial_recipe(recipe)
+    if can_stand_for_photos(recipe):
+        with record.stage("features"):
+            stored = compute_features(inputs, trial, here)
+        inputs = inputs.model_copy(update={"features": stored.uri})
+        costs |= {"features": stored.cost} if stored.cost else {}
     with record.stage("tune"):
-        best = tune(inputs, parameters.trial_recipe(recipe), parameters.search(), here)
+        best = tune(inputs, trial, parameters.search(), here)
     record.record(
         tuning={
             "job_name": best.job_name,
@@ -69,7 +78,7 @@ def learn(record: Run, parameters: TuneAndTrainParameters, data: PreparedData, h
     with record.stage("train"):
         model = train(inputs, dataclasses.replace(recipe, lr=best.lr, batch_size=best.batch_size), here)
     record.record(training=model.model_dump(include={"job_name", "seconds", "phases"}))
-    record.record(cost=summed({"tune": best.cost, "train": model.cost}))
+    record.record(cost=summed(costs | {"tune": best.cost, "train": model.cost}))
     return model
 
 

@@ -16,6 +16,7 @@ from sagemaker.core.shapes import (
     HyperParameterTuningJobConfig,
     HyperParameterTuningJobObjective,
     HyperParameterTuningJobWarmStartConfig,
+    OutputDataConfig,
     ParameterRanges,
     ParentHyperParameterTuningJob,
     ResourceLimits,
@@ -29,8 +30,8 @@ from tasks.settings import Settings
 from tasks.training_job import (
     JobInputs,
     cost_of,
+    jobs_prefix,
     metric_definitions,
-    output,
     resources,
     script_hyperparameters,
     stopping,
@@ -128,17 +129,18 @@ def _warm_start(search: Search) -> HyperParameterTuningJobWarmStartConfig | None
 
 
 def _trial(inputs: JobInputs, request: dict[str, str], settings: Settings) -> HyperParameterTrainingJobDefinition:
+    instance = settings.head_instance if inputs.features else settings.tuning_instance
     return HyperParameterTrainingJobDefinition(
         algorithm_specification=HyperParameterAlgorithmSpecification(
-            training_image=image_uri(settings, "training", settings.tuning_instance),
+            training_image=image_uri(settings, "training", instance),
             training_input_mode="File",
             metric_definitions=metric_definitions(),
         ),
         role_arn=settings.role,
         static_hyper_parameters=request,
         input_data_config=inputs.channels(),
-        output_data_config=output(settings),
-        resource_config=resources(settings.tuning_instance),
+        output_data_config=OutputDataConfig(s3_output_path=jobs_prefix(settings)),
+        resource_config=resources(instance),
         stopping_condition=stopping(settings),
         enable_managed_spot_training=settings.spot,
     )

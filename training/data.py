@@ -7,20 +7,44 @@ import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Protocol
 
 import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from training.augmentation import augment
 from training.errors import PhotoError, TrainingError
+from training.hyperparameters import Hyperparameters
+from training.model import BACKBONES
 from training.outputs import Outputs
-from training.preprocessing import to_pixels
+from training.preprocessing import normalise, to_pixels
 
 Sample = tuple[str, int, bytes]
 
 CHUNK = 256
 """Photos that are decoded at a time; their encoded bytes are in memory meanwhile."""
+
+
+class Split(Protocol):
+    """What the loop needs of one split: photos here, stored features in `training.features`."""
+
+    counts: Tensor
+    ids: list[str]
+    unreadable: dict[str, str]
+    out_of_range: int
+    digest: str
+
+    def __len__(self) -> int: ...
+
+    def resize(self, size: int) -> None:
+        """Be ready for photos of this size."""
+
+    def inputs(
+        self, positions: Tensor, recipe: Hyperparameters, device: torch.device, draws: Tensor | None = None
+    ) -> Tensor:
+        """What the network is given for the photos at these positions; augmented by ``draws``, if given."""
 
 
 class CountDataset(Dataset[tuple[Tensor, int]]):
@@ -97,6 +121,14 @@ class CountDataset(Dataset[tuple[Tensor, int]]):
         if position != len(self.ids):
             raise TrainingError(f"{self._folder} has changed since the training began: it has fewer photos")
         self.size, self.pixels = size, pixels
+
+    def inputs(
+        self, positions: Tensor, recipe: Hyperparameters, device: torch.device, draws: Tensor | None = None
+    ) -> Tensor:
+        """Normalised photos at these positions, float32 (N, 3, size, size); augmented by ``draws``, if given."""
+        backbone = BACKBONES[recipe.backbone]
+        photos = normalise(self.pixels[positions].to(device), backbone.mean, backbone.std)
+        return photos if draws is None else augment(photos, draws, recipe.augmentation, recipe.strength)
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,9 +14,10 @@ import torchvision
 
 from training import distributed, metrics, model
 from training.channels import Channels
-from training.data import CountDataset
+from training.data import CountDataset, Split
 from training.distributed import World
 from training.errors import BinventoryError, InterruptedTrainingError, TrainingError
+from training.features import FeatureDataset
 from training.hyperparameters import Hyperparameters, parse
 from training.loop import Fit, PhaseClock, fit
 from training.observer import Observer
@@ -45,8 +47,7 @@ def run(
     clock, world = PhaseClock(), world or World()
     torch.manual_seed(recipe.seed)
     with clock.phase("data"):
-        train = CountDataset(channels.train, recipe.phases[0].size, recipe.outputs)
-        valid = CountDataset(channels.valid, recipe.phases[0].size, recipe.outputs)
+        train, valid = load(recipe, channels)
     fitted = fitting(recipe, train)
     if world.main:
         _report(recipe, fitted, train, valid)
@@ -54,8 +55,9 @@ def run(
     network = model.net(recipe.backbone, len(recipe.outputs.counts), channels.pretrained(), recipe.dropout)
     if recipe.frozen:
         model.freeze(network, recipe.backbone)
-    result = fit(network, train, valid, recipe, clock, channels.checkpoints, observer, world)
-    network.load_state_dict(result.weights)
+    learner = model.head(network, recipe.backbone) if channels.features else network
+    result = fit(learner, train, valid, recipe, clock, channels.checkpoints, observer, world)
+    learner.load_state_dict(result.weights)
     if world.main:
         print("\n".join(metrics.lines(result.values)), flush=True)
         print("Phase seconds: " + ", ".join(f"{k} {v:.1f}" for k, v in clock.seconds().items()), flush=True)
@@ -65,7 +67,20 @@ def run(
     return result
 
 
-def fitting(recipe: Hyperparameters, train: CountDataset) -> Hyperparameters:
+def load(recipe: Hyperparameters, channels: Channels) -> tuple[Split, Split]:
+    """The training and the validation split: photos at the first size of the schedule, or stored features.
+
+    Raises:
+        TrainingError: they are absent or damaged, or the recipe cannot be trained on stored features.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        if features := channels.stored_features(Path(scratch)):
+            return FeatureDataset(features, "train", recipe), FeatureDataset(features, "valid", recipe)
+    size, outputs = recipe.phases[0].size, recipe.outputs
+    return CountDataset(channels.train, size, outputs), CountDataset(channels.valid, size, outputs)
+
+
+def fitting(recipe: Hyperparameters, train: Split) -> Hyperparameters:
     """The recipe without extra outputs that no photo would ever teach.
 
     Raises:
@@ -83,7 +98,7 @@ def fitting(recipe: Hyperparameters, train: CountDataset) -> Hyperparameters:
     return dataclasses.replace(recipe, extra_classes=tuple(c for c in recipe.extra_classes if c in seen))
 
 
-def _report(given: Hyperparameters, recipe: Hyperparameters, train: CountDataset, valid: CountDataset) -> None:
+def _report(given: Hyperparameters, recipe: Hyperparameters, train: Split, valid: Split) -> None:
     print(f"Training on {len(train)} photos, validating on {len(valid)}, {torch.get_num_threads()} threads")
     if unseen := sorted(set(given.extra_classes) - set(recipe.extra_classes)):
         print(f"No photo in train has count {', '.join(map(str, unseen))}: the model gets no output for it")

@@ -7,16 +7,15 @@ import torch
 from torch import Tensor, nn
 
 from training import checkpoint, metrics
-from training.augmentation import augment, draw, mix, mixing_share
+from training.augmentation import draw, mix, mixing_share
 from training.clock import PhaseClock
-from training.data import CountDataset
+from training.data import Split
 from training.distributed import World
 from training.errors import InterruptedTrainingError, TrainingError
 from training.hyperparameters import Hyperparameters
 from training.interruption import Interruption
-from training.model import BACKBONES, head, probabilities
+from training.model import head, probabilities
 from training.observer import Observer
-from training.preprocessing import normalise
 from training.state import Fit, Training
 from training.targets import soft_targets
 
@@ -26,7 +25,7 @@ EVALUATION_BATCH = 64
 CLIP_NORM = 5.0
 
 
-def train_one_epoch(training: Training, data: CountDataset, observer: Observer, interruption: Interruption) -> None:
+def train_one_epoch(training: Training, data: Split, observer: Observer, interruption: Interruption) -> None:
     """Train on the photos once, in a new order; or on those that are left of an epoch under way.
 
     Raises:
@@ -47,7 +46,7 @@ def train_one_epoch(training: Training, data: CountDataset, observer: Observer, 
             raise InterruptedTrainingError(f"told to end after step {training.steps['train']}")
 
 
-def train_one_step(training: Training, data: CountDataset, batch: Tensor) -> float:
+def train_one_step(training: Training, data: Split, batch: Tensor) -> float:
     """One step on a batch of positions in the data; returns this process's part of the mean loss.
 
     Where it is not a number, no step is taken.
@@ -55,10 +54,8 @@ def train_one_step(training: Training, data: CountDataset, batch: Tensor) -> flo
     recipe, world, model = training.recipe, training.world, training.model
     mine = world.share(len(batch))
     draws = draw(len(batch), training.generator)[mine]
-    backbone = BACKBONES[recipe.backbone]
-    pixels, counts = data.pixels[batch[mine]].to(world.device), data.counts[batch[mine]].to(world.device)
-    inputs = augment(normalise(pixels, backbone.mean, backbone.std), draws, recipe.augmentation, recipe.strength)
-    targets = soft_targets(counts, recipe.outputs, recipe.ordinal_sigma)
+    inputs = data.inputs(batch[mine], recipe, world.device, draws)
+    targets = soft_targets(data.counts[batch[mine]].to(world.device), recipe.outputs, recipe.ordinal_sigma)
     step = training.steps["train"]
     if recipe.mixup and step < recipe.mixup_until * training.total_steps:
         share = mixing_share(recipe.mixup, recipe.seed, step)
@@ -81,7 +78,7 @@ def set_training(model: nn.Module, recipe: Hyperparameters) -> None:
     head(model, recipe.backbone).train()
 
 
-def evaluate(training: Training, data: CountDataset, observer: Observer, test_flip: bool = False) -> dict[str, float]:
+def evaluate(training: Training, data: Split, observer: Observer, test_flip: bool = False) -> dict[str, float]:
     """Measure on a split: the counts in range, each given that it is one. Every photo is measured once.
 
     Raises:
@@ -91,12 +88,11 @@ def evaluate(training: Training, data: CountDataset, observer: Observer, test_fl
     known = recipe.outputs.in_range(data.counts)
     if not known.any():
         raise TrainingError(f"no photo of the validation split has a count among {list(recipe.classes)}")
-    backbone, answers = BACKBONES[recipe.backbone], []
+    answers = []
     mine = torch.arange(world.rank, len(data), world.size)
     for batch in mine.split(EVALUATION_BATCH):
-        inputs = normalise(data.pixels[batch].to(world.device), backbone.mean, backbone.std)
         with training.precision():
-            shares = probabilities(model, inputs, test_flip)
+            shares = probabilities(model, data.inputs(batch, recipe, world.device), test_flip)
         targets = soft_targets(data.counts[batch].to(world.device), recipe.outputs, recipe.ordinal_sigma)
         with torch.inference_mode():  # of log-probabilities the loss is that of logits
             loss = training.loss(shares.clamp_min(1e-12).log(), targets)
@@ -110,8 +106,8 @@ def evaluate(training: Training, data: CountDataset, observer: Observer, test_fl
 
 def fit(
     model: nn.Module,
-    train: CountDataset,
-    valid: CountDataset,
+    train: Split,
+    valid: Split,
     recipe: Hyperparameters,
     clock: PhaseClock,
     checkpoints: Path | None = None,
@@ -168,8 +164,8 @@ def fit(
 
 def _one_epoch(
     training: Training,
-    train: CountDataset,
-    valid: CountDataset,
+    train: Split,
+    valid: Split,
     clock: PhaseClock,
     observer: Observer,
     interruption: Interruption,
@@ -193,7 +189,7 @@ def _one_epoch(
     )
 
 
-def _measure_best(training: Training, valid: CountDataset) -> None:
+def _measure_best(training: Training, valid: Split) -> None:
     """Load the best weights, and measure them as they will be served."""
     training.measured.load_state_dict(training.best.weights)
     if training.recipe.test_flip:

@@ -133,7 +133,9 @@ def net(
 
 
 def head(model: nn.Module, backbone: str) -> nn.Linear:
-    """The last layer, the one that is always new."""
+    """The last layer, the one that is always new; itself, where it stands alone on stored features."""
+    if isinstance(model, Head):
+        return model
     return cast(nn.Linear, getattr(model, BACKBONES[backbone].head))
 
 
