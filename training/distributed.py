@@ -13,6 +13,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from training.sync_batchnorm import synchronised
+
 TIMEOUT = datetime.timedelta(minutes=10)
 
 
@@ -68,6 +70,10 @@ class World:
             assert part is not None  # noqa: S101
             whole[part[0]] = part[1]
         return whole
+
+    def synchronised(self, model: nn.Module) -> nn.Module:
+        """The network with normalisation over the batches of all processes; the same object, top layer and all."""
+        return model if self.size == 1 else synchronised(model)
 
     def wrapped(self, model: nn.Module) -> nn.Module:
         """The network as it is called in training: its gradients are averaged over the processes."""
