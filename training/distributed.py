@@ -80,7 +80,7 @@ class World:
         if self.size == 1:
             return model
         devices = [self.device.index] if self.device.type == "cuda" else None
-        return nn.parallel.DistributedDataParallel(model, device_ids=devices, broadcast_buffers=False)
+        return nn.parallel.DistributedDataParallel(model, device_ids=devices)
 
 
 def default_device() -> torch.device:

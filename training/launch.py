@@ -6,10 +6,11 @@ Nothing but SageMaker's ``SM_*`` variables is needed, so that it works the same 
 import json
 import os
 import sys
+import zlib
 
 from training.hyperparameters import Hyperparameters
 
-PORT = 29500
+PORTS = range(29500, 30500)
 
 
 def command(recipe: Hyperparameters) -> list[str] | None:
@@ -28,5 +29,7 @@ def command(recipe: Hyperparameters) -> list[str] | None:
     if len(hosts) == 1:
         return [*torchrun, "--standalone", *script]
     rank = hosts.index(os.environ["SM_CURRENT_HOST"])
-    where = [f"--nnodes={len(hosts)}", f"--node-rank={rank}", f"--master-addr={hosts[0]}", f"--master-port={PORT}"]
+    # Every host comes to the same port, and jobs that share a machine to different ones.
+    port = PORTS[zlib.crc32(os.environ.get("TRAINING_JOB_NAME", "").encode()) % len(PORTS)]
+    where = [f"--nnodes={len(hosts)}", f"--node-rank={rank}", f"--master-addr={hosts[0]}", f"--master-port={port}"]
     return [*torchrun, *where, *script]

@@ -38,7 +38,9 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
         """Normalise (N, C, H, W)."""
         if not self.training:
             return super().forward(input)
-        values = input if input.dtype.itemsize >= 4 else input.float()  # sums in half precision would lose what they add
+        values = (
+            input if input.dtype.itemsize >= 4 else input.float()
+        )  # sums in half precision would lose what they add
         pixels = values.new_tensor([values[:, 0].numel()])
         total = _sum(torch.cat((values.sum((0, 2, 3)), pixels)))
         mean, count = total[:-1] / total[-1], total[-1]

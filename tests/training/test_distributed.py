@@ -1,40 +1,37 @@
 """Two processes train as one would."""
 
-import dataclasses
+import json
 import subprocess
-from pathlib import Path
+import sys
 
 import pytest
 import torch
 
 from tests.training.conftest import CLASSES
 from tests.training.test_interruption import ROOT, command_of, environment_of
-from training import launch, metrics
+from training import launch, model
 from training.distributed import World
 from training.hyperparameters import Channels, Hyperparameters, preset
 
-# Without what is left out by chance, which differs between processes; SGD, because Adam makes much of rounding.
-RECIPE = preset(
-    schedule="32x1,48x1", batch_size=16, backbone="resnet18", classes=CLASSES, dropout=0.0, optimizer="sgd", lr=0.02
-)
 
-
-def trained(recipe: Hyperparameters, channels: Channels) -> tuple[str, dict[str, torch.Tensor]]:
+def test_two_processes_take_the_steps_of_one(channels: Channels) -> None:
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
+    command = [*torchrun, "-m", "tests.training.two_processes"]
     environment = environment_of(channels) | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    command = command_of(recipe)
     done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return done.stdout, torch.load(channels.model / "model.pth", weights_only=True)
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["largest_difference"] < 1e-9
+    assert found["together"] == pytest.approx(found["alone"], rel=1e-6)
 
 
-def test_two_processes_end_where_one_does(channels: Channels, tmp_path: Path) -> None:
-    next(iter(sorted((channels.valid / "1").glob("*.jpg")))).unlink()  # 23 photos: the shares are unequal
-    log, weights = trained(RECIPE, channels)
-    alone = dataclasses.replace(channels, model=tmp_path / "together")
-    log_of_two, weights_of_two = trained(dataclasses.replace(RECIPE, processes=2), alone)
-    assert metrics.read(log_of_two) == pytest.approx(metrics.read(log), abs=2e-3)
-    assert all(torch.allclose(weights[name], weights_of_two[name], atol=2e-3) for name in weights)
-    assert log_of_two.count("Testing Accuracy") == 1  # one of them speaks
+def test_the_entry_script_starts_its_processes_and_one_of_them_speaks(channels: Channels) -> None:
+    recipe = preset(image_size=32, epochs=1, batch_size=16, backbone="resnet18", classes=CLASSES, processes=2)
+    environment = environment_of(channels) | {"CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command_of(recipe), env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Testing Accuracy") == 1
+    assert model.load_card(channels.model).metrics.keys() >= {"accuracy", "loss"}
 
 
 def test_every_photo_of_a_batch_belongs_to_one_process_together_with_its_opposite() -> None:
