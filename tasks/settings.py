@@ -5,9 +5,10 @@ import os
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
+from zoneinfo import available_timezones
 
 from dotenv import dotenv_values
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from training.errors import SettingsError
@@ -39,7 +40,15 @@ class Settings(BaseSettings):
     job_timeout_minutes: int = Field(
         240, description="How long a job may run before SageMaker stops it.", ge=1, le=7200
     )
+    timezone: str = Field("UTC", description="Time zone of schedules, like Europe/Berlin: the nightly count's 02:30.")
     poll_seconds: float = Field(2.0, description="How often the state of a job is asked for.", gt=0, le=60)
+
+    @field_validator("timezone")
+    @classmethod
+    def _timezone_is_known(cls, name: str) -> str:
+        if name not in available_timezones():
+            raise ValueError(f"no time zone is named {name!r}; names are like Europe/Berlin")
+        return name
 
     @property
     def runs(self) -> Path:
