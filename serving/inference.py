@@ -116,7 +116,8 @@ def predict_batch(pixels: Tensor, model: Model) -> list[Prediction]:
     """Count a batch; pixels are uint8 of shape (N, 3, size, size)."""
     card = model.card
     with torch.inference_mode():
-        rows, outside = card.outputs.answers(probabilities(model.network, normalise(pixels, card.mean, card.std)))
+        inputs = normalise(pixels, card.mean, card.std)
+        rows, outside = card.outputs.answers(probabilities(model.network, inputs, card.test_flip))
     return [
         Prediction.from_probabilities(card.classes, row, card.version, beyond)
         for row, beyond in zip(rows.tolist(), outside.tolist(), strict=True)

@@ -32,6 +32,13 @@ class Settings(BaseSettings):
     )
     training_instance: str = Field("ml.g5.xlarge", description="Instance type of training jobs.", pattern=r"^ml\.")
     tuning_instance: str = Field("ml.g5.xlarge", description="Instance type of tuning trials.", pattern=r"^ml\.")
+    head_instance: str = Field(
+        "ml.c5.xlarge", description="Instance type of tuning trials on a frozen backbone's features.", pattern=r"^ml\."
+    )
+    training_instances: int = Field(1, description="Instances of the final training; they train together.", ge=1, le=64)
+    training_processes: int = Field(
+        0, description="Processes that torchrun starts on each instance; 0: one for each GPU, or one.", ge=0, le=64
+    )
     serving_instance: str = Field("ml.c7i.xlarge", description="Instance type of the endpoint.", pattern=r"^ml\.")
     transform_instance: str = Field(
         "ml.c5.xlarge", description="Instance type of batch transform jobs.", pattern=r"^ml\."

@@ -49,6 +49,10 @@ class TrainingError(BinventoryError):
     """Training cannot start or cannot go on."""
 
 
+class InterruptedTrainingError(TrainingError):
+    """Training was told to end before it was done; where it has checkpoints, the next start goes on from there."""
+
+
 class ModelError(BinventoryError):
     """A model archive cannot be loaded, or does not fit what it is used for."""
 
