@@ -1,13 +1,14 @@
 """Where things are and what they run on: the ``BINVENTORY_*`` variables, or a ``.env`` file."""
 
 import difflib
+import ipaddress
 import os
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
 from dotenv import dotenv_values
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from training.errors import SettingsError
@@ -42,6 +43,9 @@ class Settings(BaseSettings):
     autoscaling_instances: int = Field(
         1, description="Most instances of the endpoint; above 1 it scales by itself, on AWS only.", ge=1, le=100
     )
+    serving_workers: int = Field(
+        4, description="Requests that an instance's model server handles at once.", ge=1, le=64
+    )
     startup_seconds: int = Field(
         240, description="How long a model may take to load before its endpoint is given up.", ge=60, le=3600
     )
@@ -71,6 +75,22 @@ class Settings(BaseSettings):
         240, description="How long a job may run before SageMaker stops it.", ge=1, le=7200
     )
     poll_seconds: float = Field(2.0, description="How often the state of a job is asked for.", gt=0, le=60)
+
+    @field_validator("photo_hosts")
+    @classmethod
+    def _photo_hosts_are_hosts(cls, text: str) -> str:
+        for part in text.split(","):
+            if network := part.partition("=")[2]:
+                ipaddress.ip_network(network.strip())
+        return text
+
+    @model_validator(mode="after")
+    def _scaling_goes_together(self) -> "Settings":
+        if self.autoscaling_instances > 1 and self.target == "local":
+            raise ValueError("autoscaling_instances above 1 needs target aws: the embedded cloud does not scale")
+        if self.autoscaling_instances > 1 and self.serverless_memory_mb:
+            raise ValueError("a serverless endpoint scales by itself: leave autoscaling_instances at 1")
+        return self
 
     @property
     def runs(self) -> Path:
