@@ -153,7 +153,7 @@ def smoke_test(endpoint_name: str, data: PreparedData, expected: dict[str, Predi
         DeploymentError: an answer differs from evaluation's.
     """
     chosen = [photo for photo in list_photos(data, "test") if photo.photo_id in expected][:photos]
-    answers = ImagePredictor(endpoint_name).predict_many(fetch_photos(data, chosen))
+    answers = ImagePredictor(endpoint_name).predict(fetch_photos(data, chosen))
     result = compare(dict(zip((p.photo_id for p in chosen), answers, strict=True)), expected)
     get_run_logger().info("%d of %d answers equal evaluation's", result.equal, result.photos)
     if result.equal < result.photos or result.largest_difference > TOLERANCE:

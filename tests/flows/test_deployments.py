@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import yaml
-from prefect.flows import load_flow_from_entrypoint
+from prefect.flows import Flow, load_flow_from_entrypoint
 from pydantic import TypeAdapter
 
 from tests.installation import ROOT
@@ -15,7 +15,7 @@ DEPLOYMENTS: list[dict[str, Any]] = yaml.safe_load((ROOT / "prefect.yaml").read_
 
 @pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda deployment: deployment["name"])
 def test_it_loads_and_takes_its_parameters(deployment: dict[str, Any]) -> None:
-    flow = load_flow_from_entrypoint(str(ROOT / deployment["entrypoint"]))
+    flow: Flow[..., Any] = load_flow_from_entrypoint(str(ROOT / deployment["entrypoint"]))
     signature = inspect.signature(flow.fn, eval_str=True)
     signature.bind(**deployment["parameters"])
     for name, value in deployment["parameters"].items():
