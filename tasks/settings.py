@@ -35,6 +35,37 @@ class Settings(BaseSettings):
     transform_instance: str = Field(
         "ml.c5.xlarge", description="Instance type of batch transform jobs.", pattern=r"^ml\."
     )
+    serverless_memory_mb: int = Field(
+        0, description="Memory of a serverless endpoint; 0 keeps an instance.", ge=0, le=6144, multiple_of=1024
+    )
+    serverless_concurrency: int = Field(5, description="Requests at once on a serverless endpoint.", ge=1, le=200)
+    autoscaling_instances: int = Field(
+        1, description="Most instances of the endpoint; above 1 it scales by itself, on AWS only.", ge=1, le=100
+    )
+    startup_seconds: int = Field(
+        240, description="How long a model may take to load before its endpoint is given up.", ge=60, le=3600
+    )
+    photo_hosts: str = Field(
+        "",
+        description="Hosts that the endpoint may fetch photos from by plain http, comma-separated; host=network "
+        "(cameras.lan=10.20.0.0/16) lets it be at a private address.",
+    )
+    photo_buckets: str = Field("", description="Buckets that the endpoint may read photos from, comma-separated.")
+    model_group: str = Field(
+        "binventory", description="Model package group of the registry.", pattern=r"^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$"
+    )
+    approval: Literal["automatic", "manual"] = Field(
+        "automatic", description="Whether a model that passes the gate is approved at once, or waits for a person."
+    )
+    min_accuracy: float = Field(0.0, description="The gate's floor for accuracy.", ge=0, le=1)
+    max_rmse: float = Field(10.0, description="The gate's ceiling for RMSE, in objects.", gt=0)
+    max_ece: float = Field(1.0, description="The gate's ceiling for the calibration error.", gt=0, le=1)
+    max_drop: float = Field(
+        0.01, description="How much less accurate than the deployed model, on the same photos, is let in.", ge=0, le=1
+    )
+    serving_precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="Arithmetic of predictions; auto takes bfloat16 where it is faster and agrees."
+    )
     spot: bool = Field(True, description="Train on managed spot capacity; an interrupted job resumes by itself.")
     job_timeout_minutes: int = Field(
         240, description="How long a job may run before SageMaker stops it.", ge=1, le=7200
