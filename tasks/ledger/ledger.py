@@ -101,6 +101,17 @@ class Ledger:
         """Counted photos with these ids, oldest photo first."""
         return self._counted(bucket, Count.photo_id, ids)
 
+    def of_night(self, bucket: str, prefix: str, night: dt.date, run: str) -> list[Row[Any]]:
+        """Everything that a night wrote of the photos under a prefix, by whichever run, best bets first."""
+        query = select(_COUNTS).where(
+            Count.bucket == bucket,
+            Count.key.startswith(prefix, autoescape=True),
+            or_(Count.night == night, Count.run == run),
+        )
+        with self.engine.connect() as connection:
+            rows = list(connection.execute(query))
+        return sorted(rows, key=lambda row: (-(row.score or 0.0), row.key, row.photo))
+
     def _counted(self, bucket: str, column: Any, values: Iterable[str]) -> list[Row[Any]]:
         rows: list[Row[Any]] = []
         with self.engine.connect() as connection:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -35,13 +36,17 @@ def test_what_is_written_comes_back(ledger: Ledger) -> None:
 def test_the_same_rows_again_change_nothing_not_even_their_run(ledger: Ledger) -> None:
     ledger.upsert_counts([count_row(f"{n}.jpg") for n in range(70)])
     before = list(ledger.rows(Count))
-    later = {"run": "run-2", "counted_at": MOMENT + dt.timedelta(days=1), "night": dt.date(2026, 11, 25)}
+    later: dict[str, Any] = {
+        "run": "run-2",
+        "counted_at": MOMENT + dt.timedelta(days=1),
+        "night": dt.date(2026, 11, 25),
+    }
     assert ledger.upsert_counts([count_row(f"{n}.jpg", **later) for n in range(70)]) == 0
     assert list(ledger.rows(Count)) == before
 
 
 @pytest.mark.parametrize("change", [{"expected": 4}, {"probabilities": {"3": 1.0}}, {"verdict": None}])
-def test_a_row_that_says_something_else_is_replaced(ledger: Ledger, change: dict[str, object]) -> None:
+def test_a_row_that_says_something_else_is_replaced(ledger: Ledger, change: dict[str, Any]) -> None:
     ledger.upsert_counts([count_row()])
     assert ledger.upsert_counts([count_row(run="run-2", **change)]) == 1
     [row] = ledger.rows(Count)
