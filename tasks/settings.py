@@ -84,6 +84,16 @@ class Settings(BaseSettings):
     )
     timezone: str = Field("UTC", description="Time zone of schedules, like Europe/Berlin: the nightly count's 02:30.")
     poll_seconds: float = Field(2.0, description="How often the state of a job is asked for.", gt=0, le=60)
+    ledger: str | None = Field(
+        None,
+        description="SQLAlchemy URL of the nightly counts' ledger (SQLite or PostgreSQL). Default: ledger.db in home.",
+        repr=False,  # it may hold a password
+    )
+    notification: str | None = Field(
+        None,
+        description='Prefect notification block that hears of a night, like "slack-webhook/warehouse".',
+        pattern=r"^[a-z0-9-]+/[a-z0-9-]+$",
+    )
 
     @field_validator("timezone")
     @classmethod
