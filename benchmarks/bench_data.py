@@ -180,7 +180,7 @@ def _whole_flow(folder: Path, number: int) -> None:
                 cwd=ROOT,
                 env=os.environ | variables | {"BINVENTORY_HOME": str(folder / kind), "PREFECT_LOGGING_LEVEL": "ERROR"},
                 check=True,
-                capture_output=True,
+                stdout=subprocess.PIPE,
                 text=True,
             )
             found[kind] = json.loads(told.stdout.splitlines()[-1])

@@ -1,13 +1,11 @@
 """Chunks in processes of their own: answers and errors come back, and nobody outlives the run."""
 
 import os
-import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -16,45 +14,10 @@ import pytest
 from tasks.data.chunk_processes import apart, chunk_processes
 from tasks.data.workspace import Workspace
 from tasks.transient import is_transient
+from tests.tasks.data.parts_of_work import Part, be_odd, chatter, die, refuse, whoami
 from training.errors import SourceError, WorkerError, WorkspaceError
 
 ROOT = Path(__file__).resolve().parents[3]
-
-
-@dataclass(frozen=True)
-class Part:
-    of: int = 2
-
-
-class OddError(Exception):
-    def __init__(self, one: int, two: int) -> None:
-        super().__init__(f"{one} and {two}")
-
-
-def whoami(_: Part) -> int:
-    return os.getpid()
-
-
-def refuse(_: Part, what: str) -> None:
-    raise SourceError(f"no access to {what}")
-
-
-def be_odd(_: Part) -> None:
-    raise OddError(1, 2)
-
-
-def die(_: Part) -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def chatter(_: Part) -> str:
-    print("this is no answer")
-    return "an answer"
-
-
-def work_long(_: Part, started: Path) -> None:
-    started.write_text(str(os.getpid()))
-    time.sleep(60)
 
 
 @pytest.fixture
@@ -100,7 +63,7 @@ import sys
 from pathlib import Path
 from tasks.data.chunk_processes import apart, chunk_processes
 from tasks.data.workspace import Workspace
-from tests.tasks.data.test_chunk_processes import Part, work_long
+from tests.tasks.data.parts_of_work import Part, work_long
 with Workspace(Path({str(tmp_path)!r})).in_use() as lock, chunk_processes(lock):
     apart(work_long, Part(), Path({str(started)!r}))
 """
