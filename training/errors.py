@@ -29,6 +29,10 @@ class TransferError(CloudError, ConnectionError):
     """Reading from or writing to S3 failed in a way that may pass: the same call is worth another try."""
 
 
+class WorkerError(BinventoryError, ConnectionError):
+    """A process that worked for a run died, for want of memory perhaps: the same call is worth another try."""
+
+
 class WorkspaceError(DataError):
     """The local folder of a dataset cannot be used: read-only, full, or used by another run."""
 

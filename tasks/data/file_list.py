@@ -138,16 +138,32 @@ def _read_s3(location: str) -> bytes:
 
 
 def _read_https(location: str) -> bytes:
+    def refuse_plain(request: httpx.Request) -> None:
+        if request.url.scheme != "https":
+            raise FileListError(
+                f"{location} leads to {request.url.scheme}://{request.url.netloc.decode()}, which is not https."
+            )
+
     content = bytearray()
     try:
-        with httpx.stream("GET", location, timeout=30, follow_redirects=True) as response:
+        with (
+            httpx.Client(timeout=30, follow_redirects=True, event_hooks={"request": [refuse_plain]}) as client,
+            client.stream("GET", location) as response,
+        ):
             response.raise_for_status()
             for piece in response.iter_bytes():
                 content += piece
                 if len(content) > _MOST_BYTES:
                     raise FileListError(f"{location} is larger than {_MOST_BYTES >> 20} MB: that is no file list.")
     except httpx.HTTPStatusError as error:
-        raise FileListError(f"{location} answers {error.response.status_code}, not a file list.") from error
+        status = error.response.status_code
+        kind = TransferError if status >= 500 or status == 429 else FileListError
+        raise kind(f"{location} answers {status}, not a file list.") from error
     except httpx.TransportError as error:
+        if "CERTIFICATE_VERIFY_FAILED" in str(error):
+            raise FileListError(
+                f"{location}: the server's certificate is not trusted ({error}). If you trust it, name a file with "
+                "its certificate, or its authority's, in SSL_CERT_FILE."
+            ) from error
         raise TransferError(f"{location} cannot be reached: {error}.") from error
     return bytes(content)
