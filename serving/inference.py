@@ -65,7 +65,8 @@ class Model:
         """
         low = (precision or self.card.precision) == "bfloat16"
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=low):
-            return probabilities(self.network, normalise(pixels, self.card.mean, self.card.std))
+            inputs = normalise(pixels, self.card.mean, self.card.std)
+            return probabilities(self.network, inputs, self.card.test_flip)
 
     def answers(self, raw: Tensor) -> list[Prediction]:
         """Predictions made of what `probabilities` returned, calibrated by the card's temperature."""

@@ -6,6 +6,7 @@ import os
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
+from zoneinfo import available_timezones
 
 from dotenv import dotenv_values
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -32,6 +33,13 @@ class Settings(BaseSettings):
     )
     training_instance: str = Field("ml.g5.xlarge", description="Instance type of training jobs.", pattern=r"^ml\.")
     tuning_instance: str = Field("ml.g5.xlarge", description="Instance type of tuning trials.", pattern=r"^ml\.")
+    head_instance: str = Field(
+        "ml.c5.xlarge", description="Instance type of tuning trials on a frozen backbone's features.", pattern=r"^ml\."
+    )
+    training_instances: int = Field(1, description="Instances of the final training; they train together.", ge=1, le=64)
+    training_processes: int = Field(
+        0, description="Processes that torchrun starts on each instance; 0: one for each GPU, or one.", ge=0, le=64
+    )
     serving_instance: str = Field("ml.c7i.xlarge", description="Instance type of the endpoint.", pattern=r"^ml\.")
     transform_instance: str = Field(
         "ml.c5.xlarge", description="Instance type of batch transform jobs.", pattern=r"^ml\."
@@ -74,7 +82,25 @@ class Settings(BaseSettings):
     job_timeout_minutes: int = Field(
         240, description="How long a job may run before SageMaker stops it.", ge=1, le=7200
     )
+    timezone: str = Field("UTC", description="Time zone of schedules, like Europe/Berlin: the nightly count's 02:30.")
     poll_seconds: float = Field(2.0, description="How often the state of a job is asked for.", gt=0, le=60)
+    ledger: str | None = Field(
+        None,
+        description="SQLAlchemy URL of the nightly counts' ledger (SQLite or PostgreSQL). Default: ledger.db in home.",
+        repr=False,  # it may hold a password
+    )
+    notification: str | None = Field(
+        None,
+        description='Prefect notification block that hears of a night, like "slack-webhook/warehouse".',
+        pattern=r"^[a-z0-9-]+/[a-z0-9-]+$",
+    )
+
+    @field_validator("timezone")
+    @classmethod
+    def _timezone_is_known(cls, name: str) -> str:
+        if name not in available_timezones():
+            raise ValueError(f"no time zone is named {name!r}; names are like Europe/Berlin")
+        return name
 
     @field_validator("photo_hosts")
     @classmethod

@@ -49,6 +49,10 @@ class TrainingError(BinventoryError):
     """Training cannot start or cannot go on."""
 
 
+class InterruptedTrainingError(TrainingError):
+    """Training was told to end before it was done; where it has checkpoints, the next start goes on from there."""
+
+
 class ModelError(BinventoryError):
     """A model archive cannot be loaded, or does not fit what it is used for."""
 
@@ -67,3 +71,15 @@ class RequestError(BinventoryError):
     def __init__(self, message: str, status: int = 400) -> None:
         super().__init__(message)
         self.status = status
+
+
+class LedgerError(BinventoryError):
+    """The ledger cannot be opened or used, or was written by a newer version."""
+
+
+class LeaseError(LedgerError):
+    """Somebody else is at something that only one may be at."""
+
+
+class NightError(BinventoryError):
+    """A night's count needs a person: photos that stayed uncounted, or nothing to count with."""

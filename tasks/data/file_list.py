@@ -9,9 +9,9 @@ import httpx
 import obstore
 import pyarrow as pa
 
+from tasks.atomic_file import write_atomically
 from tasks.data.fetch import transfer_errors
 from tasks.data.photo_ids import id_of_entry
-from tasks.data.workspace import write_atomically
 from tasks.object_store import open_store, split_uri
 from training.errors import FileListError, TransferError
 
@@ -63,7 +63,7 @@ def write_file_list(rows: Iterable[tuple[str, int]], path: Path) -> None:
     classes: dict[str, list[str]] = {}
     for photo_id, count in sorted(rows, key=lambda row: (row[1], row[0])):
         classes.setdefault(str(count), []).append(f"data/metadata/{photo_id}.json")
-    write_atomically(path, json.dumps(classes).encode())
+    write_atomically(path, json.dumps(classes))
 
 
 _EXAMPLE = '{"1": ["data/metadata/100313.json", ...], "2": [...]}'

@@ -15,13 +15,14 @@ import pyarrow.compute as pc
 from obstore.exceptions import NotModifiedError
 from obstore.store import ObjectStore
 
+from tasks.atomic_file import write_atomically
 from tasks.data.chunks import Chunk, read_listing
 from tasks.data.fetch import TooLargeError, fetch, for_each
 from tasks.data.jpeg import BadPhotoError, check_jpeg
 from tasks.data.metadata_stage import effective_counts
 from tasks.data.partition_state import PartitionState
 from tasks.data.sources import Source, photo_key
-from tasks.data.workspace import Workspace, explain_disk_errors, write_atomically
+from tasks.data.workspace import Workspace, explain_disk_errors
 from training.errors import TransferError
 
 PHOTO_SCHEMA = pa.schema(

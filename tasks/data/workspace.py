@@ -3,12 +3,12 @@
 import contextlib
 import errno
 import fcntl
-import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tasks.atomic_file import write_atomically
 from training.errors import WorkspaceError
 
 
@@ -70,13 +70,13 @@ class Workspace:
         with explain_disk_errors(self.folder):
             memory = self.state / "source"
             known = memory.read_text() if memory.exists() else source
-            write_atomically(memory, known.encode() if known == source else b"changing")
+            write_atomically(memory, known if known == source else "changing")
             return known != source
 
     def remember_source(self, source: str) -> None:
         """Remember that everything here is ``source``'s."""
         with explain_disk_errors(self.folder):
-            write_atomically(self.state / "source", source.encode())
+            write_atomically(self.state / "source", source)
 
     @contextlib.contextmanager
     def in_use(self) -> Iterator[None]:
@@ -130,21 +130,3 @@ def _free_megabytes(folder: Path) -> int:
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     return shutil.disk_usage(folder).free // 2**20
-
-
-def write_atomically(path: Path, body: bytes) -> None:
-    """Write a file so that neither a reader nor a killed writer ever leaves half of it."""
-    folder, name = os.path.split(path)
-    scratch = f"{folder}/.{name}.{os.getpid()}.part"
-    try:
-        _write(scratch, body)
-    except FileNotFoundError:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _write(scratch, body)
-    os.replace(scratch, path)  # noqa: PTH105 - strings: this is done once per photo
-
-
-def _write(path: str, body: bytes) -> None:
-    with open(path, "wb", buffering=0) as file:  # noqa: PTH123
-        if file.write(body) != len(body):
-            raise OSError(errno.ENOSPC, "No space left on device", path)
