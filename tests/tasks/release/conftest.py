@@ -38,4 +38,4 @@ def here(running_services: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_
         monkeypatch.setenv(name, value)
     name = f"b{uuid.uuid4().hex[:8]}"
     boto3.client("s3").create_bucket(Bucket=name)
-    return Settings(home=tmp_path, bucket=name, model_group=name, poll_seconds=0.1, startup_seconds=60)
+    return Settings(home=tmp_path, bucket=name, model_group=name, poll_seconds=0.1)
