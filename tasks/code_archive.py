@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-TRAINING_SCRIPTS = ("train.py", "hpo.py")
+TRAINING_SCRIPTS = ("train.py", "hpo.py", "compute_features.py")
 
 
 def pack(files: Mapping[str, bytes]) -> bytes:

@@ -135,6 +135,7 @@ def follow(
     settings: Settings,
     logger: logging.Logger | logging.LoggerAdapter[Any],
     log: LogTail | None = None,
+    watch: Callable[[list[str]], None] | None = None,
 ) -> None:
     """Wait for a job to end, passing its log on, line by line.
 
@@ -144,6 +145,7 @@ def follow(
         settings: how often to ask, and for how long.
         logger: where the job's log lines go.
         log: the job's log, if it has one.
+        watch: is called at every look at the job, with the lines that are new in its log.
 
     Raises:
         JobError: it failed or was stopped, with the reason and the end of its log; or it outlived its time.
@@ -153,9 +155,12 @@ def follow(
     while True:
         job.refresh()
         ended = status(job) in ENDED  # read before the log, so that the last lines are not missed
-        for line in log.new_lines() if log else ():
+        lines = log.new_lines() if log else []
+        for line in lines:
             logger.info("%s", line)
-            seen = [*seen[1 - LOG_LINES :], line]
+        seen = [*seen, *lines][-LOG_LINES:]
+        if watch:
+            watch(lines)
         if ended:
             break
         if time.monotonic() > deadline:

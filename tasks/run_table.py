@@ -30,6 +30,10 @@ def _prepare(summary: dict[str, Any]) -> str:
     )
 
 
+def _features(summary: dict[str, Any]) -> str:
+    return "computed once for all trials"
+
+
 def _tune(summary: dict[str, Any]) -> str:
     found = summary["tuning"]
     best = found["best"]
@@ -54,13 +58,18 @@ def _evaluate(summary: dict[str, Any]) -> str:
     )
 
 
+def _register(summary: dict[str, Any]) -> str:
+    model = summary["model"]
+    return f"{'approved' if model['approved'] else 'not approved, so not deployed'}: {model['reason']}"
+
+
 def _deploy(summary: dict[str, Any]) -> str:
-    return f"endpoint {summary['endpoint']['name']} is {summary['endpoint']['status']}"
-
-
-def _smoke(summary: dict[str, Any]) -> str:
-    smoke = summary["endpoint"]["smoke"]
-    return f"{smoke['equal']} of {smoke['photos']} answers equal evaluation's"
+    endpoint = summary["endpoint"]
+    smoke = endpoint["smoke"]
+    return (
+        f"endpoint {endpoint['name']} is {endpoint['status']}; {smoke['equal']} of {smoke['photos']} answers equal "
+        "evaluation's"
+    )
 
 
 def _transform(summary: dict[str, Any]) -> str:
@@ -70,11 +79,12 @@ def _transform(summary: dict[str, Any]) -> str:
 
 _TELLERS = {
     "prepare": _prepare,
+    "features": _features,
     "tune": _tune,
     "train": _train,
     "evaluate": _evaluate,
+    "register": _register,
     "deploy": _deploy,
-    "smoke": _smoke,
     "transform": _transform,
 }
 

@@ -1,13 +1,15 @@
 """Where things are and what they run on: the ``BINVENTORY_*`` variables, or a ``.env`` file."""
 
 import difflib
+import ipaddress
 import os
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
+from zoneinfo import available_timezones
 
 from dotenv import dotenv_values
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from training.errors import SettingsError
@@ -31,6 +33,13 @@ class Settings(BaseSettings):
     )
     training_instance: str = Field("ml.g5.xlarge", description="Instance type of training jobs.", pattern=r"^ml\.")
     tuning_instance: str = Field("ml.g5.xlarge", description="Instance type of tuning trials.", pattern=r"^ml\.")
+    head_instance: str = Field(
+        "ml.c5.xlarge", description="Instance type of tuning trials on a frozen backbone's features.", pattern=r"^ml\."
+    )
+    training_instances: int = Field(1, description="Instances of the final training; they train together.", ge=1, le=64)
+    training_processes: int = Field(
+        0, description="Processes that torchrun starts on each instance; 0: one for each GPU, or one.", ge=0, le=64
+    )
     serving_instance: str = Field("ml.c7i.xlarge", description="Instance type of the endpoint.", pattern=r"^ml\.")
     transform_instance: str = Field(
         "ml.c5.xlarge", description="Instance type of batch transform jobs.", pattern=r"^ml\."
@@ -41,6 +50,9 @@ class Settings(BaseSettings):
     serverless_concurrency: int = Field(5, description="Requests at once on a serverless endpoint.", ge=1, le=200)
     autoscaling_instances: int = Field(
         1, description="Most instances of the endpoint; above 1 it scales by itself, on AWS only.", ge=1, le=100
+    )
+    serving_workers: int = Field(
+        4, description="Requests that an instance's model server handles at once.", ge=1, le=64
     )
     startup_seconds: int = Field(
         240, description="How long a model may take to load before its endpoint is given up.", ge=60, le=3600
@@ -70,8 +82,8 @@ class Settings(BaseSettings):
     job_timeout_minutes: int = Field(
         240, description="How long a job may run before SageMaker stops it.", ge=1, le=7200
     )
+    timezone: str = Field("UTC", description="Time zone of schedules, like Europe/Berlin: the nightly count's 02:30.")
     poll_seconds: float = Field(2.0, description="How often the state of a job is asked for.", gt=0, le=60)
-
     ledger: str | None = Field(
         None,
         description="SQLAlchemy URL of the nightly counts' ledger (SQLite or PostgreSQL). Default: ledger.db in home.",
@@ -82,6 +94,29 @@ class Settings(BaseSettings):
         description='Prefect notification block that hears of a night, like "slack-webhook/warehouse".',
         pattern=r"^[a-z0-9-]+/[a-z0-9-]+$",
     )
+
+    @field_validator("timezone")
+    @classmethod
+    def _timezone_is_known(cls, name: str) -> str:
+        if name not in available_timezones():
+            raise ValueError(f"no time zone is named {name!r}; names are like Europe/Berlin")
+        return name
+
+    @field_validator("photo_hosts")
+    @classmethod
+    def _photo_hosts_are_hosts(cls, text: str) -> str:
+        for part in text.split(","):
+            if network := part.partition("=")[2]:
+                ipaddress.ip_network(network.strip())
+        return text
+
+    @model_validator(mode="after")
+    def _scaling_goes_together(self) -> "Settings":
+        if self.autoscaling_instances > 1 and self.target == "local":
+            raise ValueError("autoscaling_instances above 1 needs target aws: the embedded cloud does not scale")
+        if self.autoscaling_instances > 1 and self.serverless_memory_mb:
+            raise ValueError("a serverless endpoint scales by itself: leave autoscaling_instances at 1")
+        return self
 
     @property
     def runs(self) -> Path:

@@ -4,6 +4,7 @@ import dataclasses
 import io
 import json
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ from sagemaker.core.shapes import (
 from tasks import code_archive
 from tasks.jobs import LogTail, attach, follow, image_uri, job_name, tags
 from tasks.object_store import open_store, split_uri
+from tasks.prices import Cost
+from tasks.progress import Progress
 from tasks.settings import Settings
 from tasks.transient import RETRIES
 from training import metrics
@@ -46,10 +49,12 @@ class JobInputs(BaseModel):
     train: str = Field(description="S3 prefix of the training shards.")
     valid: str = Field(description="S3 prefix of the validation shards.")
     data_digest: str = Field(description="Fingerprint of the data.")
+    features: str | None = Field(None, description="S3 prefix of a frozen backbone's features, instead of photos.")
 
     def channels(self) -> list[Channel]:
         """The input channels of a job."""
-        sources = {"train": self.train, "valid": self.valid, "weights": self.weights}
+        sources = {"weights": self.weights}
+        sources |= {"features": self.features} if self.features else {"train": self.train, "valid": self.valid}
         return [
             Channel(
                 channel_name=name,
@@ -69,6 +74,7 @@ class TrainedModel(BaseModel):
     seconds: int = Field(description="Training time that SageMaker reports.")
     phases: dict[str, float] = Field(description="Seconds of the job by phase.")
     metrics: dict[str, float] = Field(description="Measured on the validation split.")
+    cost: Cost
 
 
 @task(name="upload training code", task_run_name="upload training code", **RETRIES)
@@ -92,14 +98,14 @@ def metric_definitions() -> list[MetricDefinition]:
     return [MetricDefinition(name=item["Name"], regex=item["Regex"]) for item in metrics.definitions()]
 
 
-def resources(instance: str) -> ResourceConfig:
-    """One instance."""
-    return ResourceConfig(instance_type=instance, instance_count=1, volume_size_in_gb=VOLUME_GB)
+def resources(instance: str, count: int = 1) -> ResourceConfig:
+    """What a job runs on."""
+    return ResourceConfig(instance_type=instance, instance_count=count, volume_size_in_gb=VOLUME_GB)
 
 
-def output(settings: Settings) -> OutputDataConfig:
+def jobs_prefix(settings: Settings) -> str:
     """Where jobs leave their archives."""
-    return OutputDataConfig(s3_output_path=f"s3://{settings.bucket}/jobs")
+    return f"s3://{settings.bucket}/jobs"
 
 
 def stopping(settings: Settings) -> StoppingCondition:
@@ -110,15 +116,23 @@ def stopping(settings: Settings) -> StoppingCondition:
     return StoppingCondition(max_runtime_in_seconds=seconds)
 
 
-@task(name="train", task_run_name="train", **RETRIES)
-def train(inputs: JobInputs, recipe: Hyperparameters, settings: Settings) -> TrainedModel:
-    """Run the final training, or find the one that already ran for the same inputs.
+def run_script(
+    name: str, inputs: JobInputs, request: dict[str, str], settings: Settings, outputs: str, instances: int, label: str
+) -> TrainingJob:
+    """Run a script as a training job on the training instance, or find the job of this name; returns it completed.
+
+    Args:
+        name: of the job; stands for everything that goes in.
+        inputs: data, code and weights.
+        request: script mode's hyperparameters.
+        settings: where and on what.
+        outputs: S3 prefix below which the job's archive goes.
+        instances: how many.
+        label: of the progress artifact.
 
     Raises:
         JobError: the job failed; carries SageMaker's reason and the end of the log.
     """
-    request = script_hyperparameters(inputs.code, "train.py", dataclasses.asdict(recipe))
-    name = job_name(inputs.run_id, "train", [inputs.model_dump(exclude={"run_id"}), request])
 
     def create(candidate: str) -> TrainingJob:
         return TrainingJob.create(
@@ -131,8 +145,8 @@ def train(inputs: JobInputs, recipe: Hyperparameters, settings: Settings) -> Tra
             ),
             hyper_parameters=request,
             input_data_config=inputs.channels(),
-            output_data_config=output(settings),
-            resource_config=resources(settings.training_instance),
+            output_data_config=OutputDataConfig(s3_output_path=outputs),
+            resource_config=resources(settings.training_instance, instances),
             stopping_condition=stopping(settings),
             enable_managed_spot_training=settings.spot,
             # Not by the candidate's name: a second attempt goes on where the first one failed.
@@ -144,7 +158,23 @@ def train(inputs: JobInputs, recipe: Hyperparameters, settings: Settings) -> Tra
         return str(job.training_job_status)
 
     job = attach(name, TrainingJob.get, create, status)
-    follow(job, status, settings, get_run_logger(), LogTail("TrainingJobs", job.training_job_name))
+    log, progress = LogTail("TrainingJobs", job.training_job_name), Progress(label)
+    follow(job, status, settings, get_run_logger(), log, progress.read)
+    return job
+
+
+@task(name="train", task_run_name="train", **RETRIES)
+def train(inputs: JobInputs, recipe: Hyperparameters, settings: Settings) -> TrainedModel:
+    """Run the final training, or find the one that already ran for the same inputs.
+
+    Raises:
+        JobError: the job failed; carries SageMaker's reason and the end of the log.
+    """
+    recipe = dataclasses.replace(recipe, processes=settings.training_processes)
+    request = script_hyperparameters(inputs.code, "train.py", dataclasses.asdict(recipe))
+    name = job_name(inputs.run_id, "train", [inputs.model_dump(exclude={"run_id"}), request])
+    instances = 1 if inputs.features else settings.training_instances
+    job = run_script(name, inputs, request, settings, jobs_prefix(settings), instances, "Epochs of the training")
     archive = str(job.model_artifacts.s3_model_artifacts)
     card = json.loads(read_member(archive, CARD_FILE))
     seconds = int(job.training_time_in_seconds or 0)
@@ -154,7 +184,14 @@ def train(inputs: JobInputs, recipe: Hyperparameters, settings: Settings) -> Tra
         seconds=seconds,
         phases=job_phases(card["phases"], seconds),
         metrics=card["metrics"],
+        cost=cost_of([job]),
     )
+
+
+def cost_of(jobs: Sequence[TrainingJob]) -> Cost:
+    """What these jobs, all on the same kind of instance, are billed for."""
+    seconds = sum(int(job.billable_time_in_seconds or 0) * int(job.resource_config.instance_count) for job in jobs)
+    return Cost(instance=str(jobs[0].resource_config.instance_type), billable_seconds=seconds)
 
 
 def job_phases(measured: dict[str, float], seconds: float) -> dict[str, float]:

@@ -4,9 +4,9 @@ import dataclasses
 from typing import Any
 
 from prefect import get_run_logger, task
-from prefect.artifacts import create_table_artifact
+from prefect.artifacts import create_image_artifact, create_table_artifact
 from pydantic import BaseModel, ConfigDict, Field
-from sagemaker.core.resources import HyperParameterTuningJob
+from sagemaker.core.resources import HyperParameterTuningJob, TrainingJob
 from sagemaker.core.shapes import (
     CategoricalParameterRange,
     ContinuousParameterRange,
@@ -15,20 +15,32 @@ from sagemaker.core.shapes import (
     HyperParameterTrainingJobSummary,
     HyperParameterTuningJobConfig,
     HyperParameterTuningJobObjective,
+    HyperParameterTuningJobWarmStartConfig,
+    OutputDataConfig,
     ParameterRanges,
+    ParentHyperParameterTuningJob,
     ResourceLimits,
 )
 
-from tasks.jobs import attach, follow, image_uri, job_name, tags
+from tasks.jobs import ENDED, attach, follow, image_uri, job_name, tags
+from tasks.learning import Search
+from tasks.prices import Cost
+from tasks.progress import Progress
 from tasks.settings import Settings
-from tasks.training_job import JobInputs, metric_definitions, output, resources, script_hyperparameters, stopping
+from tasks.training_job import (
+    JobInputs,
+    cost_of,
+    jobs_prefix,
+    metric_definitions,
+    resources,
+    script_hyperparameters,
+    stopping,
+)
 from tasks.transient import RETRIES
+from tasks.tuning_picture import Trial, as_data_uri, draw_trials
 from training.errors import JobError
 from training.hyperparameters import Hyperparameters
 from training.metrics import OBJECTIVE
-
-LEARNING_RATE = (0.001, 0.1)
-BATCH_SIZES = (32, 64, 128)
 
 
 class TunedHyperparameters(BaseModel):
@@ -41,19 +53,17 @@ class TunedHyperparameters(BaseModel):
     objective: float = Field(description="The best trial's average test loss.")
     lr: float
     batch_size: int
+    cost: Cost
 
 
 @task(name="tune", task_run_name="tune", **RETRIES)
-def tune(
-    inputs: JobInputs, recipe: Hyperparameters, trials: int, parallel: int, settings: Settings
-) -> TunedHyperparameters:
+def tune(inputs: JobInputs, recipe: Hyperparameters, search: Search, settings: Settings) -> TunedHyperparameters:
     """Search learning rate and batch size, or find the search that already ran for the same inputs.
 
     Args:
         inputs: data, code and weights.
         recipe: all other hyperparameters; its own ``lr`` and ``batch_size`` are not used.
-        trials: how many to run.
-        parallel: how many at the same time.
+        search: what to try, and how.
         settings: where and on what.
 
     Raises:
@@ -61,13 +71,16 @@ def tune(
     """
     fixed = {k: v for k, v in dataclasses.asdict(recipe).items() if k not in ("lr", "batch_size")}
     request = script_hyperparameters(inputs.code, "hpo.py", fixed)
-    name = job_name(inputs.run_id, "hpo", [inputs.model_dump(exclude={"run_id"}), request, trials])
+    name = job_name(
+        inputs.run_id, "hpo", [inputs.model_dump(exclude={"run_id"}), request, search.model_dump(exclude={"parallel"})]
+    )
 
     def create(candidate: str) -> HyperParameterTuningJob:
         return HyperParameterTuningJob.create(
             hyper_parameter_tuning_job_name=candidate,
-            hyper_parameter_tuning_job_config=_search(trials, parallel, recipe.seed),
+            hyper_parameter_tuning_job_config=_search(search, recipe.seed),
             training_job_definition=_trial(inputs, request, settings),
+            warm_start_config=_warm_start(search),
             tags=tags(inputs.run_id),
         )
 
@@ -75,72 +88,127 @@ def tune(
         return str(job.hyper_parameter_tuning_job_status)
 
     job = attach(name, HyperParameterTuningJob.get, create, status)
-    follow(job, status, settings, get_run_logger())
+    diary = _Diary(job, search.trials)
+    follow(job, status, settings, get_run_logger(), watch=diary.look)
     return _outcome(job)
 
 
-def _search(trials: int, parallel: int, seed: int) -> HyperParameterTuningJobConfig:
-    low, high = LEARNING_RATE
+def _search(search: Search, seed: int) -> HyperParameterTuningJobConfig:
+    low, high = search.learning_rates
     return HyperParameterTuningJobConfig(
         strategy="Bayesian",
         hyper_parameter_tuning_job_objective=HyperParameterTuningJobObjective(
             type="Minimize", metric_name=OBJECTIVE.name
         ),
-        resource_limits=ResourceLimits(max_number_of_training_jobs=trials, max_parallel_training_jobs=parallel),
+        resource_limits=ResourceLimits(
+            max_number_of_training_jobs=search.trials, max_parallel_training_jobs=search.parallel
+        ),
         parameter_ranges=ParameterRanges(
             continuous_parameter_ranges=[
                 ContinuousParameterRange(name="lr", min_value=str(low), max_value=str(high), scaling_type="Logarithmic")
             ],
             categorical_parameter_ranges=[
-                CategoricalParameterRange(name="batch_size", values=[str(size) for size in BATCH_SIZES])
+                CategoricalParameterRange(name="batch_size", values=[str(size) for size in search.batch_sizes])
             ],
         ),
+        training_job_early_stopping_type="Auto" if search.early_stopping else "Off",
         random_seed=seed,
     )
 
 
+def _warm_start(search: Search) -> HyperParameterTuningJobWarmStartConfig | None:
+    """Start from what earlier tuning jobs found; the data or the recipe may have changed since."""
+    if not search.warm_start:
+        return None
+    return HyperParameterTuningJobWarmStartConfig(
+        warm_start_type="TransferLearning",
+        parent_hyper_parameter_tuning_jobs=[
+            ParentHyperParameterTuningJob(hyper_parameter_tuning_job_name=name) for name in search.warm_start
+        ],
+    )
+
+
 def _trial(inputs: JobInputs, request: dict[str, str], settings: Settings) -> HyperParameterTrainingJobDefinition:
+    instance = settings.head_instance if inputs.features else settings.tuning_instance
     return HyperParameterTrainingJobDefinition(
         algorithm_specification=HyperParameterAlgorithmSpecification(
-            training_image=image_uri(settings, "training", settings.tuning_instance),
+            training_image=image_uri(settings, "training", instance),
             training_input_mode="File",
             metric_definitions=metric_definitions(),
         ),
         role_arn=settings.role,
         static_hyper_parameters=request,
         input_data_config=inputs.channels(),
-        output_data_config=output(settings),
-        resource_config=resources(settings.tuning_instance),
+        output_data_config=OutputDataConfig(s3_output_path=jobs_prefix(settings)),
+        resource_config=resources(instance),
         stopping_condition=stopping(settings),
         enable_managed_spot_training=settings.spot,
     )
 
 
+class _Diary:
+    """Says in the flow's log and in a progress artifact how the trials fare."""
+
+    def __init__(self, job: HyperParameterTuningJob, trials: int) -> None:
+        self._job, self._trials = job, trials
+        self._progress = Progress("Trials of the tuning")
+        self._told: set[str] = set()
+
+    def look(self, lines: list[str]) -> None:
+        """Look at the trials; tell of those that have ended since the last look."""
+        counters = self._job.training_job_status_counters
+        ended = sum(int(n or 0) for n in (counters.completed, counters.stopped, counters.non_retryable_error))
+        if ended == len(self._told):
+            return
+        for trial in map(_trial_of, self._job.get_all_training_jobs()):
+            if trial.status.startswith(ENDED) and trial.name not in self._told:
+                self._told.add(trial.name)
+                found = f"{OBJECTIVE.name} {trial.objective}" if trial.objective is not None else "no result"
+                get_run_logger().info(
+                    "trial %s: lr %.4g, batch size %d: %s, %s",
+                    *(trial.name, trial.lr, trial.batch_size, found, trial.status),
+                )
+        self._progress.show(len(self._told), self._trials)
+
+
 def _outcome(job: HyperParameterTuningJob) -> TunedHyperparameters:
     name = str(job.hyper_parameter_tuning_job_name)
-    rows = [_row(trial) for trial in job.get_all_training_jobs()]
-    create_table_artifact(table=rows, key="tuning", description=f"Trials of {name}")
+    trials = [_trial_of(trial) for trial in job.get_all_training_jobs()]
+    create_table_artifact(table=[_row(trial) for trial in trials], key="tuning", description=f"Trials of {name}")
+    picture = as_data_uri(draw_trials(trials, name))
+    create_image_artifact(picture, key="tuning-trials", description=f"What the trials of {name} came to")
     best = job.best_training_job
     if not best or not best.final_hyper_parameter_tuning_job_objective_metric:
-        failed = next((row["status"] for row in rows if row["status"] != "Completed"), "no trial completed")
+        failed = next((trial.status for trial in trials if trial.status != "Completed"), "no trial completed")
         raise JobError(f"{name} found no best trial: {failed}")
-    chosen = best.tuned_hyper_parameters
+    chosen = _trial_of(best)
     return TunedHyperparameters(
         job_name=name,
-        jobs=len(rows),
+        jobs=len(trials),
         objective=best.final_hyper_parameter_tuning_job_objective_metric.value,
-        lr=float(chosen["lr"]),
-        batch_size=int(chosen["batch_size"].strip('"')),
+        lr=chosen.lr,
+        batch_size=chosen.batch_size,
+        cost=cost_of([TrainingJob.get(trial.name) for trial in trials]),
     )
 
 
-def _row(trial: HyperParameterTrainingJobSummary) -> dict[str, Any]:
-    metric = trial.final_hyper_parameter_tuning_job_objective_metric
-    reason = f": {trial.failure_reason}" if trial.failure_reason else ""
+def _trial_of(summary: HyperParameterTrainingJobSummary) -> Trial:
+    metric = summary.final_hyper_parameter_tuning_job_objective_metric
+    reason = f": {summary.failure_reason}" if summary.failure_reason else ""
+    return Trial(
+        name=summary.training_job_name,
+        lr=float(summary.tuned_hyper_parameters["lr"]),
+        batch_size=int(summary.tuned_hyper_parameters["batch_size"].strip('"')),
+        objective=metric.value if metric else None,
+        status=f"{summary.training_job_status}{reason}",
+    )
+
+
+def _row(trial: Trial) -> dict[str, Any]:
     return {
-        "trial": trial.training_job_name,
-        "lr": trial.tuned_hyper_parameters["lr"],
-        "batch size": trial.tuned_hyper_parameters["batch_size"].strip('"'),
-        OBJECTIVE.name: metric.value if metric else "",
-        "status": f"{trial.training_job_status}{reason}",
+        "trial": trial.name,
+        "lr": trial.lr,
+        "batch size": trial.batch_size,
+        OBJECTIVE.name: "" if trial.objective is None else trial.objective,
+        "status": trial.status,
     }

@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ def load(folder: Path, key: str) -> dict[str, Any] | None:
     try:
         saved: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         found, random, state = saved["key"], saved["random"], saved["state"]
-    except (OSError, RuntimeError, ValueError, KeyError, EOFError) as error:
+    except (OSError, RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError) as error:
         raise TrainingError(f"the checkpoint {path} cannot be read: {error}; delete it to start over") from error
     if found != key:
         raise TrainingError(f"the checkpoint {path} is of another recipe or other data; delete it to start over")

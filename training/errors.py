@@ -29,6 +29,10 @@ class TransferError(CloudError, ConnectionError):
     """Reading from or writing to S3 failed in a way that may pass: the same call is worth another try."""
 
 
+class WorkerError(BinventoryError, ConnectionError):
+    """A process that worked for a run died, for want of memory perhaps: the same call is worth another try."""
+
+
 class WorkspaceError(DataError):
     """The local folder of a dataset cannot be used: read-only, full, or used by another run."""
 
@@ -47,6 +51,10 @@ class PhotoError(DataError):
 
 class TrainingError(BinventoryError):
     """Training cannot start or cannot go on."""
+
+
+class InterruptedTrainingError(TrainingError):
+    """Training was told to end before it was done; where it has checkpoints, the next start goes on from there."""
 
 
 class ModelError(BinventoryError):

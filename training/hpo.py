@@ -7,19 +7,23 @@ import dataclasses
 import tempfile
 from pathlib import Path
 
+from training.distributed import World
 from training.hyperparameters import Channels, Hyperparameters
 from training.job import main, run
 from training.loop import Fit
+from training.observer import Observer
 
 
-def trial(recipe: Hyperparameters, channels: Channels) -> Fit:
+def trial(
+    recipe: Hyperparameters, channels: Channels, observer: Observer | None = None, world: World | None = None
+) -> Fit:
     """Run one trial.
 
     Raises:
         TrainingError: the data or the recipe do not allow training.
     """
     with tempfile.TemporaryDirectory() as scratch:
-        return run(recipe, dataclasses.replace(channels, model=Path(scratch)))
+        return run(recipe, dataclasses.replace(channels, model=Path(scratch)), observer, world)
 
 
 if __name__ == "__main__":

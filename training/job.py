@@ -5,21 +5,35 @@ import json
 import os
 import platform
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 import torchvision
 
-from training import metrics, model
-from training.data import CountDataset
-from training.errors import BinventoryError
-from training.hyperparameters import Channels, Hyperparameters, parse
+from training import distributed, metrics, model
+from training.channels import Channels
+from training.data import CountDataset, Split
+from training.distributed import World
+from training.errors import BinventoryError, InterruptedTrainingError, TrainingError
+from training.features import FeatureDataset
+from training.hyperparameters import Hyperparameters, parse
 from training.loop import Fit, PhaseClock, fit
 from training.observer import Observer
 
+INTERRUPTED = 143
+"""Exit code of a process that SIGTERM ended, as shells count."""
 
-def run(recipe: Hyperparameters, channels: Channels, observer: Observer | None = None) -> Fit:
+MINIMUM = 2
+"""Photos that the statistics of normalisation layers take, at the least."""
+
+Job = Callable[[Hyperparameters, Channels, Observer | None, World | None], object]
+
+
+def run(
+    recipe: Hyperparameters, channels: Channels, observer: Observer | None = None, world: World | None = None
+) -> Fit:
     """Load the channels, train, and print the lines that SageMaker reads metrics from.
 
     The final figures are measured on the validation split, in tuning too: the test split stays unseen until
@@ -28,28 +42,68 @@ def run(recipe: Hyperparameters, channels: Channels, observer: Observer | None =
     Raises:
         TrainingError: the data or the recipe do not allow training.
         ModelError: the pretrained weights do not fit the backbone.
+        InterruptedTrainingError: the job was told to end.
     """
-    clock = PhaseClock()
+    clock, world = PhaseClock(), world or World()
     torch.manual_seed(recipe.seed)
     with clock.phase("data"):
-        train = CountDataset(channels.train, recipe.image_size, recipe.outputs)
-        valid = CountDataset(channels.valid, recipe.image_size, recipe.outputs)
-    _report(train, valid)
-    network = model.net(recipe.backbone, len(recipe.outputs.counts), channels.pretrained())
+        train, valid = load(recipe, channels)
+    fitted = fitting(recipe, train)
+    if world.main:
+        _report(recipe, fitted, train, valid)
+    recipe = fitted
+    network = model.net(recipe.backbone, len(recipe.outputs.counts), channels.pretrained(), recipe.dropout)
     if recipe.frozen:
         model.freeze(network, recipe.backbone)
-    result = fit(network, train, valid, recipe, clock, channels.checkpoints, observer)
-    network.load_state_dict(result.weights)
-    print("\n".join(metrics.lines(result.values)), flush=True)
-    print("Phase seconds: " + ", ".join(f"{k} {v:.1f}" for k, v in clock.seconds().items()), flush=True)
-    model.save(network, _card(recipe, result, train.digest, clock), channels.model)
-    channels.output.mkdir(parents=True, exist_ok=True)
-    (channels.output / "history.json").write_text(json.dumps(result.history, indent=2))
+    learner = model.head(network, recipe.backbone) if channels.features else network
+    result = fit(learner, train, valid, recipe, clock, channels.checkpoints, observer, world)
+    learner.load_state_dict(result.weights)
+    if world.main:
+        print("\n".join(metrics.lines(result.values)), flush=True)
+        print("Phase seconds: " + ", ".join(f"{k} {v:.1f}" for k, v in clock.seconds().items()), flush=True)
+        model.save(network.cpu(), _card(recipe, result, train.digest, clock), channels.model)
+        channels.output.mkdir(parents=True, exist_ok=True)
+        (channels.output / "history.json").write_text(json.dumps(result.history, indent=2))
     return result
 
 
-def _report(train: CountDataset, valid: CountDataset) -> None:
+def load(recipe: Hyperparameters, channels: Channels) -> tuple[Split, Split]:
+    """The training and the validation split: photos at the first size of the schedule, or stored features.
+
+    Raises:
+        TrainingError: they are absent or damaged, or the recipe cannot be trained on stored features.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        if features := channels.stored_features(Path(scratch)):
+            return FeatureDataset(features, "train", recipe), FeatureDataset(features, "valid", recipe)
+    size, outputs = recipe.phases[0].size, recipe.outputs
+    return CountDataset(channels.train, size, outputs), CountDataset(channels.valid, size, outputs)
+
+
+def fitting(recipe: Hyperparameters, train: Split) -> Hyperparameters:
+    """The recipe without extra outputs that no photo would ever teach.
+
+    Raises:
+        TrainingError: there are too few photos, or none of a count that is to be answered.
+    """
+    if len(train) < MINIMUM:
+        raise TrainingError(f"the training split has {len(train)} photos; at least {MINIMUM} are needed")
+    present = set(torch.unique(recipe.outputs.positions(train.counts)).tolist())
+    seen = {count for position, count in enumerate(recipe.outputs.counts) if position in present}
+    if absent := [count for count in recipe.classes if count not in seen]:
+        raise TrainingError(
+            f"the training split has no photo with count {', '.join(map(str, absent))}, which the model is to answer: "
+            "give more photos, or other classes"
+        )
+    return dataclasses.replace(recipe, extra_classes=tuple(c for c in recipe.extra_classes if c in seen))
+
+
+def _report(given: Hyperparameters, recipe: Hyperparameters, train: Split, valid: Split) -> None:
     print(f"Training on {len(train)} photos, validating on {len(valid)}, {torch.get_num_threads()} threads")
+    if unseen := sorted(set(given.extra_classes) - set(recipe.extra_classes)):
+        print(f"No photo in train has count {', '.join(map(str, unseen))}: the model gets no output for it")
+    if recipe.batch_size > len(train):
+        print(f"The batch size {recipe.batch_size} is larger than the data: a step is on all {len(train)} photos")
     for name, data in (("train", train), ("valid", valid)):
         if data.out_of_range:
             print(f"{data.out_of_range} photos in {name} have a count that the network has no output for: left out")
@@ -63,6 +117,7 @@ def _card(recipe: Hyperparameters, result: Fit, digest: str, clock: PhaseClock) 
         backbone=recipe.backbone,
         classes=recipe.classes,
         extra_classes=recipe.extra_classes,
+        test_flip=recipe.test_flip,
         input_size=recipe.image_size,
         mean=backbone.mean,
         std=backbone.std,
@@ -79,10 +134,15 @@ def _card(recipe: Hyperparameters, result: Fit, digest: str, clock: PhaseClock) 
     )
 
 
-def main(job: Callable[[Hyperparameters, Channels], object] = run) -> int:
+def main(job: Job = run) -> int:
     """Run a job as SageMaker expects: exit code 0, or a reason in ``output/failure`` and exit code 1."""
     try:
-        job(parse(), Channels.from_environment())
+        recipe, channels = parse(), Channels.from_environment()
+        with distributed.joined() as world:
+            job(recipe, channels, None, world)
+    except InterruptedTrainingError as error:
+        print(f"Interrupted: {error}", file=sys.stderr, flush=True)
+        return INTERRUPTED
     except BinventoryError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
         output = Path(os.environ.get("SM_OUTPUT_DIR", "/opt/ml/output"))

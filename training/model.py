@@ -34,11 +34,24 @@ def _efficientnet_lite0() -> nn.Module:
     from efficientnet_lite_pytorch import EfficientNet
 
     model: nn.Module = EfficientNet.from_name("efficientnet-lite0")
+    model._dropout.p = 0.0  # type: ignore[union-attr]  # the head has its own
     for layer in model.modules():
         if isinstance(layer, nn.BatchNorm2d):
             # The published 0.01 suits millions of steps; in hundreds the statistics stay ImageNet's.
             layer.momentum = 0.1
     return model
+
+
+class Head(nn.Linear):
+    """A last layer that leaves out a share of its inputs in training."""
+
+    def __init__(self, inputs: int, outputs: int, dropout: float) -> None:
+        super().__init__(inputs, outputs)
+        self.dropout = dropout
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Logits of penultimate activations, shape (N, inputs)."""
+        return super().forward(nn.functional.dropout(input, self.dropout, self.training))
 
 
 BACKBONES = {
@@ -57,6 +70,7 @@ class ModelCard:
         backbone: a key of `BACKBONES`.
         classes: the counts that are answered.
         extra_classes: counts that the network has outputs for besides; see `training.outputs`.
+        test_flip: whether the answer is the mean over a photo and its mirror image.
         input_size: side of the square input, in pixels.
         mean: per channel, on the scale 0-1.
         std: per channel, on the scale 0-1.
@@ -78,6 +92,7 @@ class ModelCard:
     version: str = "unnamed"
     data_digest: str = ""
     extra_classes: tuple[int, ...] = ()
+    test_flip: bool = False
     temperature: float = 1.0
     precision: str = "float32"
     metrics: dict[str, float] = dataclasses.field(default_factory=dict)
@@ -91,13 +106,16 @@ class ModelCard:
         return Outputs(self.classes, self.extra_classes)
 
 
-def net(backbone: str = "efficientnet_lite0", classes: int = 5, weights: Path | None = None) -> nn.Module:
+def net(
+    backbone: str = "efficientnet_lite0", classes: int = 5, weights: Path | None = None, dropout: float = 0.0
+) -> nn.Module:
     """Build the network: a backbone with a new last layer.
 
     Args:
         backbone: a key of `BACKBONES`.
         classes: number of outputs.
         weights: file with the backbone's pretrained state dict; None starts from random weights.
+        dropout: share of the new layer's inputs that is left out in training.
 
     Returns:
         a module from float (N, 3, H, W) to logits (N, classes).
@@ -114,12 +132,14 @@ def net(backbone: str = "efficientnet_lite0", classes: int = 5, weights: Path | 
         except (OSError, RuntimeError, ValueError) as error:
             raise ModelError(f"the weights in {weights} are not those of {backbone}: {error}") from error
     last = head(model, backbone)
-    setattr(model, BACKBONES[backbone].head, nn.Linear(last.in_features, classes))
+    setattr(model, BACKBONES[backbone].head, Head(last.in_features, classes, dropout))
     return model.to(memory_format=torch.channels_last)
 
 
 def head(model: nn.Module, backbone: str) -> nn.Linear:
-    """The last layer, the one that is always new."""
+    """The last layer, the one that is always new; itself, where it stands alone on stored features."""
+    if isinstance(model, Head):
+        return model
     return cast(nn.Linear, getattr(model, BACKBONES[backbone].head))
 
 
@@ -166,6 +186,19 @@ def load(folder: Path) -> tuple[nn.Module, ModelCard]:
 
 
 @torch.inference_mode()
-def probabilities(model: nn.Module, inputs: Tensor) -> Tensor:
-    """Probability of each output, shape (N, outputs), for inputs of shape (N, 3, H, W)."""
-    return torch.softmax(model(inputs).float(), dim=1)
+def probabilities(model: nn.Module, inputs: Tensor, test_flip: bool = False) -> Tensor:
+    """Probability of each output; training, evaluation, serving and batch all come through here.
+
+    Args:
+        model: logits of normalised photos.
+        inputs: normalised photos, shape (N, 3, H, W).
+        test_flip: answer with the mean over each photo and its mirror image, as the model's card says.
+
+    Returns:
+        float32, shape (N, outputs), rows sum to one.
+    """
+    answer = torch.softmax(model(inputs).float(), dim=1)
+    if not test_flip:
+        return answer
+    mirrored = inputs.flip(3).contiguous(memory_format=torch.channels_last)
+    return (answer + torch.softmax(model(mirrored).float(), dim=1)) / 2

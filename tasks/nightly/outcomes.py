@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from serving.prediction import Prediction
-from tasks.run_record import write_atomically
+from tasks.atomic_file import write_atomically
 
 
 class Outcome(BaseModel):

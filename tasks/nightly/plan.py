@@ -7,13 +7,13 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from tasks.atomic_file import write_atomically
 from tasks.ledger.ledger import Ledger
 from tasks.nightly.bins import name_bins, order
 from tasks.nightly.outcomes import read_outcomes
 from tasks.nightly.parameters import NightParameters
 from tasks.nightly.photos import PHOTO_SUFFIXES, NightPhoto, list_objects
 from tasks.nightly.record import with_record
-from tasks.run_record import write_atomically
 from training.picture import MAX_BYTES
 
 SMALL_BYTES = 6 * 2**20

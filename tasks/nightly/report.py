@@ -9,11 +9,11 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pydantic import BaseModel, ConfigDict
 
+from tasks.atomic_file import write_atomically
 from tasks.ledger.ledger import Ledger
 from tasks.nightly.judge import Policy
 from tasks.nightly.summary import Drift, NightTotals
 from tasks.nightly.thumbnails import thumbnails
-from tasks.run_record import write_atomically
 
 CSV_COLUMNS = (
     "rank", "bin", "bucket", "key", "taken_at", "expected", "counted", "probability_of_mismatch", "likely_off_by",

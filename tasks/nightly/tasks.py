@@ -8,6 +8,7 @@ import obstore
 from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
+from tasks.atomic_file import write_atomically
 from tasks.data.fetch import transfer_errors
 from tasks.ledger.export import export_counts
 from tasks.ledger.models import now
@@ -21,7 +22,6 @@ from tasks.nightly.report import Report, as_csv, as_rows, before_photos, excepti
 from tasks.nightly.summary import NightTotals, count_mix, mean_confidence, measure_drift
 from tasks.object_store import open_store
 from tasks.release.registry import approved_model, serving_model
-from tasks.run_record import write_atomically
 from tasks.settings import Settings
 from tasks.transient import RETRIES
 

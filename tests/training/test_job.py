@@ -1,10 +1,7 @@
 """A training job, from its channels to its model, run as SageMaker runs it."""
 
 import dataclasses
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,15 +12,15 @@ from training import metrics, model
 from training.data import CountDataset
 from training.errors import ModelError, TrainingError
 from training.hpo import trial
-from training.hyperparameters import Channels, Hyperparameters, parse
+from training.hyperparameters import Channels, Hyperparameters, parse, preset
 from training.job import run
-from training.loop import learning_rate_factor
 from training.outputs import Outputs
 
 RECIPE = Hyperparameters(
     lr=0.02, batch_size=16, epochs=3, backbone="resnet18", image_size=32, classes=CLASSES, seed=3, version="v1"
 )
-ROOT = Path(__file__).resolve().parents[2]
+
+FINETUNE = preset(schedule="32x2,48x2", batch_size=16, backbone="resnet18", classes=CLASSES, mixup_until=1.0, seed=3)
 
 
 def test_it_learns_and_says_so_in_the_log(channels: Channels, capsys: pytest.CaptureFixture[str]) -> None:
@@ -87,46 +84,20 @@ def test_unreadable_photos_and_other_counts_are_left_out_and_named(
     assert "1 photos in train have a count that the network has no output for" in said
 
 
+def test_what_is_served_is_what_was_measured_mirror_image_and_average_too(channels: Channels) -> None:
+    result = run(FINETUNE, channels)
+    network, card = model.load(channels.model)
+    assert (card.test_flip, card.input_size) == (True, 48)
+    valid = CountDataset(channels.valid, 48, card.outputs)
+    rows = card.outputs.answers(model.probabilities(network, model_inputs(valid, card), card.test_flip))[0]
+    assert metrics.measure(rows, valid.counts, CLASSES) == pytest.approx(result.values, abs=1e-5)
+    assert [epoch["size"] for epoch in result.history] == [32, 32, 48, 48]
+    assert result.epoch in (3, 4)
+
+
 def test_a_learning_rate_that_explodes_is_refused(channels: Channels) -> None:
     with pytest.raises(TrainingError, match="learning rate"):
         run(dataclasses.replace(RECIPE, lr=1e30), channels)
-
-
-def test_an_interrupted_training_ends_as_if_it_had_not_been(channels: Channels, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "training.train", "--epochs", "4", *arguments_of(RECIPE)]
-    # Both in processes of their own: the same number of threads, so the same sums to the last bit.
-    environment = environment_of(dataclasses.replace(channels, model=tmp_path / "undisturbed"))
-    undisturbed = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=True)
-    (tmp_path / "checkpoints").mkdir()
-    environment = environment_of(channels) | {"SM_CHECKPOINT_DIR": str(tmp_path / "checkpoints")}
-    with subprocess.Popen(command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout
-        for line in process.stdout:
-            if line.startswith("Epoch 2/4"):
-                process.kill()
-    resumed = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert "Resuming after epoch" in resumed.stdout
-    assert "Epoch 1/4" not in resumed.stdout
-    assert metrics.read(resumed.stdout) == metrics.read(undisturbed.stdout)
-    weights, expected = (
-        torch.load(folder / "model.pth", weights_only=True) for folder in (channels.model, tmp_path / "undisturbed")
-    )
-    assert all(torch.equal(weights[name], tensor) for name, tensor in expected.items())
-
-
-def arguments_of(recipe: Hyperparameters) -> list[str]:
-    told = {k: ",".join(map(str, v)) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(recipe).items()}
-    return [part for name, value in told.items() if name != "epochs" for part in (f"--{name}", str(value))]
-
-
-def environment_of(channels: Channels) -> dict[str, str]:
-    return {
-        **os.environ,
-        "SM_CHANNEL_TRAIN": str(channels.train),
-        "SM_CHANNEL_VALID": str(channels.valid),
-        "SM_MODEL_DIR": str(channels.model),
-        "SM_OUTPUT_DATA_DIR": str(channels.output),
-    }
 
 
 def test_a_checkpoint_of_another_recipe_is_refused(channels: Channels, tmp_path: Path) -> None:
@@ -137,6 +108,30 @@ def test_a_checkpoint_of_another_recipe_is_refused(channels: Channels, tmp_path:
     (tmp_path / "checkpoints" / "checkpoint.pt").write_bytes(b"half")
     with pytest.raises(TrainingError, match="cannot be read"):
         run(dataclasses.replace(RECIPE, epochs=1), resumable)
+
+
+def test_a_class_that_train_has_no_photo_of_is_named(channels: Channels) -> None:
+    shutil.rmtree(channels.train / "2")
+    with pytest.raises(TrainingError, match="no photo with count 2"):
+        run(RECIPE, channels)
+
+
+def test_one_photo_is_too_few(channels: Channels) -> None:
+    for extra in sorted(channels.train.glob("*/*.jpg"))[1:]:
+        extra.unlink()
+    with pytest.raises(TrainingError, match="at least 2"):
+        run(RECIPE, channels)
+
+
+def test_a_batch_larger_than_the_data_is_all_of_it(channels: Channels, capsys: pytest.CaptureFixture[str]) -> None:
+    result = run(dataclasses.replace(RECIPE, batch_size=1000, epochs=2), channels)
+    assert len(result.history) == 2
+    assert "a step is on all 72 photos" in capsys.readouterr().out
+
+
+def test_extra_counts_that_no_photo_has_get_no_output(channels: Channels) -> None:
+    run(dataclasses.replace(RECIPE, classes=(1, 2), extra_classes=(0, 3, 4), epochs=1), channels)
+    assert model.load_card(channels.model).outputs.counts == (1, 2, 3)
 
 
 def test_no_channel(channels: Channels) -> None:
@@ -179,21 +174,3 @@ def test_hyperparameters_that_make_no_sense(arguments: list[str]) -> None:
 def test_hyperparameters_arrive_as_strings() -> None:
     given = parse(["--lr", "0.05", "--batch_size", "64", "--classes", "3,1,2", "--frozen", "True"])
     assert (given.lr, given.batch_size, given.classes, given.frozen) == (0.05, 64, (1, 2, 3), True)
-
-
-def test_a_failing_job_leaves_its_reason_where_sagemaker_looks(channels: Channels, tmp_path: Path) -> None:
-    absent = dataclasses.replace(channels, train=tmp_path / "nowhere")
-    environment = environment_of(absent) | {"SM_OUTPUT_DIR": str(tmp_path)}
-    command = [sys.executable, "-m", "training.train", "--backbone", "resnet18"]
-    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert "no channel folder" in (tmp_path / "failure").read_text()
-    assert "Traceback" not in done.stderr
-
-
-def test_the_learning_rate_rises_then_falls_to_nothing() -> None:
-    factors = [learning_rate_factor(step, 10, 2) for step in range(11)]
-    assert factors.index(max(factors)) == 2
-    assert max(factors) == 1
-    assert factors[-1] == pytest.approx(0)
-    assert learning_rate_factor(0, 1, 0) == 1

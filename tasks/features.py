@@ -1,0 +1,52 @@
+"""A frozen backbone's features: computed by one job, once for the same photos, weights, size and code."""
+
+import dataclasses
+
+from prefect import task
+from pydantic import BaseModel, ConfigDict, Field
+
+from tasks.jobs import job_name
+from tasks.object_store import open_store
+from tasks.prices import Cost
+from tasks.run_record import digest_of
+from tasks.settings import Settings
+from tasks.training_job import JobInputs, cost_of, run_script, script_hyperparameters
+from tasks.transient import RETRIES
+from training.hyperparameters import Hyperparameters
+
+
+class StoredFeatures(BaseModel):
+    """Features on S3."""
+
+    model_config = ConfigDict(frozen=True)
+
+    uri: str = Field(description="Of the archive, as a channel takes it.")
+    cost: Cost | None = Field(description="None where they were there already.")
+
+
+@task(name="compute features", task_run_name="compute features", **RETRIES)
+def compute_features(inputs: JobInputs, recipe: Hyperparameters, settings: Settings) -> StoredFeatures:
+    """Have a job run the frozen backbone over all photos, unless that was done; returns where its output is.
+
+    Raises:
+        JobError: the job failed; carries SageMaker's reason and the end of the log.
+    """
+    told = {"backbone": recipe.backbone, "image_size": recipe.image_size}
+    digest = digest_of([inputs.code, inputs.weights, inputs.data_digest, told])
+    prefix = f"s3://{settings.bucket}/features/{digest}"
+    if found := _archive_below(prefix):
+        return StoredFeatures(uri=found, cost=None)
+    # One phase: a schedule of growing photos would ask for features at each size.
+    parameters = dataclasses.asdict(dataclasses.replace(recipe, schedule="", epochs=1))
+    request = script_hyperparameters(inputs.code, "compute_features.py", parameters)
+    name = job_name(inputs.run_id, "features", digest)
+    job = run_script(name, inputs, request, settings, prefix, 1, "Features")
+    return StoredFeatures(uri=str(job.model_artifacts.s3_model_artifacts), cost=cost_of([job]))
+
+
+def _archive_below(prefix: str) -> str | None:
+    for listed in open_store(f"{prefix}/").list():
+        for item in listed:
+            if item["path"].endswith("model.tar.gz"):
+                return f"{prefix}/{item['path']}"
+    return None

@@ -1,0 +1,152 @@
+"""What the tuning and training stages take: which recipe, how much of it, and how to search."""
+
+import dataclasses
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from training.errors import TrainingError
+from training.hyperparameters import Hyperparameters, preset
+from training.model import BACKBONES
+from training.precision import PRECISIONS
+from training.recipes import PRESETS
+from training.schedule import phases
+
+CLASSES = (1, 2, 3, 4, 5)
+DEMO: dict[str, str | int] = {"image_size": 112, "epochs": 4}
+
+
+class Search(BaseModel):
+    """What tuning tries, and how."""
+
+    model_config = ConfigDict(frozen=True)
+
+    trials: int
+    parallel: int = Field(description="Trials at the same time.")
+    learning_rates: tuple[float, float] = Field(description="Lowest and highest, on a log scale.")
+    batch_sizes: tuple[int, ...]
+    early_stopping: bool = False
+    warm_start: tuple[str, ...] = ()
+
+
+class LearnParameters(BaseModel):
+    """How to tune and train. Prefect's UI and the command line are made from this model."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    recipe: Literal["finetune", "frozen"] = Field(
+        "finetune",
+        title="Recipe",
+        description='"finetune" trains everything. "frozen" trains a last layer on an unchanged backbone.',
+    )
+    backbone: str = Field("efficientnet_lite0", title="Backbone", description="Network that the counter is made of.")
+    schedule: str | None = Field(
+        None,
+        title="Schedule",
+        description="Sizes of the photos and epochs at each, like 112x8,144x8,192x4. Default: the recipe's.",
+    )
+    image_size: int | None = Field(
+        None,
+        ge=32,
+        le=1024,
+        title="Image size",
+        description="Side of the network's input, pixels; instead of a schedule.",
+    )
+    epochs: int | None = Field(
+        None, ge=1, title="Epochs", description="Passes over the data in the final training; instead of a schedule."
+    )
+    precision: str = Field(
+        "float32", title="Precision", description=f"What to compute in: {', '.join(PRECISIONS)} (this one on a GPU)."
+    )
+    trials: int = Field(3, ge=1, le=500, title="Trials", description="Trainings that tuning runs.")
+    parallel_trials: int = Field(1, ge=1, le=100, title="Parallel trials", description="Trials at the same time.")
+    tuning_epochs: int = Field(
+        2, ge=1, title="Tuning epochs", description="Passes over the data in a trial, at the schedule's smallest size."
+    )
+    learning_rates: tuple[float, float] = Field(
+        (0.001, 0.1), title="Learning rates", description="Lowest and highest that tuning tries, on a log scale."
+    )
+    batch_sizes: tuple[int, ...] = Field(
+        (32, 64, 128), min_length=1, title="Batch sizes", description="Those that tuning tries."
+    )
+    early_stopping: bool = Field(
+        False, title="Early stopping", description="Let tuning end trials that fall behind before they are done."
+    )
+    warm_start: tuple[str, ...] = Field(
+        (), max_length=5, title="Warm start", description="Names of earlier tuning jobs whose trials tuning knows of."
+    )
+
+    @field_validator("backbone")
+    @classmethod
+    def _backbone_is_known(cls, backbone: str) -> str:
+        if backbone not in BACKBONES:
+            raise ValueError(f"backbone is one of {', '.join(BACKBONES)}")
+        return backbone
+
+    @field_validator("precision")
+    @classmethod
+    def _precision_is_known(cls, precision: str) -> str:
+        if precision not in PRECISIONS:
+            raise ValueError(f"precision is one of {', '.join(PRECISIONS)}")
+        return precision
+
+    @field_validator("schedule")
+    @classmethod
+    def _schedule_can_be_read(cls, schedule: str | None) -> str | None:
+        if schedule is not None:
+            try:
+                phases(schedule)
+            except TrainingError as error:
+                raise ValueError(str(error)) from error
+        return schedule
+
+    @field_validator("learning_rates")
+    @classmethod
+    def _learning_rates_rise(cls, rates: tuple[float, float]) -> tuple[float, float]:
+        if not 0 < rates[0] < rates[1]:
+            raise ValueError("give the lowest learning rate first, above zero")
+        return rates
+
+    @model_validator(mode="after")
+    def _one_way_to_say_it(self) -> "LearnParameters":
+        if self.schedule is not None and (self.image_size is not None or self.epochs is not None):
+            raise ValueError("give either a schedule, or an image size and epochs")
+        return self
+
+    def final_recipe(self, source: str, classes: tuple[int, ...], seed: int, version: str) -> Hyperparameters:
+        """How the final training goes, before tuning has chosen its learning rate and batch size.
+
+        Rendered photos are learned from a few looks at small ones; real photos get the recipe's own schedule.
+        """
+        own = {"schedule": self.schedule, "image_size": self.image_size, "epochs": self.epochs}
+        said: dict[str, str | int] = {name: value for name, value in own.items() if value is not None}
+        if source == "demo" and "schedule" not in said:
+            said = DEMO | said
+        extra = PRESETS[self.recipe].get("extra_classes", ())
+        return preset(
+            self.recipe,
+            **said,
+            extra_classes=tuple(count for count in extra if count not in (classes or CLASSES)),
+            backbone=self.backbone,
+            classes=classes or CLASSES,
+            precision=self.precision,
+            seed=seed,
+            version=version,
+        )
+
+    def trial_recipe(self, final: Hyperparameters) -> Hyperparameters:
+        """How a tuning trial goes: like the final training, but short and on the smallest photos."""
+        return dataclasses.replace(
+            final, schedule="", image_size=final.phases[0].size, epochs=self.tuning_epochs, test_flip=False
+        )
+
+    def search(self) -> Search:
+        """What tuning tries, and how."""
+        return Search(
+            trials=self.trials,
+            parallel=self.parallel_trials,
+            learning_rates=self.learning_rates,
+            batch_sizes=self.batch_sizes,
+            early_stopping=self.early_stopping,
+            warm_start=self.warm_start,
+        )

@@ -1,0 +1,52 @@
+"""What jobs cost: billable seconds times AWS's price list."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+PRICED_AT = "2025-06"
+"""When the list below was copied; prices change a few times a year: https://aws.amazon.com/sagemaker/ai/pricing/."""
+
+HOURLY_USD = {
+    "ml.m5.large": 0.115,
+    "ml.m5.xlarge": 0.23,
+    "ml.m5.2xlarge": 0.461,
+    "ml.c5.xlarge": 0.204,
+    "ml.c5.2xlarge": 0.408,
+    "ml.c5.4xlarge": 0.816,
+    "ml.g4dn.xlarge": 0.736,
+    "ml.g4dn.2xlarge": 0.94,
+    "ml.g4dn.12xlarge": 4.89,
+    "ml.g5.xlarge": 1.408,
+    "ml.g5.2xlarge": 1.515,
+    "ml.g5.12xlarge": 7.09,
+}
+"""US dollars an hour of an instance in a training job, on demand, in us-east-1."""
+
+
+class Cost(BaseModel):
+    """What a stage is billed for."""
+
+    model_config = ConfigDict(frozen=True)
+
+    instance: str
+    billable_seconds: int = Field(description="As SageMaker bills them, of all instances; spot's discount is in them.")
+
+    @property
+    def usd(self) -> float | None:
+        """At the price list; None for an instance type that it lacks."""
+        hourly = HOURLY_USD.get(self.instance)
+        return None if hourly is None else round(self.billable_seconds / 3600 * hourly, 4)
+
+
+def summed(costs: dict[str, Cost]) -> dict[str, object]:
+    """The section ``cost`` of a summary: billable seconds by stage, and dollars where the price is known.
+
+    On the embedded cloud nothing is billed; the figure is what the same seconds would cost on AWS.
+    """
+    known = {stage: cost.usd for stage, cost in costs.items() if cost.usd is not None}
+    section: dict[str, object] = {
+        "billable_seconds": {stage: cost.billable_seconds for stage, cost in costs.items()},
+        "instances": {stage: cost.instance for stage, cost in costs.items()},
+    }
+    if len(known) == len(costs):
+        section |= {"usd": known, "total_usd": round(sum(known.values()), 4), "priced_at": PRICED_AT}
+    return section

@@ -1,0 +1,48 @@
+"""A preset, and what is said explicitly over it."""
+
+import dataclasses
+
+import pytest
+
+from training.errors import TrainingError
+from training.hyperparameters import Hyperparameters, parse, preset
+from training.recipes import PRESETS
+from training.schedule import Phase
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_is_a_whole_recipe(name: str) -> None:
+    recipe = preset(name)
+    assert recipe.image_size == recipe.phases[-1].size
+    assert recipe == parse(["--recipe", name])
+
+
+def test_a_job_that_is_told_nothing_fine_tunes() -> None:
+    assert parse([]) == preset("finetune")
+
+
+def test_what_is_said_explicitly_outranks_the_preset() -> None:
+    given = parse(["--recipe", "frozen", "--lr", "0.05", "--frozen", "false"])
+    assert (given.lr, given.frozen, given.batch_size) == (0.05, False, 64)
+
+
+def test_a_size_or_a_number_of_epochs_makes_one_phase() -> None:
+    assert preset(image_size=48, epochs=2).phases == (Phase(48, 2),)
+    assert preset(epochs=2).phases == (Phase(192, 2),)
+    assert preset(schedule="64x1,96x2").image_size == 96
+
+
+def test_a_recipe_survives_the_way_to_the_job_as_strings() -> None:
+    recipe = preset("finetune", seed=7)
+    told = {k: ",".join(map(str, v)) if isinstance(v, tuple) else str(v) for k, v in dataclasses.asdict(recipe).items()}
+    assert parse([part for name, value in told.items() for part in (f"--{name}", value)]) == recipe
+
+
+def test_contradictions_and_unknown_recipes_are_refused() -> None:
+    with pytest.raises(TrainingError, match="ends at 192 pixels after 20 epochs"):
+        dataclasses.replace(preset("finetune"), epochs=3)
+    with pytest.raises(TrainingError, match="frozen, finetune"):
+        preset("thawed")
+    with pytest.raises(TrainingError, match="no recipe"):
+        parse(["--recipe", "x"])
+    assert Hyperparameters(image_size=64, epochs=2).phases == (Phase(64, 2),)

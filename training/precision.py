@@ -1,0 +1,49 @@
+"""Mixed precision: what the network computes in, and the scaling of gradients that float16 needs."""
+
+import contextlib
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from training.errors import TrainingError
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+class Precision:
+    """Runs a network in a precision, and an optimizer on what comes of it. The weights stay float32."""
+
+    def __init__(self, name: str, device: torch.device) -> None:
+        """Choose one of `PRECISIONS` for a device.
+
+        Raises:
+            TrainingError: float16 on a CPU, where it is slower than float32 and gains nothing.
+        """
+        if name == "float16" and device.type != "cuda":
+            raise TrainingError("precision float16 needs a GPU; take bfloat16 or float32 here")
+        self._dtype, self._device = PRECISIONS[name], device
+        self._scaler = torch.amp.GradScaler(device.type, enabled=name == "float16")
+
+    def __call__(self) -> contextlib.AbstractContextManager[Any]:
+        """The context in which to run the network."""
+        if self._dtype == torch.float32:
+            return contextlib.nullcontext()
+        return torch.autocast(self._device.type, self._dtype)
+
+    def step(self, loss: Tensor, optimizer: torch.optim.Optimizer, model: nn.Module, clip: float) -> None:
+        """Gradients, clipped to a norm, and one step of the optimizer."""
+        optimizer.zero_grad(set_to_none=True)
+        self._scaler.scale(loss).backward()
+        self._scaler.unscale_(optimizer)
+        nn.utils.clip_grad_norm_(model.parameters(), clip)
+        self._scaler.step(optimizer)
+        self._scaler.update()
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint holds."""
+        return dict(self._scaler.state_dict())
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go back to a checkpoint."""
+        self._scaler.load_state_dict(state)
