@@ -9,10 +9,10 @@ from unittest import mock
 
 from flows.command_line import run
 from flows.nightly_count import nightly_count
+from tasks.atomic_file import write_atomically
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.models import Count
 from tasks.nightly.parameters import NightParameters
-from tasks.run_record import write_atomically
 
 
 def die(*_: Any, **__: Any) -> Any:

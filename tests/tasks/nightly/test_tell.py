@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml  # type: ignore[import-untyped]
+import yaml
 from prefect.blocks.core import Block
 from prefect.events.schemas.automations import AutomationCore, EventTrigger
 
