@@ -23,6 +23,11 @@ class Progress:
             update_progress_artifact(self._artifact, share, description=f"{self._label}: {done} of {whole}")
         self._shown = share
 
+    def finish(self) -> None:
+        """All is done, also where it ended early or never said how far it was."""
+        if self._shown < 100.0 and isinstance(self._artifact, UUID):
+            update_progress_artifact(self._artifact, 100.0, description=f"{self._label}: done")
+
     def read(self, lines: list[str]) -> None:
         """Take the epochs that are done from a training job's log."""
         for done, whole in (found.groups() for found in map(EPOCH.search, lines) if found):

@@ -160,6 +160,7 @@ def run_script(
     job = attach(name, TrainingJob.get, create, status)
     log, progress = LogTail("TrainingJobs", job.training_job_name), Progress(label)
     follow(job, status, settings, get_run_logger(), log, progress.read)
+    progress.finish()
     return job
 
 

@@ -90,6 +90,7 @@ def tune(inputs: JobInputs, recipe: Hyperparameters, search: Search, settings: S
     job = attach(name, HyperParameterTuningJob.get, create, status)
     diary = _Diary(job, search.trials)
     follow(job, status, settings, get_run_logger(), watch=diary.look)
+    diary.progress.finish()
     return _outcome(job)
 
 
@@ -151,7 +152,7 @@ class _Diary:
 
     def __init__(self, job: HyperParameterTuningJob, trials: int) -> None:
         self._job, self._trials = job, trials
-        self._progress = Progress("Trials of the tuning")
+        self.progress = Progress("Trials of the tuning")
         self._told: set[str] = set()
 
     def look(self, lines: list[str]) -> None:
@@ -168,7 +169,7 @@ class _Diary:
                     "trial %s: lr %.4g, batch size %d: %s, %s",
                     *(trial.name, trial.lr, trial.batch_size, found, trial.status),
                 )
-        self._progress.show(len(self._told), self._trials)
+        self.progress.show(len(self._told), self._trials)
 
 
 def _outcome(job: HyperParameterTuningJob) -> TunedHyperparameters:

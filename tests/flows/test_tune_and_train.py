@@ -41,7 +41,8 @@ def test_features_are_computed_once_and_a_search_goes_on_from_another(installati
     shown = installation.prefect("artifacts/filter")
     pictures = {artifact["key"]: artifact for artifact in shown if artifact["type"] == "image"}
     assert pictures["tuning-trials"]["data"].startswith("data:image/png;base64,")
-    progress = [artifact["data"] for artifact in shown if artifact["type"] == "progress"]
-    assert progress
-    assert set(progress) == {100.0}
+    progress = {artifact["description"]: artifact["data"] for artifact in shown if artifact["type"] == "progress"}
+    assert progress["Trials of the tuning: 2 of 2"] == 100
+    assert progress["Epochs of the training: 2 of 2"] == 100
+    assert progress["Features: done"] == 100
     installation.run("tasks.services", "down")
