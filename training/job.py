@@ -134,10 +134,15 @@ def _card(recipe: Hyperparameters, result: Fit, digest: str, clock: PhaseClock) 
     )
 
 
-def main(job: Job = run) -> int:
-    """Run a job as SageMaker expects: exit code 0, or a reason in ``output/failure`` and exit code 1."""
+def main(job: Job = run, arguments: list[str] | None = None) -> int:
+    """Run a job as SageMaker expects: exit code 0, or a reason in ``output/failure`` and exit code 1.
+
+    Args:
+        job: what to run.
+        arguments: the command line; default ``sys.argv[1:]``.
+    """
     try:
-        recipe, channels = parse(), Channels.from_environment()
+        recipe, channels = parse(arguments), Channels.from_environment()
         with distributed.joined() as world:
             job(recipe, channels, None, world)
     except InterruptedTrainingError as error:
