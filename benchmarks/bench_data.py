@@ -7,25 +7,28 @@ figures.
 
 import argparse
 import asyncio
-import io
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import boto3
 import obstore
+import psutil
 import pyarrow as pa
-from PIL import Image
 
+from benchmarks.endless_bucket import count_of
+from tasks.data.chunk_processes import ChunkProcesses
 from tasks.data.chunks import split_into_chunks, write_listing
 from tasks.data.demo_photos.contents import bin_contents
 from tasks.data.demo_photos.plan import plan_photos
@@ -36,10 +39,11 @@ from tasks.data.sources import Source, photo_key
 from tasks.data.workspace import Workspace
 from tasks.object_store import open_store
 from tests.s3_server import serving_s3
-from tests.tasks.bucket_server import serving
+from tests.tasks.bucket_server import running_server, serving
 
 ROOT = Path(__file__).resolve().parents[1]
-PHOTOS, LOOP_PHOTOS, IN_FLIGHT, TURNS = 3000, 150, 64, 3
+PHOTOS, LOOP_PHOTOS, WARM, IN_FLIGHT, TURNS = 8000, 150, 1000, 64, 5
+MOST_COMPARED = 20_000
 BUCKET = "bench-bins"
 
 
@@ -47,6 +51,7 @@ def main() -> None:
     """Measure everything, or (as a child) run the flow once."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--ids", type=int, nargs="*", default=[2_000, 10_000])
+    parser.add_argument("--no-speed", action="store_true", help="only the whole flow")
     parser.add_argument("--child", choices=("flow", "plain"))
     parser.add_argument("--parameters")
     arguments = parser.parse_args()
@@ -54,32 +59,60 @@ def main() -> None:
         _child(arguments.child, json.loads(arguments.parameters))
         return
     with tempfile.TemporaryDirectory() as scratch:
-        _photos_a_second(Path(scratch) / "speed")
-        for number in arguments.ids:
+        if not arguments.no_speed:
+            _photos_a_second(Path(scratch) / "speed")
+        for number in arguments.ids or []:
             _whole_flow(Path(scratch) / f"flow-{number}", number)
 
 
 def _photos_a_second(folder: Path) -> None:
     ids = _render(folder / "buckets" / BUCKET)
     os.environ.update(AWS_ACCESS_KEY_ID="bench", AWS_SECRET_ACCESS_KEY="bench", AWS_REGION="us-east-1")  # noqa: S106
-    with serving(folder / "buckets", "--latency", "0.02") as endpoint:
-        os.environ["AWS_ENDPOINT_URL_S3"] = endpoint
+    with serving(folder / "buckets", "--latency", "0.02") as endpoint, _workers(endpoint) as workers:
         usual = LOOP_PHOTOS / _seconds(lambda: _usual_loop(ids[:LOOP_PHOTOS], folder / "usual"))
-        ours = len(ids) / min(_seconds(partial(_ours, ids, folder / f"ours-{n}")) for n in range(TURNS))
+        _ours(ids[:WARM], folder / "warm", workers)
+        ours = len(ids) / min(_seconds(partial(_ours, ids, folder / f"ours-{n}", workers)) for n in range(TURNS))
         print(f"20 ms latency: boto3 loop {usual:.0f}/s, ours {ours:.0f}/s: {ours / usual:.1f} times")
-    with serving_s3(folder / "buckets") as variables:
-        os.environ.update(variables)
-        bare, ours = 0.0, 0.0
+    with serving_s3(folder / "buckets") as variables, _workers(**variables) as workers:
+        _ours(ids[:WARM], folder / "warm-local", workers)
+        spent: dict[str, list[tuple[float, float]]] = {"bare": [], "ours": []}
         for turn in range(TURNS):  # taking turns, so that a busy moment of the machine meets both
-            bare = max(bare, len(ids) / _seconds(partial(_run_bare, ids, folder / f"bare-{turn}")))
-            ours = max(ours, len(ids) / _seconds(partial(_ours, ids, folder / f"local-{turn}")))
-        print(f"no latency: bare obstore loop {bare:.0f}/s, ours {ours:.0f}/s: {ours / bare:.0%}")
+            spent["bare"].append(_cost(partial(_run_bare, ids, folder / f"bare-{turn}")))
+            spent["ours"].append(_cost(partial(_ours, ids, folder / f"local-{turn}", workers)))
+        costs = [[median(values) for values in zip(*spent[name], strict=True)] for name in ("bare", "ours")]
+        (bare_wall, bare_processor), (wall, processor) = costs
+        print(
+            f"no latency, medians of {TURNS} turns: bare obstore loop {len(ids) / bare_wall:.0f}/s, "
+            f"ours {len(ids) / wall:.0f}/s: {bare_wall / wall:.0%}; "
+            f"processor time a photo, the server's included: {1e3 * bare_processor / len(ids):.2f} ms, "
+            f"{1e3 * processor / len(ids):.2f} ms: {bare_processor / processor:.0%}"
+        )
+
+
+@contextmanager
+def _workers(endpoint: str = "", **variables: str) -> Iterator[ChunkProcesses]:
+    """Processes for chunks, which read from this S3."""
+    os.environ.update({"AWS_ENDPOINT_URL_S3": endpoint} | variables)
+    with tempfile.TemporaryFile() as lock, ChunkProcesses(lock.fileno()) as workers:
+        yield workers
 
 
 def _seconds(work: Callable[[], Any]) -> float:
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
+
+
+def _cost(work: Callable[[], Any]) -> tuple[float, float]:
+    """Return seconds on the wall, and of processor time in this process and all that it started."""
+    before = _processor_seconds()
+    return _seconds(work), _processor_seconds() - before
+
+
+def _processor_seconds() -> float:
+    me = psutil.Process()
+    times = [process.cpu_times() for process in (me, *me.children(recursive=True))]
+    return sum(each.user + each.system for each in times)
 
 
 def _render(bucket: Path) -> list[str]:
@@ -115,63 +148,61 @@ def _run_bare(ids: list[str], folder: Path) -> None:
     asyncio.run(_bare(ids, folder))
 
 
-def _ours(ids: list[str], folder: Path) -> None:
-    """Fetch, check and file, as the flow's chunk tasks do, two at a time."""
+def _ours(ids: list[str], folder: Path, workers: ChunkProcesses) -> None:
+    """Fetch, check and file, as the flow's chunk tasks do, two at a time, in processes that are up."""
     workspace = Workspace(folder)
     workspace.state.mkdir(parents=True)
     write_listing(workspace, pa.table({"id": ids, "listed_count": [1] * len(ids)}, schema=SCHEMA))
     source = Source(f"s3://{BUCKET}")
     with ThreadPoolExecutor(2) as pool:
-        counts = list(pool.map(lambda chunk: fetch_photos(chunk, source), split_into_chunks(workspace)))
+        counts = list(pool.map(lambda chunk: workers.call(fetch_photos, chunk, source), split_into_chunks(workspace)))
     assert sum(count.downloaded for count in counts) == len(ids)
 
 
 def _whole_flow(folder: Path, number: int) -> None:
     """Run the flow, and the same functions without Prefect, each in a process of its own."""
-    _synthetic(folder / "source" / BUCKET, number)
-    (folder / "buckets").mkdir()
-    with serving(folder / "source") as endpoint, serving_s3(folder / "buckets") as variables:
+    (folder / "buckets").mkdir(parents=True)
+    file_list = folder / "file_list.json"
+    file_list.write_text(json.dumps({c: [f"data/metadata/{i}.json" for i in _ids(c, number)] for c in range(1, 6)}))
+    command = [sys.executable, "-m", "benchmarks.endless_bucket"]
+    with running_server(command) as endpoint, serving_s3(folder / "buckets") as variables:
         parameters = {
             "source": f"s3://{BUCKET}",
             "source_endpoint": endpoint,
-            "file_list": str(folder / "source" / BUCKET / "file_list.json"),
+            "file_list": str(file_list),
             "shard_size": 64,
         }
         found = {}
-        for kind in ("plain", "flow"):
+        for kind in ("plain", "flow") if number <= MOST_COMPARED else ("flow",):
             told = subprocess.run(
                 [sys.executable, "-m", "benchmarks.bench_data"]  # noqa: RUF005
                 + ["--child", kind, "--parameters", json.dumps(parameters | {"dataset": kind})],
                 cwd=ROOT,
                 env=os.environ | variables | {"BINVENTORY_HOME": str(folder / kind), "PREFECT_LOGGING_LEVEL": "ERROR"},
                 check=True,
-                capture_output=True,
+                stdout=subprocess.PIPE,
                 text=True,
             )
             found[kind] = json.loads(told.stdout.splitlines()[-1])
-    flow, plain = found["flow"], found["plain"]
+    flow = found["flow"]
     print(
-        f"{number} ids: flow {flow['seconds']:.1f} s ({1e3 * flow['seconds'] / number:.2f} ms a photo), "
-        f"{flow['megabytes']:.0f} MB at most; without Prefect {plain['seconds']:.1f} s, {plain['megabytes']:.0f} MB; "
-        f"Prefect adds {flow['seconds'] / plain['seconds'] - 1:.1%}; again, nothing changed: {flow['again']:.1f} s"
+        f"{number} ids: flow {flow['seconds']:.1f} s ({1e3 * flow['seconds'] / number:.2f} ms a photo; "
+        f"{1e3 * flow['processor'] / number:.2f} ms of processor time), {flow['megabytes']:.0f} MB at most; "
+        f"again, nothing changed: {flow['again']:.1f} s",
+        flush=True,
     )
+    if plain := found.get("plain"):
+        print(
+            f"  without Prefect {plain['seconds']:.1f} s, {plain['megabytes']:.0f} MB; Prefect adds "
+            f"{flow['seconds'] / plain['seconds'] - 1:.1%} of time on the wall, "
+            f"{flow['processor'] / plain['processor'] - 1:.1%} of processor time (its server not counted)",
+            flush=True,
+        )
 
 
-def _synthetic(bucket: Path, number: int) -> None:
-    """Write ``number`` tiny photos, all different, with records in before/after pairs."""
-    for name in ("bin-images", "metadata"):
-        (bucket / name).mkdir(parents=True)
-    body = io.BytesIO()
-    Image.linear_gradient("L").resize((80, 60)).convert("RGB").save(body, "JPEG")
-    listed: dict[str, list[str]] = {}
-    for i in range(1, number + 1):
-        count = 1 + i % 5
-        (bucket / f"bin-images/{i}.jpg").write_bytes(body.getvalue() + str(i).encode())
-        sku = {"asin": f"B{i // 2:09d}", "name": "A thing in a box", "quantity": count}
-        record = {"BIN_FCSKU_DATA": {sku["asin"]: sku}, "EXPECTED_QUANTITY": count}
-        (bucket / f"metadata/{i}.json").write_text(json.dumps(record))
-        listed.setdefault(str(count), []).append(f"data/metadata/{i}.json")
-    (bucket / "file_list.json").write_text(json.dumps(listed))
+def _ids(count: int, number: int) -> Iterator[int]:
+    """Return the ids, 1 to ``number``, whose bins hold ``count`` things."""
+    return (i for i in range(1, number + 1) if count_of(i) == count)
 
 
 def _child(kind: str, parameters: dict[str, Any]) -> None:
@@ -182,22 +213,63 @@ def _child(kind: str, parameters: dict[str, Any]) -> None:
 
     setattr(flows.prepare_data, "use_cloud", lambda _: None)  # noqa: B010 - the parent's servers are the cloud
     given = PrepareParameters(**parameters)
+    again = 0.0
     if kind == "flow":
         with prefect_test_harness(server_startup_timeout=120):
             # The first run of a flow in a process warms Prefect up; it isn't what is measured.
             flows.prepare_data.prepare_data(given.model_copy(update={"dataset": "warm", "limit": 50}))
-            seconds = _seconds(lambda: flows.prepare_data.prepare_data(given))
+            with _Memory() as memory:
+                before = _own_processor_seconds()
+                seconds = _seconds(lambda: flows.prepare_data.prepare_data(given))
+                processor = _own_processor_seconds() - before
             again = _seconds(lambda: flows.prepare_data.prepare_data(given))
     else:
-        seconds, again = _seconds(lambda: list(_plain(given))), 0.0
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"seconds": seconds, "again": again, "megabytes": peak}))
+        with _Memory() as memory:
+            before = _own_processor_seconds()
+            seconds = _seconds(lambda: _plain(given))
+            processor = _own_processor_seconds() - before
+    found = {"seconds": seconds, "processor": processor, "again": again, "megabytes": memory.peak / 2**20}
+    print(json.dumps(found))
 
 
-def _plain(given: Any) -> Iterator[None]:
-    """The flow's steps as plain functions, chunks two at a time."""
+def _own_processor_seconds() -> float:
+    """Return the processor time of this process and its chunk workers, those that have ended included."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
+class _Memory:
+    """Watches what this process and its chunk workers hold, shared pages counted once; Prefect's server is not ours."""
+
+    def __init__(self) -> None:
+        self.peak = 0
+        self._over = threading.Event()
+        self._watch = threading.Thread(target=self._look)
+
+    def __enter__(self) -> "_Memory":
+        self._watch.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._watch.join()
+
+    def _look(self) -> None:
+        me = psutil.Process()
+        while not self._over.wait(0.5):
+            held = 0
+            for process in (me, *me.children()):
+                with suppress(psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
+                    if process == me or "tasks.data.chunk_worker" in process.cmdline():
+                        held += process.memory_full_info().pss
+            self.peak = max(self.peak, held)
+
+
+def _plain(given: Any) -> None:
+    """The flow's steps as plain functions, chunks on as many threads and processes as in the flow."""
     from tasks.data import contact_sheet, grouping, listing_stage, manifest, metadata_stage, shards, upload
     from tasks.data.catalog import write_catalog
+    from tasks.data.chunk_runner import WORKERS
     from tasks.data.tidy import tidy
     from tasks.object_store import ensure_bucket
     from tasks.settings import settings
@@ -205,20 +277,25 @@ def _plain(given: Any) -> Iterator[None]:
     here = settings()
     workspace, uri = Workspace(here.home / "data/plain"), f"s3://{here.bucket}/datasets/plain"
     source = Source(given.source, given.source_endpoint)
-    with workspace.in_use(), ThreadPoolExecutor(2) as pool:
+    with workspace.in_use() as lock, ThreadPoolExecutor(WORKERS) as pool, ChunkProcesses(lock) as workers:
+
+        def each(function: Callable[..., Any], parts: list[Any], *arguments: Any) -> None:
+            for call in [pool.submit(workers.call, function, part, *arguments) for part in parts]:
+                call.result()
+
         ensure_bucket(uri)
         listing_stage.write_initial_listing(workspace, source, given)
         chunks = split_into_chunks(workspace)
-        yield from (None for _ in pool.map(lambda c: metadata_stage.fetch_metadata(c, source), chunks))
+        each(metadata_stage.fetch_metadata, chunks, source)
         tidy(workspace)
-        yield from (None for _ in pool.map(lambda c: fetch_photos(c, source), chunks))
+        each(fetch_photos, chunks, source)
         found = grouping.group_photos(workspace)
         split = grouping.split_photos(workspace, found, "grouped", 0)
         write_catalog(workspace, found.groups, found.duplicate_of, split.splits)
         contact_sheet.write_contact_sheets(workspace)
-        yield from (None for _ in pool.map(shards.write_pack, shards.plan_shards(workspace, given.shard_size)))
+        each(shards.write_pack, shards.plan_shards(workspace, given.shard_size))
         plan = upload.plan_upload(workspace, uri, shards.shard_files(workspace))
-        yield from (None for _ in pool.map(upload.put_objects, plan.uploads))
+        each(upload.put_objects, plan.uploads)
         recipe = manifest.Recipe("plain", given.source, 0, "grouped", given.shard_size)
         manifest.write_manifest(workspace, recipe, shards.shard_files(workspace))
         manifest.upload_manifest(workspace, uri)

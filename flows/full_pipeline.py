@@ -9,8 +9,14 @@ from flows.tune_and_train import TuneAndTrainParameters, learn, prepare
 from tasks import run_table
 from tasks.batch_transform import batch_transform
 from tasks.data.prepared_data import PreparedData
-from tasks.deployment import compare, deploy, package_model, smoke_test
-from tasks.evaluation import BENCHMARK, evaluate
+from tasks.evaluation.evaluate import EvaluatedModel, evaluate
+from tasks.evaluation.page import publish
+from tasks.evaluation.reference import BENCHMARK
+from tasks.release.deployment import release
+from tasks.release.gate import judge
+from tasks.release.package import package_model, read_cases
+from tasks.release.registry import RegisteredModel, Status, register
+from tasks.release.smoke import compare
 from tasks.run_record import Run, run_of
 from tasks.services import use_cloud
 from tasks.settings import Settings, settings
@@ -48,25 +54,51 @@ def full_pipeline(parameters: FullPipelineParameters) -> str:
 def _serve(
     record: Run, parameters: FullPipelineParameters, data: PreparedData, trained: TrainedModel, here: Settings
 ) -> None:
-    """Evaluate, deploy, ask the endpoint, and count a batch."""
+    """Evaluate and register; a model that is let in is deployed, and counts a batch."""
     with record.stage("evaluate"):
-        evaluated = evaluate(trained.archive, data)
-    record.record(evaluation=evaluated.evaluation.model_dump(), benchmark=BENCHMARK)
+        evaluated = evaluate(trained.archive, data, parameters.endpoint_name, here)
+        publish(evaluated, data, record.folder)
+    record.record(evaluation=evaluated.evaluation.model_dump(mode="json"), benchmark=BENCHMARK)
+    with record.stage("register"):
+        model = _register(record, parameters, data, trained, evaluated, here)
+    if model.status != "Approved":
+        return
     with record.stage("deploy"):
-        model = package_model(trained.archive, record.run_id, here)
-        record.record(model={"uri": model.uri, "name": model.name})
-        status = deploy(model, parameters.endpoint_name, record.run_id, here)
-    endpoint = {"name": parameters.endpoint_name, "status": status}
-    record.record(endpoint=endpoint)
-    with record.stage("smoke"):
-        smoke = smoke_test(parameters.endpoint_name, data, evaluated.predictions, parameters.smoke_photos)
-    record.record(endpoint=endpoint | {"smoke": smoke.model_dump()})
+        deployed = release(model, read_cases(model.uri), parameters.endpoint_name, record.run_id, here)
+    record.record(endpoint=deployed.model_dump())
     with record.stage("transform"):
         counted = batch_transform(model.name, data, parameters.transform_photos, record.run_id, here)
     agreed = compare(
         {photo: counted[photo] for photo in counted if photo in evaluated.predictions}, evaluated.predictions
     )
     record.record(transform={"photos": len(counted), "equal": agreed.equal})
+
+
+def _register(
+    record: Run,
+    parameters: FullPipelineParameters,
+    data: PreparedData,
+    trained: TrainedModel,
+    evaluated: EvaluatedModel,
+    here: Settings,
+) -> RegisteredModel:
+    """Package the model, judge it, and write both down in the registry."""
+    packed = package_model(trained.archive, evaluated, data, record.run_id, parameters.smoke_photos, here)
+    verdict = judge(evaluated, packed.uri, here)
+    waits = here.approval == "manual"
+    status: Status = "Rejected" if not verdict.passed else "PendingManualApproval" if waits else "Approved"
+    model = register(packed, status, verdict.text, here)
+    approved = model.status == "Approved"
+    record.record(
+        model={
+            "uri": model.uri,
+            "name": model.name,
+            "package_arn": model.arn,
+            "approved": approved,
+            "reason": model.reason,
+        }
+    )
+    return model
 
 
 if __name__ == "__main__":

@@ -28,7 +28,10 @@ def prepare_data(parameters: PrepareParameters) -> PreparedData:
     use_cloud(here)
     workspace = Workspace(here.home / "data" / parameters.dataset_name)
     uri = f"s3://{here.bucket}/datasets/{parameters.dataset_name}"
-    with workspace.in_use(), chunk_runner(parameters.runner, parameters.dask_address) as runner:
+    with (
+        workspace.in_use() as lock,
+        chunk_runner(parameters.runner, parameters.dask_address, workspace_lock=lock) as runner,
+    ):
         step.open_destination(uri)
         source = step.open_source(parameters, f"{here.bucket}-demo")
         if workspace.changes_source(source.identity):  # same ids, other photos: compare each with the source

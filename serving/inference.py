@@ -1,39 +1,34 @@
-"""The handlers that SageMaker's PyTorch inference container calls: one photo in, one count out.
+"""The handlers that SageMaker's PyTorch inference container calls: a photo in, a count out.
 
 It goes into ``code/`` of ``model.tar.gz`` together with `MODULES`, the few files of ours that it imports.
 """
 
-import base64
-import binascii
-import json
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torchvision.transforms.functional import pil_to_tensor
 
+from serving import answers, requests
+from serving.batching import Batcher
 from serving.prediction import Prediction
-from training.errors import PhotoError
+from serving.refusal import Refusal
+from training.errors import ModelError, PhotoError
 from training.model import ModelCard, load, net, probabilities
-from training.picture import MAX_BYTES
+from training.outputs import tempered
+from training.picture import squash
 from training.preprocessing import normalise, to_pixels
 
-try:
-    from sagemaker_inference.errors import BaseInferenceToolkitError
-except ImportError:  # outside AWS's container
-
-    class BaseInferenceToolkitError(Exception):  # type: ignore[no-redef]
-        """The container's own class, by name: its web server answers with the status that it carries."""
-
-        def __init__(self, status_code: int, message: str, phrase: str) -> None:
-            super().__init__(message)
-            self.status_code, self.message, self.phrase = status_code, message, phrase
-
-
-__all__ = ["MODULES", "Model", "input_fn", "model_fn", "net", "output_fn", "predict_batch", "predict_fn"]
+__all__ = ["MODULES", "Model", "Refusal", "input_fn", "model_fn", "net", "output_fn", "predict_batch", "predict_fn"]
 
 MODULES = (
     "serving/__init__.py",
+    "serving/answers.py",
+    "serving/batching.py",
+    "serving/fetching.py",
     "serving/prediction.py",
+    "serving/refusal.py",
+    "serving/requests.py",
     "training/__init__.py",
     "training/errors.py",
     "training/model.py",
@@ -41,15 +36,6 @@ MODULES = (
     "training/picture.py",
     "training/preprocessing.py",
 )
-IMAGES = ("image/jpeg", "image/png")
-JSON = "application/json"
-
-
-class Refusal(BaseInferenceToolkitError):  # type: ignore[misc]
-    """A request that is refused, as the container understands it; the status says why."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(status, message, {400: "Bad Request", 406: "Not Acceptable"}.get(status, "Refused"))
 
 
 class Model:
@@ -57,6 +43,7 @@ class Model:
 
     def __init__(self, network: nn.Module, card: ModelCard) -> None:
         self.network, self.card = network, card
+        self.count_together = Batcher(self._count)
 
     def pixels(self, photo: bytes) -> Tensor:
         """Decode a photo to uint8 (3, size, size).
@@ -66,71 +53,84 @@ class Model:
         """
         return to_pixels(photo, self.card.input_size)
 
+    def probabilities(self, pixels: Tensor, precision: str | None = None) -> Tensor:
+        """What the network says before calibration.
+
+        Args:
+            pixels: uint8, shape (N, 3, size, size).
+            precision: of the arithmetic; the card's where none is given.
+
+        Returns:
+            float32, shape (N, outputs), rows sum to one.
+        """
+        low = (precision or self.card.precision) == "bfloat16"
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=low):
+            inputs = normalise(pixels, self.card.mean, self.card.std)
+            return probabilities(self.network, inputs, self.card.test_flip)
+
+    def answers(self, raw: Tensor) -> list[Prediction]:
+        """Predictions made of what `probabilities` returned, calibrated by the card's temperature."""
+        card = self.card
+        rows, outside = card.outputs.answers(tempered(raw, card.temperature))
+        return [
+            Prediction.from_probabilities(card.classes, row, card.version, beyond)
+            for row, beyond in zip(rows.tolist(), outside.tolist(), strict=True)
+        ]
+
+    def _count(self, photos: list[Tensor]) -> list[Prediction]:
+        return predict_batch(torch.stack(photos), self)
+
 
 def model_fn(model_dir: str) -> Model:
-    """Load ``model.pth`` and ``model.json``.
+    """Load ``model.pth`` and ``model.json``, and try them on a grey picture.
 
     Raises:
-        ModelError: they are absent, or do not fit each other.
+        ModelError: they are absent, do not fit each other, or give no numbers. The endpoint then never becomes
+            healthy, and SageMaker leaves the model before it in place.
     """
-    return Model(*load(Path(model_dir)))
+    model = Model(*load(Path(model_dir)))
+    size = model.card.input_size
+    with torch.inference_mode():
+        raw = model.probabilities(torch.full((1, 3, size, size), 127, dtype=torch.uint8))
+    if not torch.isfinite(raw).all():
+        raise ModelError(f"{model_dir}: the network's answers are not numbers; its weights are broken")
+    return model
 
 
-def input_fn(body: bytes | str, content_type: str) -> bytes:
-    """Take the photo out of a request: the body itself, or the base64 field ``image`` of a JSON object.
+def input_fn(body: bytes | str, content_type: str) -> requests.Photos:
+    """Take the photos out of a request; see `serving.requests.read`.
 
     Raises:
-        Refusal: 400 when the body is not what its type says, 415 for other types.
+        Refusal: the request is refused, with the status that says why.
     """
-    kind = content_type.partition(";")[0].strip().lower()
-    if kind in IMAGES and isinstance(body, bytes):
-        return body
-    if kind == JSON:
-        return _from_json(body)
-    raise Refusal(415, f"content type {content_type!r} is not one of {', '.join((*IMAGES, JSON))}")
+    return requests.read(body, content_type)
 
 
-def _from_json(body: bytes | str) -> bytes:
-    if len(body) > 2 * MAX_BYTES:
-        raise Refusal(400, f"the body has {len(body):,} bytes; at most {2 * MAX_BYTES:,} are read")
-    try:
-        photo = base64.b64decode(json.loads(body)["image"], validate=True)
-    except (ValueError, KeyError, TypeError, binascii.Error) as error:
-        raise Refusal(400, f'expected {{"image": "<base64 of a JPEG or PNG>"}}: {error!r}') from error
-    return photo
-
-
-def predict_fn(photo: bytes, model: Model) -> Prediction:
-    """Count one photo.
+def predict_fn(photos: requests.Photos, model: Model) -> answers.Answer:
+    """Count one photo, or a batch; requests that come at the same time share one pass of the network.
 
     Raises:
-        Refusal: 400 when the photo cannot be read.
+        Refusal: 400 when a photo cannot be read.
     """
-    try:
-        return predict_batch(model.pixels(photo)[None], model)[0]
-    except PhotoError as error:
-        raise Refusal(400, str(error)) from error
+    if isinstance(photos, bytes):
+        try:
+            pixels = model.pixels(photos)
+        except PhotoError as error:
+            raise Refusal(400, str(error)) from None
+        return model.count_together([pixels])[0]
+    size = model.card.input_size
+    return model.count_together([pil_to_tensor(squash(photo, size)) for photo in photos])
 
 
 def predict_batch(pixels: Tensor, model: Model) -> list[Prediction]:
     """Count a batch; pixels are uint8 of shape (N, 3, size, size)."""
-    card = model.card
-    with torch.inference_mode():
-        inputs = normalise(pixels, card.mean, card.std)
-        rows, outside = card.outputs.answers(probabilities(model.network, inputs, card.test_flip))
-    return [
-        Prediction.from_probabilities(card.classes, row, card.version, beyond)
-        for row, beyond in zip(rows.tolist(), outside.tolist(), strict=True)
-    ]
+    return model.answers(model.probabilities(pixels))
 
 
-def output_fn(prediction: Prediction, accept: str) -> tuple[str, str]:
-    """Write the answer as JSON, on one line.
+def output_fn(answer: answers.Answer, accept: str) -> tuple[str, str]:
+    """Write the answer as JSON, JSON lines or CSV; see `serving.answers.write`.
 
     Raises:
         Refusal: 406 when the client accepts something else only.
     """
-    accepted = {part.partition(";")[0].strip().lower() for part in accept.split(",")}
-    if not accepted & {JSON, "application/*", "*/*", ""}:
-        raise Refusal(406, f"only {JSON} is answered, not {accept!r}")
-    return json.dumps(prediction.to_dict()) + "\n", JSON
+    return answers.write(answer, accept)

@@ -37,6 +37,16 @@ class Prediction:
         mean = sum(value * probability for value, probability in probabilities.items())
         return cls(count, probabilities[count], mean, probabilities, model, out_of_range)
 
+    def probability_of(self, count: int) -> float:
+        """Probability that the bin holds this count, calibrated as the model is.
+
+        For a count that the model does not answer it is the probability of all such counts together: more
+        than that is not known, so do not call a record of such a count wrong because of it.
+        """
+        if count not in self.probabilities:
+            return self.out_of_range
+        return (1 - self.out_of_range) * self.probabilities[count]
+
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it: keys of an object are strings there."""
         values = dataclasses.asdict(self)

@@ -1,9 +1,13 @@
 """The client: photos in, typed predictions out."""
 
 import io
-from collections.abc import Iterable
+import json
+import random
+import time
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, TypeVar, overload
 
 import boto3
 from botocore.config import Config
@@ -14,17 +18,25 @@ from serving.prediction import Prediction
 from training.errors import DeploymentError, PhotoError, RequestError
 
 Photo = str | Path | bytes | Image.Image
+Result = TypeVar("Result")
+
+MAX_BODY = 6_291_456
+"""What InvokeEndpoint takes, in bytes."""
+BUSY = (429, 503)
+_ATTEMPTS = 6
 
 
 class ImagePredictor:
     """Asks an endpoint how many objects are in a bin.
 
-    Throttling and server errors are retried by boto3's standard mode.
+    Throttling, server errors and a model server whose queue is full are tried again, with growing, random pauses.
 
     Example:
         >>> predictor = ImagePredictor("binventory")
         >>> predictor.predict("bin.jpg").count
         3
+        >>> [each.count for each in predictor.predict(["a.jpg", "https://photos.example.com/b.jpg"])]
+        [2, 5]
     """
 
     def __init__(self, endpoint_name: str, *, concurrency: int = 4) -> None:
@@ -32,53 +44,74 @@ class ImagePredictor:
 
         Args:
             endpoint_name: of the SageMaker endpoint.
-            concurrency: requests in flight in `predict_many`.
+            concurrency: requests in flight when several photos are given.
         """
         self.endpoint_name = endpoint_name
         self._concurrency = concurrency
         self._client = boto3.client(
             "sagemaker-runtime",
             config=Config(
-                retries={"mode": "standard", "max_attempts": 5},
+                retries={"mode": "standard", "max_attempts": _ATTEMPTS},
                 max_pool_connections=concurrency,
                 read_timeout=70,
             ),
         )
 
-    def predict(self, photo: Photo) -> Prediction:
-        """Count one photo, given as a path, bytes, or a PIL image.
+    @overload
+    def predict(self, photos: Photo) -> Prediction: ...  # type: ignore[overload-overlap]  # a str is no list of photos
+    @overload
+    def predict(self, photos: Iterable[Photo]) -> list[Prediction]: ...
+
+    def predict(self, photos: Photo | Iterable[Photo]) -> Prediction | list[Prediction]:
+        """Count one photo, or several at a time, in their order.
+
+        Args:
+            photos: a path, the bytes of a JPEG or PNG, a PIL image, or an address (``https://…``, ``s3://…``) that
+                the endpoint is to fetch from; or any number of these.
 
         Raises:
-            PhotoError: the path holds no photo.
-            RequestError: the endpoint refuses the photo, and says why.
+            PhotoError: a path holds no photo, or one is too large to be sent.
+            RequestError: the endpoint refuses a photo, and says why.
             DeploymentError: the endpoint is absent or cannot answer.
         """
-        body = _body(photo)
-        kind = "image/png" if body.startswith(b"\x89PNG") else "image/jpeg"
-        try:
+        if isinstance(photos, str | Path | bytes | Image.Image):
+            return self._ask(*_request(photos))
+        with ThreadPoolExecutor(self._concurrency, thread_name_prefix="predict") as pool:
+            return list(pool.map(lambda photo: self._ask(*_request(photo)), photos))
+
+    def _ask(self, body: bytes, kind: str) -> Prediction:
+        def once() -> bytes:
             answer = self._client.invoke_endpoint(
                 EndpointName=self.endpoint_name, ContentType=kind, Accept="application/json", Body=body
             )
+            return answer["Body"].read()
+
+        try:
+            return Prediction.from_json(_with_patience(once))
         except ClientError as error:
             raise _explained(error, self.endpoint_name) from error
-        return Prediction.from_json(answer["Body"].read())
-
-    def predict_many(self, photos: Iterable[Photo]) -> list[Prediction]:
-        """Count several photos, some at a time; in their order.
-
-        Raises:
-            PhotoError, RequestError, DeploymentError: as `predict`, for the first that fails.
-        """
-        with ThreadPoolExecutor(self._concurrency) as pool:
-            return list(pool.map(self.predict, photos))
 
 
-def _body(photo: Photo) -> bytes:
+def _request(photo: Photo) -> tuple[bytes, str]:
+    """The body of a request and its content type."""
+    if isinstance(photo, str) and photo.startswith(("https://", "http://")):
+        return json.dumps({"url": photo}).encode(), "application/json"
+    if isinstance(photo, str) and photo.startswith("s3://"):
+        return json.dumps({"s3_uri": photo}).encode(), "application/json"
+    body = _encoded(photo)
+    if len(body) > MAX_BODY:
+        what = "the photo" if isinstance(photo, bytes | Image.Image) else str(photo)
+        raise PhotoError(f"{what} has {len(body):,} bytes; an endpoint takes at most {MAX_BODY:,}: make it smaller")
+    return body, "image/png" if body.startswith(b"\x89PNG") else "image/jpeg"
+
+
+def _encoded(photo: Photo) -> bytes:
     if isinstance(photo, bytes):
         return photo
     if isinstance(photo, Image.Image):
         buffer = io.BytesIO()
-        photo.convert("RGB").save(buffer, "PNG")  # lossless: the model sees what the caller has
+        kept = photo if photo.mode in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16") else photo.convert("RGB")
+        kept.save(buffer, "PNG")  # lossless: the model sees what the caller has
         return buffer.getvalue()
     try:
         return Path(photo).read_bytes()
@@ -86,9 +119,26 @@ def _body(photo: Photo) -> bytes:
         raise PhotoError(f"{photo} cannot be read: {error.strerror}") from error
 
 
+def _with_patience(once: Callable[[], Result]) -> Result:
+    """Try again while the model's own server says that it is busy; boto3 does not know that answer."""
+    for attempt in range(_ATTEMPTS - 1):
+        try:
+            return once()
+        except ClientError as error:
+            if _status(error) not in BUSY:
+                raise
+        time.sleep(random.uniform(0, 0.1 * 2**attempt))  # noqa: S311 - spreads callers, hides nothing
+    return once()
+
+
+def _status(error: ClientError) -> int:
+    members: Mapping[str, Any] = error.response
+    return int(members.get("OriginalStatusCode", 0))
+
+
 def _explained(error: ClientError, endpoint: str) -> RequestError | DeploymentError:
-    response = error.response
-    status = int(response.get("OriginalStatusCode", 0))  # type: ignore[call-overload]
+    status = _status(error)
     if 400 <= status < 500:
-        return RequestError(str(response.get("OriginalMessage", error)), status)
+        said = str(error.response.get("OriginalMessage", error))
+        return RequestError(said.partition("\n")[0], status)  # AWS's toolkit adds a traceback
     return DeploymentError(f"endpoint {endpoint} did not answer: {error}")

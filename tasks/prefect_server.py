@@ -4,8 +4,6 @@ Prefect's automatic ephemeral server loses task-run rows and prints tracebacks a
 get a real one, on loopback, whose history stays in the home folder.
 """
 
-import json
-import os
 import socket
 import subprocess
 import sys
@@ -13,8 +11,8 @@ import time
 from pathlib import Path
 
 import httpx
-import psutil
 
+from tasks.daemon import Daemon, clean_environment
 from tasks.settings import Settings
 from training.errors import CloudError
 
@@ -22,17 +20,14 @@ PREFERRED_PORT = 4200
 START_SECONDS = 120
 
 
-def _state_file(settings: Settings) -> Path:
-    return settings.home / "prefect" / "server.json"
+def _server(settings: Settings) -> Daemon:
+    return Daemon(settings.home / "prefect" / "server.json", word="prefect")
 
 
 def server_url(settings: Settings) -> str | None:
     """API address of our server if it is up and healthy, else None."""
-    try:
-        url = str(json.loads(_state_file(settings).read_text())["api_url"])
-    except (FileNotFoundError, ValueError, KeyError):
-        return None
-    return url if _healthy(url) else None
+    url = _server(settings).facts().get("api_url")
+    return str(url) if url and _healthy(url) else None
 
 
 def _healthy(api_url: str) -> bool:
@@ -61,30 +56,17 @@ def start(settings: Settings) -> str:
     """
     if url := server_url(settings):
         return url
-    folder = _state_file(settings).parent
-    folder.mkdir(parents=True, exist_ok=True)
-    port = _free_port()
-    url, log = f"http://127.0.0.1:{port}/api", folder / "server.log"
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
-    environment |= {
-        "PREFECT_HOME": str(folder),
+    server, port = _server(settings), _free_port()
+    url = f"http://127.0.0.1:{port}/api"
+    environment = clean_environment() | {
+        "PREFECT_HOME": str(server.state.parent),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_UI_API_URL": url,
         "PREFECT_LOGGING_SERVER_LEVEL": "WARNING",
     }
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    with log.open("ab") as output:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            env=environment,
-            start_new_session=True,
-        )
-    # Written before the server is healthy, so that a caller killed meanwhile leaves a trace to stop it by.
-    _state_file(settings).write_text(json.dumps({"api_url": url, "pid": process.pid}))
-    _await_health(process, url, log)
+    process = server.start(command, environment, api_url=url)
+    _await_health(process, url, server.log)
     return url
 
 
@@ -101,23 +83,4 @@ def _await_health(process: subprocess.Popen[bytes], url: str, log: Path) -> None
 
 def stop(settings: Settings) -> None:
     """Stop our server and everything it started; its history stays."""
-    state = _state_file(settings)
-    leader = _process(state)
-    if leader is None:
-        state.unlink(missing_ok=True)
-        return
-    family = [leader, *leader.children(recursive=True)]
-    leader.terminate()
-    _, alive = psutil.wait_procs(family, timeout=15)
-    for process in alive:
-        process.kill()
-    state.unlink(missing_ok=True)
-
-
-def _process(state: Path) -> psutil.Process | None:
-    """The server's process; None when it is gone, also when its number now belongs to another program."""
-    try:
-        process = psutil.Process(int(json.loads(state.read_text())["pid"]))
-        return process if "prefect" in process.cmdline() else None
-    except (FileNotFoundError, ValueError, KeyError, psutil.NoSuchProcess):
-        return None
+    _server(settings).stop()

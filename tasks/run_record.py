@@ -18,6 +18,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from tasks.atomic_file import write_atomically
 from tasks.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -27,13 +28,6 @@ def digest_of(value: Any) -> str:
     """Eight hexadecimal digits that stand for any JSON-like value."""
     canonical = json.dumps(value, sort_keys=True, default=str)
     return hashlib.sha256(canonical.encode()).hexdigest()[:8]
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file so that a reader, or a killed writer, never leaves half of it."""
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    scratch.write_text(text)
-    scratch.replace(path)
 
 
 class Run:

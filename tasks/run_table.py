@@ -58,13 +58,18 @@ def _evaluate(summary: dict[str, Any]) -> str:
     )
 
 
+def _register(summary: dict[str, Any]) -> str:
+    model = summary["model"]
+    return f"{'approved' if model['approved'] else 'not approved, so not deployed'}: {model['reason']}"
+
+
 def _deploy(summary: dict[str, Any]) -> str:
-    return f"endpoint {summary['endpoint']['name']} is {summary['endpoint']['status']}"
-
-
-def _smoke(summary: dict[str, Any]) -> str:
-    smoke = summary["endpoint"]["smoke"]
-    return f"{smoke['equal']} of {smoke['photos']} answers equal evaluation's"
+    endpoint = summary["endpoint"]
+    smoke = endpoint["smoke"]
+    return (
+        f"endpoint {endpoint['name']} is {endpoint['status']}; {smoke['equal']} of {smoke['photos']} answers equal "
+        "evaluation's"
+    )
 
 
 def _transform(summary: dict[str, Any]) -> str:
@@ -78,8 +83,8 @@ _TELLERS = {
     "tune": _tune,
     "train": _train,
     "evaluate": _evaluate,
+    "register": _register,
     "deploy": _deploy,
-    "smoke": _smoke,
     "transform": _transform,
 }
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from tasks import cloud, prefect_server
+from tasks import cloud, prefect_server, prefect_worker
 from tasks.settings import Settings, settings
 from training.errors import BinventoryError
 
@@ -80,7 +80,8 @@ def leave(settings: Settings) -> None:
 
 
 def stop(settings: Settings) -> None:
-    """Stop the embedded cloud and the Prefect server."""
+    """Stop the worker, the Prefect server and the embedded cloud."""
+    prefect_worker.stop(settings)
     prefect_server.stop(settings)
     cloud.stop(settings)
 
@@ -91,11 +92,13 @@ def _up(settings: Settings) -> None:
     with _starting(settings):
         cloud.connect(settings)
         url = prefect_server.start(settings)
+        prefect_worker.deploy(settings, url)
+        prefect_worker.start(settings, url)
     print(f"Prefect UI   {url.removesuffix('/api')}\nPrefect API  {url}")
     if settings.target == "local":
         print(f"S3           {os.environ['AWS_ENDPOINT_URL_S3']}")
         print(f"SageMaker    {os.environ['AWS_ENDPOINT_URL_SAGEMAKER']}")
-    print("They stay up until `make down`.")
+    print("The UI's Deployments run every flow; a worker waits for them. All of it stays up until `make down`.")
 
 
 def _down(settings: Settings) -> None:

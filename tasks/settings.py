@@ -1,13 +1,15 @@
 """Where things are and what they run on: the ``BINVENTORY_*`` variables, or a ``.env`` file."""
 
 import difflib
+import ipaddress
 import os
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
+from zoneinfo import available_timezones
 
 from dotenv import dotenv_values
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from training.errors import SettingsError
@@ -42,11 +44,79 @@ class Settings(BaseSettings):
     transform_instance: str = Field(
         "ml.c5.xlarge", description="Instance type of batch transform jobs.", pattern=r"^ml\."
     )
+    serverless_memory_mb: int = Field(
+        0, description="Memory of a serverless endpoint; 0 keeps an instance.", ge=0, le=6144, multiple_of=1024
+    )
+    serverless_concurrency: int = Field(5, description="Requests at once on a serverless endpoint.", ge=1, le=200)
+    autoscaling_instances: int = Field(
+        1, description="Most instances of the endpoint; above 1 it scales by itself, on AWS only.", ge=1, le=100
+    )
+    serving_workers: int = Field(
+        4, description="Requests that an instance's model server handles at once.", ge=1, le=64
+    )
+    startup_seconds: int = Field(
+        240, description="How long a model may take to load before its endpoint is given up.", ge=60, le=3600
+    )
+    photo_hosts: str = Field(
+        "",
+        description="Hosts that the endpoint may fetch photos from by plain http, comma-separated; host=network "
+        "(cameras.lan=10.20.0.0/16) lets it be at a private address.",
+    )
+    photo_buckets: str = Field("", description="Buckets that the endpoint may read photos from, comma-separated.")
+    model_group: str = Field(
+        "binventory", description="Model package group of the registry.", pattern=r"^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$"
+    )
+    approval: Literal["automatic", "manual"] = Field(
+        "automatic", description="Whether a model that passes the gate is approved at once, or waits for a person."
+    )
+    min_accuracy: float = Field(0.0, description="The gate's floor for accuracy.", ge=0, le=1)
+    max_rmse: float = Field(10.0, description="The gate's ceiling for RMSE, in objects.", gt=0)
+    max_ece: float = Field(1.0, description="The gate's ceiling for the calibration error.", gt=0, le=1)
+    max_drop: float = Field(
+        0.01, description="How much less accurate than the deployed model, on the same photos, is let in.", ge=0, le=1
+    )
+    serving_precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="Arithmetic of predictions; auto takes bfloat16 where it is faster and agrees."
+    )
     spot: bool = Field(True, description="Train on managed spot capacity; an interrupted job resumes by itself.")
     job_timeout_minutes: int = Field(
         240, description="How long a job may run before SageMaker stops it.", ge=1, le=7200
     )
+    timezone: str = Field("UTC", description="Time zone of schedules, like Europe/Berlin: the nightly count's 02:30.")
     poll_seconds: float = Field(2.0, description="How often the state of a job is asked for.", gt=0, le=60)
+    ledger: str | None = Field(
+        None,
+        description="SQLAlchemy URL of the nightly counts' ledger (SQLite or PostgreSQL). Default: ledger.db in home.",
+        repr=False,  # it may hold a password
+    )
+    notification: str | None = Field(
+        None,
+        description='Prefect notification block that hears of a night, like "slack-webhook/warehouse".',
+        pattern=r"^[a-z0-9-]+/[a-z0-9-]+$",
+    )
+
+    @field_validator("timezone")
+    @classmethod
+    def _timezone_is_known(cls, name: str) -> str:
+        if name not in available_timezones():
+            raise ValueError(f"no time zone is named {name!r}; names are like Europe/Berlin")
+        return name
+
+    @field_validator("photo_hosts")
+    @classmethod
+    def _photo_hosts_are_hosts(cls, text: str) -> str:
+        for part in text.split(","):
+            if network := part.partition("=")[2]:
+                ipaddress.ip_network(network.strip())
+        return text
+
+    @model_validator(mode="after")
+    def _scaling_goes_together(self) -> "Settings":
+        if self.autoscaling_instances > 1 and self.target == "local":
+            raise ValueError("autoscaling_instances above 1 needs target aws: the embedded cloud does not scale")
+        if self.autoscaling_instances > 1 and self.serverless_memory_mb:
+            raise ValueError("a serverless endpoint scales by itself: leave autoscaling_instances at 1")
+        return self
 
     @property
     def runs(self) -> Path:

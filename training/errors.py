@@ -29,6 +29,10 @@ class TransferError(CloudError, ConnectionError):
     """Reading from or writing to S3 failed in a way that may pass: the same call is worth another try."""
 
 
+class WorkerError(BinventoryError, ConnectionError):
+    """A process that worked for a run died, for want of memory perhaps: the same call is worth another try."""
+
+
 class WorkspaceError(DataError):
     """The local folder of a dataset cannot be used: read-only, full, or used by another run."""
 
@@ -75,3 +79,15 @@ class RequestError(BinventoryError):
     def __init__(self, message: str, status: int = 400) -> None:
         super().__init__(message)
         self.status = status
+
+
+class LedgerError(BinventoryError):
+    """The ledger cannot be opened or used, or was written by a newer version."""
+
+
+class LeaseError(LedgerError):
+    """Somebody else is at something that only one may be at."""
+
+
+class NightError(BinventoryError):
+    """A night's count needs a person: photos that stayed uncounted, or nothing to count with."""

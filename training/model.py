@@ -76,6 +76,8 @@ class ModelCard:
         std: per channel, on the scale 0-1.
         version: names this model in answers, logs and the ledger.
         data_digest: fingerprint of the data it was trained on.
+        temperature: what the logits are divided by; fitted on the validation split by evaluation.
+        precision: arithmetic of predictions, float32 or bfloat16.
         metrics: measured on the validation split.
         hyperparameters: what it was trained with.
         phases: seconds of the job by phase.
@@ -91,6 +93,8 @@ class ModelCard:
     data_digest: str = ""
     extra_classes: tuple[int, ...] = ()
     test_flip: bool = False
+    temperature: float = 1.0
+    precision: str = "float32"
     metrics: dict[str, float] = dataclasses.field(default_factory=dict)
     hyperparameters: dict[str, Any] = dataclasses.field(default_factory=dict)
     phases: dict[str, float] = dataclasses.field(default_factory=dict)

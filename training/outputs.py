@@ -53,3 +53,15 @@ class Outputs:
         inside = probabilities[:, [self.counts.index(count) for count in self.classes]]
         total = inside.sum(dim=1, keepdim=True)
         return inside / total.clamp_min(1e-12), (1 - total[:, 0]).clamp(0, 1)
+
+
+def tempered(probabilities: Tensor, temperature: float) -> Tensor:
+    """Probabilities as if the logits had been divided by a temperature (Guo et al., 2017).
+
+    Args:
+        probabilities: shape (N, outputs), rows sum to one.
+        temperature: above 1 makes them less sure, below 1 surer; the order never changes.
+    """
+    if temperature == 1.0:
+        return probabilities
+    return torch.softmax(probabilities.clamp_min(1e-12).log() / temperature, dim=1)

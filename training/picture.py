@@ -4,6 +4,8 @@ It needs Pillow only, so that the data stage packs photos exactly as training an
 """
 
 import io
+import struct
+import zlib
 
 from PIL import Image, ImageOps
 
@@ -12,6 +14,19 @@ from training.errors import PhotoError
 FORMATS = ("JPEG", "PNG")
 MAX_BYTES = 20 * 1024**2
 MAX_PIXELS = 50_000_000
+_BROKEN = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    IndexError,
+    KeyError,
+    TypeError,
+    OverflowError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)  # what Pillow's readers raise on hostile bytes
 
 
 def decode(data: bytes, size: int) -> Image.Image:
@@ -31,7 +46,7 @@ def decode(data: bytes, size: int) -> Image.Image:
             return _to_rgb(ImageOps.exif_transpose(image))
     except PhotoError:
         raise
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except _BROKEN as error:
         raise PhotoError(f"not a whole JPEG or PNG: {error}") from error
 
 

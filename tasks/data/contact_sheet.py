@@ -10,8 +10,9 @@ from typing import Any
 
 from PIL import Image
 
+from tasks.atomic_file import write_atomically
 from tasks.data.catalog import read_usable
-from tasks.data.workspace import Workspace, explain_disk_errors, write_atomically
+from tasks.data.workspace import Workspace, explain_disk_errors
 from training.picture import decode, squash
 
 COLUMNS, ROWS, SIDE = 6, 3, 112

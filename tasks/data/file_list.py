@@ -9,9 +9,9 @@ import httpx
 import obstore
 import pyarrow as pa
 
+from tasks.atomic_file import write_atomically
 from tasks.data.fetch import transfer_errors
 from tasks.data.photo_ids import id_of_entry
-from tasks.data.workspace import write_atomically
 from tasks.object_store import open_store, split_uri
 from training.errors import FileListError, TransferError
 
@@ -63,7 +63,7 @@ def write_file_list(rows: Iterable[tuple[str, int]], path: Path) -> None:
     classes: dict[str, list[str]] = {}
     for photo_id, count in sorted(rows, key=lambda row: (row[1], row[0])):
         classes.setdefault(str(count), []).append(f"data/metadata/{photo_id}.json")
-    write_atomically(path, json.dumps(classes).encode())
+    write_atomically(path, json.dumps(classes))
 
 
 _EXAMPLE = '{"1": ["data/metadata/100313.json", ...], "2": [...]}'
@@ -138,16 +138,32 @@ def _read_s3(location: str) -> bytes:
 
 
 def _read_https(location: str) -> bytes:
+    def refuse_plain(request: httpx.Request) -> None:
+        if request.url.scheme != "https":
+            raise FileListError(
+                f"{location} leads to {request.url.scheme}://{request.url.netloc.decode()}, which is not https."
+            )
+
     content = bytearray()
     try:
-        with httpx.stream("GET", location, timeout=30, follow_redirects=True) as response:
+        with (
+            httpx.Client(timeout=30, follow_redirects=True, event_hooks={"request": [refuse_plain]}) as client,
+            client.stream("GET", location) as response,
+        ):
             response.raise_for_status()
             for piece in response.iter_bytes():
                 content += piece
                 if len(content) > _MOST_BYTES:
                     raise FileListError(f"{location} is larger than {_MOST_BYTES >> 20} MB: that is no file list.")
     except httpx.HTTPStatusError as error:
-        raise FileListError(f"{location} answers {error.response.status_code}, not a file list.") from error
+        status = error.response.status_code
+        kind = TransferError if status >= 500 or status == 429 else FileListError
+        raise kind(f"{location} answers {status}, not a file list.") from error
     except httpx.TransportError as error:
+        if "CERTIFICATE_VERIFY_FAILED" in str(error):
+            raise FileListError(
+                f"{location}: the server's certificate is not trusted ({error}). If you trust it, name a file with "
+                "its certificate, or its authority's, in SSL_CERT_FILE."
+            ) from error
         raise TransferError(f"{location} cannot be reached: {error}.") from error
     return bytes(content)

@@ -4,12 +4,14 @@ import io
 import struct
 from dataclasses import dataclass
 
+import simplejpeg
 from PIL.JpegImagePlugin import JpegImageFile
 
 MOST_PIXELS = 50_000_000
 """A picture of more pixels is not decoded: it isn't a photo of a bin, but may be a decompression bomb."""
 
 _SOI = b"\xff\xd8\xff"
+_SHRINK = 8
 
 
 class BadPhotoError(Exception):
@@ -31,8 +33,9 @@ class PhotoSize:
 def check_jpeg(body: bytes) -> PhotoSize:
     """Decode a JPEG once, to its last row, and return its size.
 
-    The picture is decoded at an eighth of its size, which reads all of the coded data but skips most of the
-    arithmetic: a cut or damaged file fails as it does at full size, several times sooner.
+    The picture is decoded at an eighth of its size, in grey, which reads all of the coded data but skips most of the
+    arithmetic: a cut or damaged file fails as it does at full size, several times sooner. libjpeg-turbo does so
+    without a detour through Python; where it has the least to complain about, Pillow judges, as training will.
 
     Raises:
         BadPhotoError: it is empty, no JPEG, too large, or cut short.
@@ -42,17 +45,31 @@ def check_jpeg(body: bytes) -> PhotoSize:
     if not body.startswith(_SOI):
         raise BadPhotoError("not_jpeg", f"starts with {body[:4].hex()}")
     try:
+        height, width, _, _ = simplejpeg.decode_jpeg_header(body)
+        _refuse_bombs(width, height)
+        simplejpeg.decode_jpeg(body, "GRAY", True, True, 1, 1, _SHRINK)
+    except ValueError:
+        return _check_with_pillow(body)
+    return PhotoSize(width, height)
+
+
+def _check_with_pillow(body: bytes) -> PhotoSize:
+    try:
         # Not Image.open: its bound on pixels is a warning that is global to the process; ours is below.
         picture = JpegImageFile(io.BytesIO(body))
     except (OSError, SyntaxError, ValueError, struct.error) as error:
         raise BadPhotoError("not_jpeg", str(error)) from error
     with picture:
         width, height = picture.size
-        if width * height > MOST_PIXELS:
-            raise BadPhotoError("too_large", f"{width}x{height} pixels")
+        _refuse_bombs(width, height)
         try:
-            picture.draft("RGB", (max(1, width // 8), max(1, height // 8)))
+            picture.draft("RGB", (max(1, width // _SHRINK), max(1, height // _SHRINK)))
             picture.load()
         except (OSError, SyntaxError, ValueError) as error:
             raise BadPhotoError("truncated", str(error)) from error
     return PhotoSize(width, height)
+
+
+def _refuse_bombs(width: int, height: int) -> None:
+    if width * height > MOST_PIXELS:
+        raise BadPhotoError("too_large", f"{width}x{height} pixels")

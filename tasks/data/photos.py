@@ -15,13 +15,14 @@ import pyarrow.compute as pc
 from obstore.exceptions import NotModifiedError
 from obstore.store import ObjectStore
 
+from tasks.atomic_file import write_atomically
 from tasks.data.chunks import Chunk, read_listing
 from tasks.data.fetch import TooLargeError, fetch, for_each
 from tasks.data.jpeg import BadPhotoError, check_jpeg
 from tasks.data.metadata_stage import effective_counts
 from tasks.data.partition_state import PartitionState
 from tasks.data.sources import Source, photo_key
-from tasks.data.workspace import Workspace, explain_disk_errors, write_atomically
+from tasks.data.workspace import Workspace, explain_disk_errors
 from training.errors import TransferError
 
 PHOTO_SCHEMA = pa.schema(
@@ -56,7 +57,7 @@ class PhotoCounts:
 class _Wanted:
     partition: int
     id: str
-    path: Path
+    path: str
     known: dict[str, Any] | None
 
 
@@ -116,13 +117,13 @@ class _ChunkOfPhotos:
             for photo_id, count in zip(ids, counts, strict=True):
                 if count is not None:
                     self._counts.wanted += 1
-                    path = self._workspace.photo(photo_id, count)
+                    path = self._workspace.photo_path(photo_id, count)
                     yield _Wanted(partition, photo_id, path, known.get(photo_id))
 
     async def _one(self, photo: _Wanted) -> bool:
         known = photo.known
         try:
-            there = photo.path.stat()
+            there = os.stat(photo.path)  # noqa: PTH116 - a string: this is done once per photo
         except FileNotFoundError:
             there = None
         good = there is not None and (_is_as_remembered(known, there) or self._recovered(photo, there))
@@ -139,7 +140,7 @@ class _ChunkOfPhotos:
             if there is not None:  # it was there once; what we have of it is kept, but not used
                 kept = self._quarantined(photo.id, "vanished")
                 kept.parent.mkdir(parents=True, exist_ok=True)
-                photo.path.replace(kept)
+                Path(photo.path).replace(kept)
             self._remember(photo, status="missing")
         except TooLargeError as error:
             self._counts.corrupt["too_large"] += 1
@@ -170,7 +171,7 @@ class _ChunkOfPhotos:
         except BadPhotoError as error:
             self._counts.corrupt[error.reason] += 1
             write_atomically(self._quarantined(photo.id, error.reason), found.body)
-            photo.path.unlink(missing_ok=True)
+            Path(photo.path).unlink(missing_ok=True)
             self._remember(photo, status="corrupt", reason=error.reason, etag=found.etag, bytes=len(found.body))
             return
         if photo.known and photo.known["status"] == "corrupt":
@@ -201,14 +202,13 @@ def _check(body: bytes) -> dict[str, Any]:
     return {"status": "ok", "bytes": len(body), "sha256": digest, "width": size.width, "height": size.height}
 
 
-def _check_and_write(body: bytes, path: Path) -> dict[str, Any]:
+def _check_and_write(body: bytes, path: str) -> dict[str, Any]:
     row = _check(body)
-    write_atomically(path, body)
-    return row | {"mtime_ns": path.stat().st_mtime_ns}
+    return row | {"mtime_ns": write_atomically(path, body)}
 
 
-def _check_file(path: Path) -> dict[str, Any] | None:
+def _check_file(path: str) -> dict[str, Any] | None:
     try:
-        return _check(path.read_bytes())
+        return _check(Path(path).read_bytes())
     except BadPhotoError:
         return None

@@ -15,10 +15,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from PIL import Image
 
+from tasks.atomic_file import write_atomically
 from tasks.data.catalog import read_usable
 from tasks.data.partition_state import write_batches
 from tasks.data.prepared_data import SPLITS
-from tasks.data.workspace import Workspace, explain_disk_errors, write_atomically
+from tasks.data.workspace import Workspace, explain_disk_errors
 from training.picture import decode, squash
 
 SHARD_SCHEMA = pa.schema(

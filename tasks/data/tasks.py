@@ -8,6 +8,7 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks.data import grouping, listing_stage, manifest, metadata_stage, photos, shards, sources, upload
 from tasks.data.catalog import CatalogSummary, write_catalog
+from tasks.data.chunk_processes import apart
 from tasks.data.chunks import Chunk
 from tasks.data.contact_sheet import write_contact_sheets
 from tasks.data.manifest import Recipe
@@ -27,7 +28,7 @@ from training.errors import TooManyBadPhotosError
 _OPTIONS: dict[str, Any] = {**RETRIES, "persist_result": False, "cache_policy": NO_CACHE}
 
 
-@task(name="open-destination", **_OPTIONS)
+@task(name="open-destination", task_run_name="open {uri}", **_OPTIONS)
 def open_destination(uri: str) -> None:
     """Make sure that the dataset's bucket is there, before anything is fetched for it."""
     ensure_bucket(uri)
@@ -39,13 +40,13 @@ def open_source(parameters: PrepareParameters, demo_bucket: str) -> Source:
     return sources.open_source(parameters, demo_bucket=demo_bucket)
 
 
-@task(name="read-list", **_OPTIONS)
+@task(name="read-list", task_run_name="list of {parameters.dataset_name}", **_OPTIONS)
 def read_list(workspace: Workspace, source: Source, parameters: PrepareParameters) -> int:
     """Read the file list, or list the bucket."""
     return listing_stage.write_initial_listing(workspace, source, parameters)
 
 
-@task(name="build-list", **_OPTIONS)
+@task(name="build-list", task_run_name="list of {parameters.dataset_name} from its metadata", **_OPTIONS)
 def build_list(workspace: Workspace, parameters: PrepareParameters) -> int:
     """Build the list from the metadata of the whole bucket."""
     return listing_stage.build_listing_from_metadata(workspace, parameters)
@@ -54,10 +55,10 @@ def build_list(workspace: Workspace, parameters: PrepareParameters) -> int:
 @task(name="fetch-metadata", task_run_name="metadata {chunk.number} of {chunk.of}", **_OPTIONS)
 def fetch_metadata(chunk: Chunk, source: Source, refresh: bool) -> MetadataCounts:
     """Fetch one chunk's metadata."""
-    return metadata_stage.fetch_metadata(chunk, source, refresh=refresh)
+    return apart(metadata_stage.fetch_metadata, chunk, source, refresh=refresh)
 
 
-@task(name="tidy-folders", **_OPTIONS)
+@task(name="tidy-folders", task_run_name="tidy {workspace.folder.name}", **_OPTIONS)
 def tidy_folders(workspace: Workspace) -> dict[str, int]:
     """Move photos to where the list and the metadata say that they belong."""
     return tidy(workspace)
@@ -66,10 +67,10 @@ def tidy_folders(workspace: Workspace) -> dict[str, int]:
 @task(name="fetch-photos", task_run_name="photos {chunk.number} of {chunk.of}", **_OPTIONS)
 def fetch_photos(chunk: Chunk, source: Source, refresh: bool) -> PhotoCounts:
     """Fetch and check one chunk's photos."""
-    return photos.fetch_photos(chunk, source, refresh=refresh)
+    return apart(photos.fetch_photos, chunk, source, refresh=refresh)
 
 
-@task(name="catalog-and-split", **_OPTIONS)
+@task(name="catalog-and-split", task_run_name="catalog and split of {parameters.dataset_name}", **_OPTIONS)
 def catalog_and_split(workspace: Workspace, parameters: PrepareParameters) -> tuple[CatalogSummary, dict[str, int]]:
     """Group, split, write the catalog, report; returns the catalog's summary and the size of each split.
 
@@ -98,13 +99,13 @@ def _refuse_too_many_bad(summary: CatalogSummary, most: float, workspace: Worksp
     )
 
 
-@task(name="contact-sheets", **_OPTIONS)
+@task(name="contact-sheets", task_run_name="contact sheets of {dataset}", **_OPTIONS)
 def draw_contact_sheets(workspace: Workspace, dataset: str) -> None:
     """Draw a contact sheet for each count."""
     publish_contact_sheets(dataset, write_contact_sheets(workspace))
 
 
-@task(name="plan-shards", **_OPTIONS)
+@task(name="plan-shards", task_run_name="plan of shards of {size} pixels", **_OPTIONS)
 def plan_shards(workspace: Workspace, size: int) -> list[Pack]:
     """Decide which photo goes into which shard."""
     return shards.plan_shards(workspace, size)
@@ -113,10 +114,10 @@ def plan_shards(workspace: Workspace, size: int) -> list[Pack]:
 @task(name="pack-shards", task_run_name="shards {pack.number} of {pack.of}", **_OPTIONS)
 def pack_shards(pack: Pack) -> PackCounts:
     """Write some shards."""
-    return shards.write_pack(pack)
+    return apart(shards.write_pack, pack)
 
 
-@task(name="compare-with-s3", **_OPTIONS)
+@task(name="compare-with-s3", task_run_name="compare with {uri}", **_OPTIONS)
 def plan_upload(workspace: Workspace, uri: str) -> upload.UploadPlan:
     """Compare what the dataset should be on S3 with what is there."""
     return upload.plan_upload(workspace, uri, shards.shard_files(workspace))
@@ -125,10 +126,10 @@ def plan_upload(workspace: Workspace, uri: str) -> upload.UploadPlan:
 @task(name="upload", task_run_name="upload {part.number} of {part.of}", **_OPTIONS)
 def put_objects(part: Upload) -> int:
     """Put some objects on S3."""
-    return upload.put_objects(part)
+    return apart(upload.put_objects, part)
 
 
-@task(name="seal", **_OPTIONS)
+@task(name="seal", task_run_name="seal {uri}", **_OPTIONS)
 def seal(workspace: Workspace, uri: str, recipe: Recipe, to_delete: list[str]) -> str:
     """Write and upload the manifest, delete what is in the dataset no more; return the manifest's SHA-256."""
     digest = manifest.write_manifest(workspace, recipe, shards.shard_files(workspace))

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -179,6 +180,11 @@ def test_what_a_run_shows_in_prefect(prepare: Prepare) -> None:
     data = prepare()
     with get_client(sync_client=True) as client:
         artifacts = client.request("POST", "/artifacts/latest/filter", json={}).json()
+        flow_runs = {"flow_runs": {"name": {"any_": [f"prepare {data.dataset}"]}}}
+        task_runs = client.request("POST", "/task_runs/filter", json=flow_runs).json()
+    names = {run["name"] for run in task_runs}
+    assert {"photos 1 of 1", "upload 1 of 1", f"seal {data.uri}", f"tidy {data.dataset}"} <= names
+    assert not [name for name in names if re.search("-[0-9a-f]{3}$", name)], "Prefect's own names say nothing"
     kinds = {artifact["key"]: artifact["type"] for artifact in artifacts if artifact["key"]}
     assert kinds[f"{data.dataset}-catalog"] == "table"
     assert kinds[f"{data.dataset}-split"] == "table"

@@ -1,11 +1,13 @@
 """The handlers, as the container calls them; and the client's view of what they answer."""
 
 import base64
+import dataclasses
 import io
 import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -13,12 +15,13 @@ import torch
 from PIL import Image
 
 from serving import inference
+from serving.batching import Batcher
 from serving.prediction import Prediction
 from tasks.code_archive import serving_code
 from training import model
 from training.data import CountDataset
 from training.errors import DeploymentError, ModelError
-from training.outputs import Outputs
+from training.outputs import Outputs, tempered
 from training.preprocessing import to_pixels
 
 CLASSES = (1, 2, 3, 4, 5)
@@ -56,6 +59,7 @@ def test_a_photo_becomes_a_count_with_probabilities(loaded: inference.Model) -> 
     assert 1 <= values["expected_value"] <= 5
     assert values["model"] == "v7"
     assert Prediction.from_json(text) == answer
+    assert answer.probability_of(answer.count) == answer.confidence
 
 
 def test_jpeg_bytes_and_base64_json_are_answered_alike(loaded: inference.Model) -> None:
@@ -81,6 +85,7 @@ def test_a_batch_answers_as_its_photos_do_one_by_one(loaded: inference.Model) ->
     batch = inference.predict_batch(torch.stack([loaded.pixels(photo) for photo in photos]), loaded)
     for photo, answer in zip(photos, batch, strict=True):
         alone = inference.predict_fn(photo, loaded)
+        assert isinstance(alone, Prediction)
         assert alone.count == answer.count
         assert list(alone.probabilities.values()) == pytest.approx(list(answer.probabilities.values()), abs=1e-5)
 
@@ -105,12 +110,84 @@ def test_bad_requests_get_the_status_that_fits(loaded: inference.Model, body: by
     assert refused.value.status_code == status
 
 
-def test_only_json_is_answered(loaded: inference.Model) -> None:
+def test_the_answer_comes_in_the_type_that_is_preferred(loaded: inference.Model) -> None:
     answer = inference.predict_fn(jpeg(), loaded)
-    with pytest.raises(inference.Refusal) as refused:
-        inference.output_fn(answer, "image/jpeg")
-    assert refused.value.status_code == 406
-    assert inference.output_fn(answer, "text/csv, */*;q=0.1")[1] == "application/json"
+    assert isinstance(answer, Prediction)
+    for accept, kind in (
+        ("application/json", "application/json"),
+        ("*/*", "application/json"),
+        ("", "application/json"),
+        ("text/*", "text/csv"),
+        ("text/html, text/csv;q=0.5, application/json;q=0.9", "application/json"),
+        ("application/json;q=0, */*;q=0.1", "application/json"),
+        ("application/jsonlines", "application/jsonlines"),
+    ):
+        assert inference.output_fn(answer, accept)[1] == kind, accept
+    for accept in ("image/jpeg", "application/json;q=0"):
+        with pytest.raises(inference.Refusal) as refused:
+            inference.output_fn(answer, accept)
+        assert refused.value.status_code == 406
+
+    header, row = inference.output_fn(answer, "text/csv; header=present")[0].splitlines()
+    assert header == "count,confidence,expected_value,out_of_range,model,p1,p2,p3,p4,p5"
+    assert inference.output_fn(answer, "text/csv")[0].splitlines() == [row]
+    assert row.split(",")[0] == str(answer.count)
+    assert float(row.split(",")[-1]) == answer.probabilities[5]
+    lines = inference.output_fn([answer, answer], "application/jsonlines")[0].splitlines()
+    assert [Prediction.from_json(line) for line in lines] == [answer, answer]
+    assert json.loads(inference.output_fn([answer], "application/json")[0]) == [answer.to_dict()]
+
+
+def test_the_temperature_of_the_card_makes_answers_less_sure_and_changes_no_count(loaded: inference.Model) -> None:
+    card = dataclasses.replace(loaded.card, temperature=3.0)
+    calm = inference.Model(loaded.network, card)
+    sure, unsure = inference.predict_fn(jpeg(), loaded), inference.predict_fn(jpeg(), calm)
+    assert isinstance(sure, Prediction)
+    assert isinstance(unsure, Prediction)
+    assert unsure.count == sure.count
+    assert unsure.confidence < sure.confidence
+    logits = torch.tensor([0.3, -1.0, 2.0])
+    assert torch.allclose(tempered(logits.softmax(0)[None], 3.0)[0], (logits / 3).softmax(0))
+
+
+def test_requests_that_come_together_are_counted_together_and_answered_each_its_own(loaded: inference.Model) -> None:
+    photos = [jpeg((50 + index, 60)) for index in range(12)]
+    alone = [inference.predict_fn(photo, loaded) for photo in photos]
+    sizes = []
+
+    def counting(pixels: list[torch.Tensor]) -> list[Prediction]:
+        sizes.append(len(pixels))
+        return inference.predict_batch(torch.stack(pixels), loaded)
+
+    model = inference.Model(loaded.network, loaded.card)
+    model.count_together = Batcher(counting, largest=4)
+    with ThreadPoolExecutor(12) as pool:
+        together = list(pool.map(lambda photo: inference.predict_fn(photo, model), photos))
+    assert [each.count for each in together if isinstance(each, Prediction)] == [
+        each.count for each in alone if isinstance(each, Prediction)
+    ]
+    assert sum(sizes) == 12
+    assert len(sizes) < 12
+    assert max(sizes) <= 4
+
+
+def test_a_failed_batch_fails_each_request_in_it_and_no_other() -> None:
+    def reciprocals(values: list[int]) -> list[float]:
+        return [1 / value for value in values]
+
+    batcher = Batcher(reciprocals, largest=1)
+    with pytest.raises(ZeroDivisionError):
+        batcher([0])
+    assert batcher([2, 4]) == [0.5, 0.25]
+
+
+def test_weights_that_give_no_numbers_are_refused(model_dir: Path, tmp_path: Path) -> None:
+    weights = torch.load(model_dir / "model.pth", weights_only=True)
+    weights["fc.weight"].fill_(float("nan"))
+    torch.save(weights, tmp_path / "model.pth")
+    (tmp_path / "model.json").write_bytes((model_dir / "model.json").read_bytes())
+    with pytest.raises(ModelError, match="not numbers"):
+        inference.model_fn(str(tmp_path))
 
 
 def test_a_model_that_does_not_fit_its_card_is_refused(model_dir: Path, tmp_path: Path) -> None:

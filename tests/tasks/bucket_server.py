@@ -10,7 +10,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
@@ -119,10 +119,14 @@ async def _main(arguments: argparse.Namespace) -> None:
     await server.serve_forever()
 
 
-@contextmanager
-def serving(folder: Path, *options: str) -> Iterator[str]:
+def serving(folder: Path, *options: str) -> AbstractContextManager[str]:
     """Serve ``folder`` in a process of its own; yields the endpoint's URL."""
-    command = [sys.executable, "-m", "tests.tasks.bucket_server", str(folder), *options]
+    return running_server([sys.executable, "-m", "tests.tasks.bucket_server", str(folder), *options])
+
+
+@contextmanager
+def running_server(command: list[str]) -> Iterator[str]:
+    """Run a server that prints its port; yields its URL."""
     root = Path(__file__).resolve().parents[2]
     with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 
 import httpx
 
@@ -44,6 +45,19 @@ def answers(url: str) -> bool:
     return True
 
 
+def state_of_a_deployed_run(installation: Installation, deployment: str, **parameters: object) -> str:
+    """How a run ends that is asked for as the UI asks for it, and done by the worker."""
+    found = installation.prefect("deployments/filter", deployments={"name": {"any_": [deployment]}})
+    run = installation.prefect(f"deployments/{found[0]['id']}/create_flow_run", parameters={"parameters": parameters})
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline:
+        [now] = installation.prefect("flow_runs/filter", flow_runs={"id": {"any_": [run["id"]]}})
+        if now["state_type"] in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED"):
+            return str(now["state_type"])
+        time.sleep(1)
+    return "it did not end in time"
+
+
 def test_two_runs_share_services_and_the_last_one_stops_them(installation: Installation) -> None:
     first = User(installation)
     second = User(installation)
@@ -73,5 +87,6 @@ def test_what_was_asked_to_stay_stays_until_down(installation: Installation) -> 
     assert user.prefect in said
     user.leave()
     assert answers(f"{user.prefect}/health")
+    assert state_of_a_deployed_run(installation, "prepare-data", source="demo", demo_photos=20) == "COMPLETED"
     installation.run("tasks.services", "down")
     assert installation.processes() == []

@@ -1,6 +1,7 @@
 """File lists: what is read, and what is refused and how."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ import pytest
 
 from tasks.data.file_list import parse_file_list, read_file_list, write_file_list
 from tasks.object_store import ensure_bucket, open_store
-from training.errors import FileListError
+from tests.tasks.data.https_server import https_server
+from training.errors import FileListError, TransferError
 
 
 def parse(content: Any) -> list[tuple[str, int]]:
@@ -77,3 +79,62 @@ def test_what_is_written_can_be_read_again(tmp_path: Path) -> None:
         ("00523", 2),
         ("523", 1),
     ]
+
+
+@pytest.fixture(scope="module")
+def https(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    """A live https server with a certificate of its own; its address, and the certificate."""
+    answers: dict[str, tuple[int, dict[str, str], bytes]] = {
+        "/list.json": (200, {}, b'{"2": ["00007"], "3": ["7"]}'),
+        "/moved.json": (302, {"Location": "/list.json"}, b""),
+        "/downgraded.json": (302, {"Location": "http://127.0.0.1:9/list.json"}, b""),
+        "/busy.json": (503, {}, b""),
+        "/page.html": (200, {}, b"<html>log in first</html>"),
+    }
+    with https_server(answers, tmp_path_factory.mktemp("https")) as (address, certificate):
+        yield address, certificate
+
+
+def test_a_list_is_read_over_https(https: tuple[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    address, certificate = https
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    for name in ("list", "moved"):
+        assert read_file_list(f"{address}/{name}.json")["id"].to_pylist() == ["00007", "7"]
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "says"),
+    [
+        ("gone.json", FileListError, r"gone\.json answers 404, not a file list"),
+        ("page.html", FileListError, r"page\.html is not JSON"),
+        ("busy.json", TransferError, r"busy\.json answers 503"),
+        ("downgraded.json", FileListError, "leads to http://127.0.0.1:9, which is not https"),
+    ],
+)
+def test_what_https_answers_instead_of_a_list_is_said(
+    https: tuple[str, Path], monkeypatch: pytest.MonkeyPatch, name: str, error: type[Exception], says: str
+) -> None:
+    address, certificate = https
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    with pytest.raises(error, match=says):
+        read_file_list(f"{address}/{name}")
+
+
+def test_a_server_that_nobody_vouches_for_is_not_believed(
+    https: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    with pytest.raises(FileListError, match=r"certificate is not trusted .* SSL_CERT_FILE"):
+        read_file_list(f"{https[0]}/list.json")
+
+
+def test_a_server_that_is_not_there_is_worth_another_try() -> None:
+    with pytest.raises(TransferError, match="cannot be reached"):
+        read_file_list("https://127.0.0.1:9/list.json")
+
+
+def test_a_page_without_end_is_not_read_to_it(https: tuple[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.data.file_list._MOST_BYTES", 10)
+    monkeypatch.setenv("SSL_CERT_FILE", str(https[1]))
+    with pytest.raises(FileListError, match="that is no file list"):
+        read_file_list(f"{https[0]}/list.json")

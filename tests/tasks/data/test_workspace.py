@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.data.workspace import Workspace, explain_disk_errors, write_atomically
+from tasks.data.workspace import Workspace, explain_disk_errors
 from training.errors import WorkspaceError
 
 
@@ -36,12 +36,6 @@ def test_another_source_is_noticed_until_it_was_fetched_whole(tmp_path: Path) ->
     assert workspace.changes_source("b")  # killed before the end
     workspace.remember_source("b")
     assert not workspace.changes_source("b")
-
-
-def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
-    write_atomically(tmp_path / "new" / "a.jpg", b"one")
-    write_atomically(tmp_path / "new" / "a.jpg", b"two")
-    assert [(path.name, path.read_bytes()) for path in (tmp_path / "new").iterdir()] == [("a.jpg", b"two")]
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,8 @@ from tasks.data.shards import ShardFile
 from tasks.data.upload import delete_objects, plan_upload, put_objects
 from tasks.data.workspace import Workspace
 from tasks.object_store import ensure_bucket, open_store
+from tests.tasks.data.faulty_uploads import FAULTS, faulty_uploads
+from training.errors import TransferError
 
 RECIPE = Recipe(dataset="d", source="abid", seed=0, split="grouped", shard_size=224)
 
@@ -131,3 +133,35 @@ def test_the_manifest_travels_only_when_it_changed(dataset: Dataset) -> None:
     assert upload_manifest(dataset.workspace, dataset.uri)
     assert not upload_manifest(dataset.workspace, dataset.uri)
     assert (dataset.there / "manifest.json").read_bytes() == dataset.workspace.manifest.read_bytes()
+
+
+def test_uploads_that_suffer_end_whole_and_are_not_done_again(
+    dataset: Dataset, s3_variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Refused with 503, cut short, or done but never confirmed: each is tried again until it is right."""
+    photos = [(str(n), n % 5 + 1, "train", bytes([n]) * (900 + n)) for n in range(1, 120)]
+    dataset.hold(*photos)
+    with faulty_uploads(s3_variables["AWS_ENDPOINT_URL_S3"], rate=0.3) as (address, proxy):
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", address)
+        assert dataset.upload() == (120, 0, [])
+    assert all(proxy.suffered[fault] >= 5 for fault in FAULTS)
+    assert all((dataset.there / f"train/{count}/{name}.jpg").read_bytes() == body for name, count, _, body in photos)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", s3_variables["AWS_ENDPOINT_URL_S3"])
+    assert dataset.upload() == (0, 120, [])
+
+
+def test_a_destination_that_goes_away_is_worth_another_try_and_keeps_what_it_has(
+    dataset: Dataset, s3_variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset.hold(("7", 3, "train", b"a"))
+    dataset.upload()
+    dataset.hold(("7", 3, "train", b"a"), ("8", 1, "test", b"b"))
+    plan = plan_upload(dataset.workspace, dataset.uri, dataset.shards)
+    monkeypatch.setattr("tasks.data.upload._put.retry.stop", lambda _: True)
+    with faulty_uploads(s3_variables["AWS_ENDPOINT_URL_S3"], rate=1.0) as (address, _):
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", address)
+        monkeypatch.setattr("tests.tasks.data.faulty_uploads.FAULTS", ("cut",))
+        with pytest.raises(TransferError):
+            put_objects(plan.uploads[0])
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", s3_variables["AWS_ENDPOINT_URL_S3"])
+    assert dataset.upload() == (2, 1, [])

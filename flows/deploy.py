@@ -1,0 +1,71 @@
+"""Deploy a registered model, or let one in first: ``python -m flows.deploy --help``."""
+
+from prefect import flow
+from pydantic import BaseModel, ConfigDict, Field
+from rich.table import Table
+
+from flows.command_line import console, run
+from tasks.release.deployment import Deployment, release
+from tasks.release.package import read_cases
+from tasks.release.registry import approved_model, find_model, models, set_status
+from tasks.services import use_cloud
+from tasks.settings import Settings, settings
+
+
+class DeployParameters(BaseModel):
+    """Deploy the newest approved model, or another one; with a reason, approve or reject it first."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str = Field("newest", title="Model", description='"newest" approved, a version number, or an ARN.')
+    approve: str | None = Field(
+        None, title="Approve", description="Let the model in first, for this reason; it is written down with it."
+    )
+    reject: str | None = Field(
+        None, title="Reject", description="Turn the model away, for this reason, and deploy nothing."
+    )
+    list: bool = Field(False, title="List", description="Only show the registered models.")
+    endpoint_name: str = Field(
+        "binventory",
+        title="Endpoint",
+        description="Endpoint to create or to update.",
+        pattern=r"^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$",
+    )
+
+
+@flow(name="deploy", flow_run_name="deploy {parameters.model} model to {parameters.endpoint_name}")
+def deploy(parameters: DeployParameters) -> Deployment | None:
+    """Deploy a model and prove it; what served before serves again when that fails."""
+    here = settings()
+    use_cloud(here)
+    if parameters.list:
+        _show(here)
+        return None
+    model = approved_model(here) if parameters.model == "newest" else find_model(parameters.model, here)
+    if parameters.reject:
+        set_status(model.arn, "Rejected", parameters.reject)
+        console.print(f"Model {model.version} is rejected: {parameters.reject}")
+        return None
+    if parameters.approve:
+        set_status(model.arn, "Approved", parameters.approve)
+        model = find_model(model.arn, here)
+    deployed = release(model, read_cases(model.uri), parameters.endpoint_name, model.facts.get("run_id", ""), here)
+    console.print(
+        f"Endpoint {deployed.name} serves model {model.version}; {deployed.smoke.equal} of {deployed.smoke.photos} "
+        f"answers equal evaluation's. It took {deployed.seconds:.0f} s."
+    )
+    return deployed
+
+
+def _show(here: Settings) -> None:
+    table = Table(title=f"Models in the group {here.model_group}")
+    for column in ("version", "status", "accuracy", "rmse", "run", "reason"):
+        table.add_column(column)
+    for each in models(here):
+        facts = [each.facts.get(name, "") for name in ("accuracy", "rmse", "run_id")]
+        table.add_row(str(each.version), each.status, *facts, each.reason)
+    console.print(table)
+
+
+if __name__ == "__main__":
+    raise SystemExit(run(deploy, DeployParameters, "deploy"))

@@ -1,0 +1,85 @@
+"""Count last night's photos and audit the record by them: ``python -m flows.nightly_count --help``."""
+
+import sys
+from pathlib import Path
+
+from prefect import flow, get_run_logger
+
+from flows.command_line import console, run
+from tasks.ledger.leases import lease
+from tasks.ledger.ledger import Ledger
+from tasks.ledger.models import now
+from tasks.nightly import tasks as step
+from tasks.nightly.night import Night
+from tasks.nightly.parameters import NightParameters
+from tasks.nightly.report import Report
+from tasks.nightly.tell import in_words
+from tasks.run_record import run_of
+from tasks.services import use_cloud
+from tasks.settings import Settings, settings
+from training.errors import LeaseError, NightError
+
+
+@flow(name="nightly-count", flow_run_name="night of {parameters.prefix}")
+def nightly_count(parameters: NightParameters) -> str | None:
+    """Find, count, judge, remember, report, tell; returns the run's id, None if it yielded to another run.
+
+    Safe to kill and to repeat: the ledger ends as after an undisturbed night, and nothing is counted twice.
+
+    Raises:
+        NightError: some photos stayed uncounted. Everything else is remembered and reported; the next run tries them.
+    """
+    here = settings()
+    use_cloud(here)
+    ledger = Ledger.open(here)
+    bucket = parameters.prefix.removeprefix("s3://").partition("/")[0]
+    try:
+        with lease(ledger, f"night/{bucket}", parameters.wait_minutes * 60):
+            return _night(parameters, ledger, here)
+    except LeaseError as error:
+        get_run_logger().warning("Nothing was done: %s.", error)
+        console.print(f"Nothing was done: {error}.")
+        return None
+
+
+def _night(parameters: NightParameters, ledger: Ledger, here: Settings) -> str:
+    with run_of(here, "nightly_count", parameters) as record:
+        night = Night(parameters, ledger, here, record.run_id, record.folder, now().date())
+        record.record(source=parameters.prefix)
+        with record.stage("find"):
+            step.find_photos(night)
+        if night.plan.chunks:
+            with record.stage("count"):
+                _count(night)
+        with record.stage("remember"):
+            step.judge_and_remember(night)
+        with record.stage("report"):
+            report = step.make_report(night)
+        record.record(night={"date": report.night, "model": night.model, **report.totals.model_dump()})
+        with record.stage("tell"):
+            step.tell(report, here)
+        _show(report, record.folder)
+        if report.uncounted:
+            raise NightError(
+                f"{len(report.uncounted)} of {report.totals.new} new photos were not counted: "
+                f"{report.uncounted[0][1]}. The rest is in the ledger and in the report; the same command tries these "
+                "again."
+            )
+    return record.run_id
+
+
+def _count(night: Night) -> None:
+    step.find_model(night)
+    for chunk in night.plan.chunks:
+        step.count_photos(night, chunk.number)
+    if any(chunk.copied for chunk in night.plan.chunks):
+        step.tidy(night)
+
+
+def _show(report: Report, folder: Path) -> None:
+    console.print(in_words(report))
+    console.print(f"The report is {folder}/report.html, for the WMS {folder}/exceptions.csv", soft_wrap=True)
+
+
+if __name__ == "__main__":
+    sys.exit(run(nightly_count, NightParameters, "nightly_count"))

@@ -1,0 +1,1 @@
+"""How good a model is on photos of bins that it has never seen."""

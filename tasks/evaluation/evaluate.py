@@ -1,0 +1,180 @@
+"""The evaluation of a trained model: calibrate it on validation, measure it on test, beside the one that serves now."""
+
+import dataclasses
+import io
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from prefect import get_run_logger, task
+from pydantic import BaseModel, ConfigDict, Field
+
+from serving import inference
+from serving.prediction import Prediction
+from tasks.data.prepared_data import PreparedData
+from tasks.evaluation.calibration import fit_temperature
+from tasks.evaluation.intervals import interval, resampled_means
+from tasks.evaluation.looking import Looked, choose_precision, load_archive, look
+from tasks.evaluation.measure import Evaluation, Interval, errors_of, measure
+from tasks.release.serving_now import archive_behind
+from tasks.settings import Settings
+from tasks.training_job import fetch
+from tasks.transient import RETRIES
+from training.errors import BinventoryError
+
+
+class Answer(BaseModel):
+    """What the model says to one photo of the validation or test split."""
+
+    model_config = ConfigDict(frozen=True)
+
+    photo_id: str
+    key: str = Field(description="Of the photo, below the dataset's prefix.")
+    split: str
+    count: int = Field(description="The true one.")
+    bin_group: str
+    prediction: Prediction
+
+
+class Comparison(BaseModel):
+    """A model and the deployed one on the same photos."""
+
+    model_config = ConfigDict(frozen=True)
+
+    deployed: str = Field(description="S3 URI of the deployed model's archive.")
+    version: str = Field(description="What the deployed model calls itself.")
+    accuracy: float = Field(description="Of the deployed model.")
+    rmse: float
+    within_one: float
+    loss: float
+    ece: float
+    n: int
+    accuracy_gain: float = Field(description="Accuracy of the new model less that of the deployed one.")
+    accuracy_gain_interval: Interval = Field(description="95 % of the bootstrap over bins, both models alike.")
+
+
+class EvaluatedModel(BaseModel):
+    """An evaluation, and every answer that it rests on; the endpoint will have to agree with them."""
+
+    model_config = ConfigDict(frozen=True)
+
+    evaluation: Evaluation
+    comparison: Comparison | None = Field(None, description="Absent while nothing is deployed.")
+    answers: list[Answer]
+
+    @property
+    def predictions(self) -> dict[str, Prediction]:
+        """Of the test split, by photo id."""
+        return {each.photo_id: each.prediction for each in self.answers if each.split == "test"}
+
+    def table(self) -> bytes:
+        """All answers as Parquet, for whoever chooses a threshold or looks for a pattern."""
+        rows = [
+            {
+                **each.model_dump(include={"photo_id", "split", "count", "bin_group"}),
+                "predicted": each.prediction.count,
+                "probabilities": {str(count): share for count, share in each.prediction.probabilities.items()},
+                "out_of_range": each.prediction.out_of_range,
+            }
+            for each in self.answers
+        ]
+        body = io.BytesIO()
+        pq.write_table(pa.Table.from_pylist(rows), body)
+        return body.getvalue()
+
+
+@task(name="evaluate", task_run_name="evaluate", **RETRIES)
+def evaluate(archive: str, data: PreparedData, endpoint_name: str, settings: Settings) -> EvaluatedModel:
+    """Measure a model on the test split, through the handlers that will serve it.
+
+    Args:
+        archive: S3 URI of a ``model.tar.gz``.
+        data: the dataset; temperature and arithmetic are chosen on its ``valid`` split.
+        endpoint_name: the model behind it, if any, is measured on the same photos.
+        settings: the arithmetic that is wanted.
+
+    Raises:
+        ModelError: the archive cannot be loaded.
+        DataError: a split is empty.
+    """
+    log = get_run_logger()
+    with tempfile.TemporaryDirectory() as folder:
+        model = load_archive(fetch(archive), Path(folder))
+    model = with_precision(model, data, settings)
+    valid, test = look(model, data, "valid"), look(model, data, "test")
+    model = calibrated(model, valid)
+    for photo_id, reason in (valid.unreadable | test.unreadable).items():
+        log.warning("photo %s is not measured: %s", photo_id, reason)
+    result = measure(test, model)
+    log.info("accuracy %.4f, temperature %.3f, %s", result.accuracy, result.temperature, result.precision)
+    return EvaluatedModel(
+        evaluation=result,
+        comparison=compare_with_deployed(model, test, data, endpoint_name),
+        answers=[*_answers(valid, model, "valid"), *_answers(test, model, "test")],
+    )
+
+
+def with_precision(model: inference.Model, data: PreparedData, settings: Settings) -> inference.Model:
+    """The model with the arithmetic that settings name, or that is faster and agrees."""
+    precision: str = settings.serving_precision
+    if precision == "auto":
+        precision, agreement = choose_precision(model, data)
+        get_run_logger().info("bfloat16 gives the same count to %.2f%%: %s is used", 100 * agreement, precision)
+    return inference.Model(model.network, dataclasses.replace(model.card, precision=precision))
+
+
+def calibrated(model: inference.Model, valid: Looked) -> inference.Model:
+    """The model with a temperature fitted on validation photos in range."""
+    outputs = model.card.outputs
+    inside = valid.in_range(outputs)
+    positions = np.searchsorted(outputs.classes, inside.counts)
+    temperature = fit_temperature(outputs.answers(inside.raw)[0], inside.counts.new_tensor(positions))
+    return inference.Model(model.network, dataclasses.replace(model.card, temperature=temperature))
+
+
+def compare_with_deployed(
+    model: inference.Model, test: Looked, data: PreparedData, endpoint_name: str
+) -> Comparison | None:
+    """Measure the model behind an endpoint on the same photos; None when there is none that can be compared."""
+    uri = archive_behind(endpoint_name)
+    if uri is None:
+        return None
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            deployed = load_archive(fetch(uri), Path(folder))
+    except (BinventoryError, OSError) as error:
+        get_run_logger().warning("the deployed model %s cannot be compared with: %s", uri, error)
+        return None
+    if deployed.card.classes != model.card.classes:
+        get_run_logger().warning("the deployed model answers %s: it is not compared with", deployed.card.classes)
+        return None
+    old = look(deployed, data, "test")
+    theirs, mine = measure(old, deployed), test.in_range(model.card.outputs)
+    counts = mine.counts.numpy()
+    right = errors_of(list(mine.predictions(model).values()), counts)[:, 0]
+    before = errors_of(list(old.in_range(deployed.card.outputs).predictions(deployed).values()), counts)[:, 0]
+    gain = right - before
+    return Comparison(
+        deployed=uri,
+        version=deployed.card.version,
+        **theirs.model_dump(include={"accuracy", "rmse", "within_one", "loss", "ece", "n"}),
+        accuracy_gain=float(gain.mean()),
+        accuracy_gain_interval=interval(resampled_means(gain[:, None], mine.groups)[:, 0]),
+    )
+
+
+def _answers(looked: Looked, model: inference.Model, split: str) -> list[Answer]:
+    predictions = looked.predictions(model)
+    return [
+        Answer(
+            photo_id=photo.photo_id,
+            key=photo.key,
+            split=split,
+            count=photo.count,
+            bin_group=group,
+            prediction=predictions[photo.photo_id],
+        )
+        for photo, group in zip(looked.photos, looked.groups, strict=True)
+    ]

@@ -1,0 +1,1 @@
+"""The memory of the nightly count: what was counted when, by which model, judged how, and what people answered."""

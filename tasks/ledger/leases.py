@@ -1,0 +1,109 @@
+"""Leases: only one process at a time counts a prefix, only one person at a time looks at a photo.
+
+A lease is a row with a holder and an end. A holder that dies on this machine is found out at once, elsewhere when its
+lease has run out.
+"""
+
+import contextlib
+import datetime as dt
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import psutil
+from sqlalchemy import delete, or_, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import SQLAlchemyError
+
+from tasks.ledger.database import writing
+from tasks.ledger.ledger import Ledger
+from tasks.ledger.models import Lease, now
+from training.errors import LeaseError
+
+LEASE_SECONDS = 120.0
+log = logging.getLogger(__name__)
+
+
+def this_process() -> str:
+    """Return a name for this process that no other process has or will have."""
+    me = psutil.Process()
+    return f"process {socket.gethostname()} {me.pid} {me.create_time():.2f}"
+
+
+def acquire(ledger: Ledger, name: str, holder: str, seconds: float) -> bool:
+    """Take a lease, or make it longer where it is the holder's already; False where somebody else has it."""
+    moment = now()
+    end = moment + dt.timedelta(seconds=seconds)
+    dialect = sqlite if ledger.engine.dialect.name == "sqlite" else postgresql
+    with writing(ledger.engine) as connection:
+        current = connection.scalar(select(Lease.holder).where(Lease.name == name))
+        dead = current if current is not None and _is_dead(current) else holder
+        insert = dialect.insert(Lease).values(name=name, holder=holder, expires_at=end)
+        statement = insert.on_conflict_do_update(
+            index_elements=["name"],
+            set_={"holder": holder, "expires_at": end},
+            where=or_(Lease.holder == holder, Lease.expires_at < moment, Lease.holder == dead),
+        ).returning(Lease.holder)
+        return connection.execute(statement).first() is not None
+
+
+def release(ledger: Ledger, name: str, holder: str) -> None:
+    """Give a lease back, if it is still the holder's."""
+    with writing(ledger.engine) as connection:
+        connection.execute(delete(Lease).where(Lease.name == name, Lease.holder == holder))
+
+
+def held(ledger: Ledger, prefix: str) -> dict[str, str]:
+    """Who holds which lease, of those whose names begin so and that have not run out."""
+    query = select(Lease.name, Lease.holder).where(Lease.name.startswith(prefix, autoescape=True))
+    with ledger.engine.connect() as connection:
+        return dict(connection.execute(query.where(Lease.expires_at >= now())))
+
+
+@contextlib.contextmanager
+def lease(ledger: Ledger, name: str, wait_seconds: float, poll_seconds: float = 1.0) -> Iterator[None]:
+    """Hold a lease for as long as the block runs, renewed by a thread.
+
+    Raises:
+        LeaseError: somebody else still had it after ``wait_seconds``.
+    """
+    holder, deadline = this_process(), time.monotonic() + wait_seconds
+    while not acquire(ledger, name, holder, LEASE_SECONDS):
+        if time.monotonic() >= deadline:
+            raise LeaseError(f"another run is at it ({name}: {held(ledger, name).get(name, 'just released')})")
+        time.sleep(min(poll_seconds, max(0.0, deadline - time.monotonic())))
+    over = threading.Event()
+    keeper = threading.Thread(target=_renew, args=(ledger, name, holder, over), name=f"lease {name}", daemon=True)
+    keeper.start()
+    try:
+        yield
+    finally:
+        over.set()
+        keeper.join()
+        release(ledger, name, holder)
+
+
+def _renew(ledger: Ledger, name: str, holder: str, over: threading.Event) -> None:
+    while not over.wait(LEASE_SECONDS / 4):
+        try:
+            if not acquire(ledger, name, holder, LEASE_SECONDS):
+                # Harmless for the ledger, whose writes may be repeated; but photos may be counted, and paid, twice.
+                log.warning("the lease %s was lost: another run may be counting the same photos", name)
+        except SQLAlchemyError as error:
+            log.warning("the lease %s could not be renewed: %s", name, error)
+
+
+def _is_dead(holder: str) -> bool:
+    """Whether a holder is a process of this machine that is gone."""
+    words = holder.split(" ")
+    if len(words) != 4 or words[0] != "process" or words[1] != socket.gethostname() or words[2] == str(os.getpid()):
+        return False
+    try:
+        return f"{psutil.Process(int(words[2])).create_time():.2f}" != words[3]
+    except (psutil.NoSuchProcess, ValueError):
+        return True
+    except psutil.AccessDenied:
+        return False

@@ -1,0 +1,163 @@
+"""What the flow and the review page ask of the ledger; every write may be repeated and changes nothing then."""
+
+import datetime as dt
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Engine, Row, func, or_, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from tasks.ledger.database import ledger_url, open_engine, writing
+from tasks.ledger.models import Base, Count, Night
+from tasks.settings import Settings
+
+LOOKUP = 500
+"""Photos asked about in one query: below every database's limit of parameters."""
+
+_WRITE = 30
+_COUNTS = Count.__table__
+_BOOKKEEPING = ("night", "run", "counted_at")
+
+
+class Ledger:
+    """The ledger of an installation."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    @classmethod
+    def open(cls, settings: Settings) -> "Ledger":
+        """Open the configured ledger, made or migrated if need be.
+
+        Raises:
+            LedgerError: as `tasks.ledger.database.open_engine`.
+        """
+        return cls(open_engine(ledger_url(settings)))
+
+    def known(self, photos: Iterable[str]) -> set[str]:
+        """Which of these photos have been counted, or found unreadable, by whatever model."""
+        found: set[str] = set()
+        with self.engine.connect() as connection:
+            for some in chunked(photos, LOOKUP):
+                found.update(connection.scalars(select(Count.photo).where(Count.photo.in_(some))))
+        return found
+
+    def upsert_counts(self, rows: Sequence[dict[str, Any]]) -> int:
+        """Write rows of `Count`, all or none; return how many were new or said something else than before.
+
+        A row that is there already with the same content keeps the run, night and moment of its first writing.
+        """
+        changed = 0
+        with writing(self.engine) as connection:
+            for some in chunked(rows, _WRITE):
+                insert = self._insert(Count).values(some)
+                content = [column.name for column in _COUNTS.columns if column.name not in ("photo", "model")]
+                differs = [
+                    _differs(_COUNTS.c[name], insert.excluded[name]) for name in content if name not in _BOOKKEEPING
+                ]
+                statement = insert.on_conflict_do_update(
+                    index_elements=["photo", "model"],
+                    set_={name: insert.excluded[name] for name in content},
+                    where=or_(*differs),
+                ).returning(Count.photo)
+                changed += len(connection.execute(statement).all())
+        return changed
+
+    def record_night(self, row: dict[str, Any]) -> None:
+        """Write a night's numbers; a night that is written again is overwritten."""
+        with writing(self.engine) as connection:
+            insert = self._insert(Night).values(row)
+            connection.execute(
+                insert.on_conflict_do_update(
+                    index_elements=["run"], set_={name: insert.excluded[name] for name in row if name != "run"}
+                )
+            )
+
+    def nights_before(self, prefix: str, run: str, most: int = 14) -> list[Row[Any]]:
+        """The last nights over a prefix, newest first, without this run's."""
+        wanted = (
+            select(Night.__table__)
+            .where(Night.prefix == prefix, Night.run != run)
+            .order_by(Night.finished_at.desc())
+            .limit(most)
+        )
+        with self.engine.connect() as connection:
+            return list(connection.execute(wanted))
+
+    def latest(self, photos: Iterable[str]) -> dict[str, Row[Any]]:
+        """The newest row of each of these photos, by photo."""
+        found: dict[str, Row[Any]] = {}
+        with self.engine.connect() as connection:
+            for some in chunked(photos, LOOKUP):
+                query = select(_COUNTS).where(Count.photo.in_(some)).order_by(Count.counted_at)
+                found.update({row.photo: row for row in connection.execute(query)})
+        return found
+
+    def of_bins(self, bucket: str, bins: Iterable[str]) -> list[Row[Any]]:
+        """Counted photos of these bins, oldest photo first."""
+        return self._counted(bucket, Count.bin, bins)
+
+    def of_ids(self, bucket: str, ids: Iterable[str]) -> list[Row[Any]]:
+        """Counted photos with these ids, oldest photo first."""
+        return self._counted(bucket, Count.photo_id, ids)
+
+    def of_night(self, bucket: str, prefix: str, night: dt.date, run: str) -> list[Row[Any]]:
+        """Everything that a night wrote of the photos under a prefix, by whichever run, best bets first."""
+        query = select(_COUNTS).where(
+            Count.bucket == bucket,
+            Count.key.startswith(prefix, autoescape=True),
+            or_(Count.night == night, Count.run == run),
+        )
+        with self.engine.connect() as connection:
+            rows = list(connection.execute(query))
+        return sorted(rows, key=lambda row: (-(row.score or 0.0), row.key, row.photo))
+
+    def _counted(self, bucket: str, column: Any, values: Iterable[str]) -> list[Row[Any]]:
+        rows: list[Row[Any]] = []
+        with self.engine.connect() as connection:
+            for some in chunked(values, LOOKUP):
+                query = select(_COUNTS).where(Count.bucket == bucket, column.in_(some), Count.status == "counted")
+                rows += connection.execute(query)
+        return sorted(rows, key=lambda row: (row.taken_at, row.key, row.counted_at))
+
+    def rows(self, table: type[Base], *where: ColumnElement[bool]) -> Iterator[Row[Any]]:
+        """Every row of a table, in the order of its key, without holding all of them in memory."""
+        columns = table.__table__
+        query = select(columns).where(*where).order_by(*columns.primary_key)
+        with self.engine.connect() as connection:
+            yield from connection.execution_options(yield_per=5000).execute(query)
+
+    def size(self) -> int:
+        """How many counts there are."""
+        with self.engine.connect() as connection:
+            return connection.scalar(select(func.count()).select_from(Count)) or 0
+
+    def last_night(self) -> dt.date | None:
+        """The newest night that was written."""
+        with self.engine.connect() as connection:
+            return connection.scalar(select(func.max(Night.night)))
+
+    def _insert(self, table: type[Base]) -> Any:
+        dialect: Any = sqlite if self.engine.dialect.name == "sqlite" else postgresql
+        return dialect.insert(table)
+
+
+def _differs(here: Any, there: Any) -> Any:
+    """JSON has no equality in PostgreSQL; its text has."""
+    from sqlalchemy import JSON, Text, cast
+
+    if isinstance(here.type, JSON):
+        return cast(here, Text).is_distinct_from(cast(there, Text))
+    return here.is_distinct_from(there)
+
+
+def chunked(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    """Yield lists of at most ``size`` items."""
+    some: list[Any] = []
+    for item in items:
+        some.append(item)
+        if len(some) == size:
+            yield some
+            some = []
+    if some:
+        yield some

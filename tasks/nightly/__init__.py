@@ -1,0 +1,1 @@
+"""The nightly count: find the new photos, count them, judge the record by them, report, and tell."""

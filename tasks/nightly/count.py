@@ -1,0 +1,212 @@
+"""Counting a night's photos: SageMaker batch transform jobs, or an endpoint."""
+
+import asyncio
+import json
+import logging
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+import obstore
+from botocore.exceptions import ClientError
+from sagemaker.core.resources import TransformJob
+from sagemaker.core.shapes import (
+    TransformDataSource,
+    TransformInput,
+    TransformOutput,
+    TransformResources,
+    TransformS3DataSource,
+)
+
+from serving.prediction import Prediction
+from serving.predictor import ImagePredictor
+from tasks.data.fetch import transfer_errors
+from tasks.jobs import LogTail, find_or_create, follow, job_name, tags
+from tasks.nightly.outcomes import Outcome
+from tasks.nightly.photos import NightPhoto, is_gone, read_object, s3_client
+from tasks.nightly.plan import Chunk
+from tasks.object_store import ensure_bucket, open_store
+from tasks.settings import Settings
+from training.errors import DeploymentError, JobError, PhotoError, RequestError
+from training.picture import decode
+
+TRIES = 3
+IN_FLIGHT = 64
+COPIERS = 16
+ASKERS = 16
+SMALL_AT_ONCE, SMALL_MB = 16, 6
+LARGE_AT_ONCE, LARGE_MB = 4, 21
+
+Logger = logging.Logger | logging.LoggerAdapter[Any]
+
+
+def count_by_jobs(
+    chunk: Chunk, model_name: str, run_id: str, instances: int, settings: Settings, logger: Logger
+) -> dict[str, Outcome]:
+    """Count a chunk in a transform job; what it leaves over is looked at, and tried in another, three in all.
+
+    A job that fails over some photos keeps the counts of the others. Jobs are named by what goes in, so a night that
+    was killed finds the jobs that it started.
+    """
+    outcomes: dict[str, Outcome] = {}
+    left = list(chunk.photos)
+    reason = ""
+    for attempt in range(1, TRIES + 1):
+        name = job_name(run_id, "night", [model_name, chunk.number, attempt, [photo.photo for photo in left]])
+        answers, reason = _transform(name, chunk, left, model_name, run_id, instances, settings, logger)
+        outcomes |= {photo: Outcome(status="counted", prediction=answer) for photo, answer in answers.items()}
+        left = [photo for photo in left if photo.photo not in outcomes]
+        outcomes |= _unreadable(left)
+        left = [photo for photo in left if photo.photo not in outcomes]
+        if not left:
+            break
+        logger.warning("chunk %d: %d photos are not counted after job %d: %s", chunk.number, len(left), attempt, reason)
+    why = (reason or "the job gave no answer for it").splitlines()[0]
+    outcomes |= {photo.photo: Outcome(status="uncounted", reason=why) for photo in left}
+    return outcomes
+
+
+def count_by_endpoint(photos: Sequence[NightPhoto], endpoint: str) -> dict[str, Outcome]:
+    """Count photos by asking an endpoint about each, some at a time."""
+    predictor = ImagePredictor(endpoint)
+    client = s3_client()
+
+    def ask(photo: NightPhoto) -> Outcome:
+        try:
+            return Outcome(status="counted", prediction=predictor.predict(read_object(client, photo.bucket, photo.key)))
+        except FileNotFoundError:
+            return Outcome(status="unreadable", reason="the object is gone")
+        except RequestError as error:
+            return Outcome(status="unreadable", reason=str(error))
+        except DeploymentError as error:
+            return Outcome(status="uncounted", reason=str(error))
+
+    with ThreadPoolExecutor(ASKERS) as pool:
+        return dict(zip((photo.photo for photo in photos), pool.map(ask, photos), strict=True))
+
+
+def _transform(
+    name: str,
+    chunk: Chunk,
+    photos: Sequence[NightPhoto],
+    model_name: str,
+    run_id: str,
+    instances: int,
+    settings: Settings,
+    logger: Logger,
+) -> tuple[dict[str, Prediction], str]:
+    """Run one job, or find it; return its answers by photo, and why it failed if it did."""
+    folder = f"s3://{settings.bucket}/nightly/{run_id}/{name}"
+
+    def create() -> TransformJob:
+        ensure_bucket(folder)
+        manifest = _manifest(chunk, photos, run_id, settings)
+        with transfer_errors(folder):
+            obstore.put(open_store(folder), "photos.manifest", json.dumps(manifest).encode())
+        source = TransformS3DataSource(s3_data_type="ManifestFile", s3_uri=f"{folder}/photos.manifest")
+        return TransformJob.create(
+            transform_job_name=name,
+            model_name=model_name,
+            transform_input=TransformInput(
+                data_source=TransformDataSource(s3_data_source=source), content_type="image/jpeg"
+            ),
+            transform_output=TransformOutput(s3_output_path=f"{folder}/out", accept="application/json"),
+            transform_resources=TransformResources(instance_type=settings.transform_instance, instance_count=instances),
+            batch_strategy="SingleRecord",
+            max_concurrent_transforms=LARGE_AT_ONCE if chunk.large else SMALL_AT_ONCE,
+            max_payload_in_mb=LARGE_MB if chunk.large else SMALL_MB,
+            tags=tags(run_id),
+        )
+
+    def status(job: TransformJob) -> str:
+        return str(job.transform_job_status)
+
+    reason = ""
+    job = find_or_create(partial(TransformJob.get, name), create)
+    try:
+        follow(job, status, settings, logger, LogTail("TransformJobs", name))
+    except JobError as error:
+        reason = str(error)
+    return read_answers(f"{folder}/out", {_output(chunk, photo): photo.photo for photo in photos}), reason
+
+
+def _manifest(chunk: Chunk, photos: Sequence[NightPhoto], run_id: str, settings: Settings) -> list[Any]:
+    """Name the photos, or copies of them where their keys have what a manifest cannot carry safely."""
+    if chunk.copied:
+        _copy(photos, run_id, settings)
+        return [{"prefix": f"s3://{settings.bucket}/{_copies(run_id)}/"}, *(f"{photo.photo}.jpg" for photo in photos)]
+    return [{"prefix": f"s3://{photos[0].bucket}/"}, *(photo.key for photo in photos)]
+
+
+def _output(chunk: Chunk, photo: NightPhoto) -> str:
+    return f"{photo.photo}.jpg.out" if chunk.copied else f"{photo.key}.out"
+
+
+def _copies(run_id: str) -> str:
+    return f"nightly/{run_id}/copies"
+
+
+def _copy(photos: Sequence[NightPhoto], run_id: str, settings: Settings) -> None:
+    client = s3_client()
+
+    def copy(photo: NightPhoto) -> None:
+        try:
+            client.copy_object(
+                CopySource={"Bucket": photo.bucket, "Key": photo.key},
+                Bucket=settings.bucket,
+                Key=f"{_copies(run_id)}/{photo.photo}.jpg",
+            )
+        except ClientError as error:
+            if not is_gone(error):  # the job leaves it over, and then it is found to be gone
+                raise
+
+    with ThreadPoolExecutor(COPIERS) as pool:
+        list(pool.map(copy, photos))
+
+
+def remove_copies(run_id: str, settings: Settings) -> None:
+    """Delete the copies that a run made of photos with odd keys."""
+    uri = f"s3://{settings.bucket}/{_copies(run_id)}"
+    store = open_store(uri)
+    with transfer_errors(uri):
+        names = [entry["path"] for page in obstore.list(store) for entry in page]
+        if names:
+            obstore.delete(store, names)
+
+
+def read_answers(uri: str, photos: dict[str, str]) -> dict[str, Prediction]:
+    """Read the predictions below a prefix; ``photos`` says which output is whose. Others are left alone."""
+    return asyncio.run(_read_answers(uri, photos))
+
+
+async def _read_answers(uri: str, photos: dict[str, str]) -> dict[str, Prediction]:
+    store = open_store(uri)
+    found: dict[str, Prediction] = {}
+    names = iter(photos)
+
+    async def reader() -> None:
+        for name in names:
+            try:
+                with transfer_errors(f"{uri}/{name}"):
+                    body = await (await obstore.get_async(store, name)).bytes_async()
+                found[photos[name]] = Prediction.from_json(bytes(body))
+            except (FileNotFoundError, DeploymentError):
+                continue  # no answer, or none of ours: the photo is left over
+
+    await asyncio.gather(*(reader() for _ in range(IN_FLIGHT)))
+    return found
+
+
+def _unreadable(photos: Iterable[NightPhoto]) -> dict[str, Outcome]:
+    """Which of the photos that a job left over nobody can read, judged by the decoder that serving uses."""
+    client = s3_client()
+    found: dict[str, Outcome] = {}
+    for photo in photos:
+        try:
+            decode(read_object(client, photo.bucket, photo.key), 32)
+        except FileNotFoundError:
+            found[photo.photo] = Outcome(status="unreadable", reason="the object is gone")
+        except PhotoError as error:
+            found[photo.photo] = Outcome(status="unreadable", reason=str(error))
+    return found

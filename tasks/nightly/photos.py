@@ -1,0 +1,111 @@
+"""The photos under a prefix, with whatever their keys are."""
+
+import datetime as dt
+import re
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+from pydantic import BaseModel, ConfigDict, Field
+
+from tasks.ledger.models import photo_key
+from tasks.object_store import check_bucket, endpoint_url, region_name
+from training.errors import SourceError
+
+PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png")
+PLAIN_KEY = re.compile(r"(?!.*(?:^|/)\.{0,2}(?:/|$))[A-Za-z0-9_.=+@,/-]+")
+"""Keys that every part of a transform job reads alike: no spaces, line ends, other alphabets, ``//`` or ``..``."""
+
+
+class NightPhoto(BaseModel):
+    """A photo to be counted, with what the record says about it.
+
+    ``photo`` is its key in the ledger; ``expected`` is None where the record has no usable quantity, and
+    ``record_problem`` says why.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    photo: str
+    bucket: str
+    key: str
+    etag: str
+    bytes: int
+    taken_at: dt.datetime
+    expected: int | None = None
+    record_problem: str | None = None
+    bin: str = ""
+    products: list[str] | None = Field(None, description="ASINs in the record; None where there is no metadata.")
+
+    @property
+    def photo_id(self) -> str:
+        """The name of the file, which is ABID's id."""
+        return PurePosixPath(self.key).stem
+
+    @property
+    def folder(self) -> str:
+        """The key without the file's name, ending in a slash where it isn't empty."""
+        return self.key.removesuffix(PurePosixPath(self.key).name) if self.key else ""
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether a manifest can name it as it is."""
+        return PLAIN_KEY.fullmatch(self.key) is not None
+
+
+def s3_client() -> Any:
+    """Return a client that retries what is throttled or failing."""
+    config = Config(
+        retries={"mode": "adaptive", "max_attempts": 8}, s3={"addressing_style": "path"}, max_pool_connections=32
+    )
+    return boto3.Session().client("s3", endpoint_url=endpoint_url(), region_name=region_name(), config=config)
+
+
+def list_objects(uri: str) -> Iterator[NightPhoto]:
+    """Yield every object under a prefix, in the order of keys.
+
+    boto3 lists, not obstore: it asks for URL-encoded keys, so that line ends and ``//`` in them survive.
+
+    Raises:
+        CloudError, SourceError: the bucket is not there or may not be read.
+    """
+    bucket, _, prefix = uri.removeprefix("s3://").partition("/")
+    check_bucket(f"s3://{bucket}")
+    pages = s3_client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+    try:
+        for page in pages:
+            for entry in page.get("Contents", ()):
+                etag = entry["ETag"].strip('"')
+                yield NightPhoto(
+                    photo=photo_key(bucket, entry["Key"], etag),
+                    bucket=bucket,
+                    key=entry["Key"],
+                    etag=etag,
+                    bytes=entry["Size"],
+                    taken_at=entry["LastModified"].astimezone(dt.UTC),
+                )
+    except (ClientError, BotoCoreError) as error:
+        raise SourceError(f"{uri} cannot be listed: {error}") from error
+
+
+def read_object(client: Any, bucket: str, key: str) -> bytes:
+    """Fetch an object by boto3, which takes every key.
+
+    Raises:
+        FileNotFoundError: it is gone.
+    """
+    try:
+        body: bytes = client.get_object(Bucket=bucket, Key=key)["Body"].read()
+    except ClientError as error:
+        if is_gone(error):
+            raise FileNotFoundError(key) from error
+        raise
+    return body
+
+
+def is_gone(error: ClientError) -> bool:
+    """Whether S3 says that there is no such object."""
+    return error.response.get("Error", {}).get("Code") in ("NoSuchKey", "404")

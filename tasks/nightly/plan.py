@@ -1,0 +1,136 @@
+"""What a night has to count, kept in the run's folder so that a killed night goes on with the very same jobs."""
+
+import datetime as dt
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tasks.atomic_file import write_atomically
+from tasks.ledger.ledger import Ledger
+from tasks.nightly.bins import name_bins, order
+from tasks.nightly.outcomes import read_outcomes
+from tasks.nightly.parameters import NightParameters
+from tasks.nightly.photos import PHOTO_SUFFIXES, NightPhoto, list_objects
+from tasks.nightly.record import with_record
+from training.picture import MAX_BYTES
+
+SMALL_BYTES = 6 * 2**20
+"""Photos up to this size go sixteen at a time through a transform job, larger ones five at a time."""
+
+
+class Chunk(BaseModel):
+    """Photos that are counted together; a chunk's number is never given twice in a run."""
+
+    model_config = ConfigDict(frozen=True)
+
+    number: int
+    large: bool = Field(description="Photos above `SMALL_BYTES`.")
+    copied: bool = Field(description="Their keys are no names for a manifest, so that copies of them are counted.")
+    photos: list[NightPhoto]
+
+
+class Plan(BaseModel):
+    """Everything a night found, and in which chunks it is counted."""
+
+    seen: int = 0
+    skipped: dict[str, int] = Field(default_factory=dict, description="Objects left alone, by reason.")
+    unreadable: dict[str, str] = Field(default_factory=dict, description="Why photos are not even tried, by photo.")
+    chunks: list[Chunk] = Field(default_factory=list)
+    rejected: list[NightPhoto] = Field(default_factory=list, description="The photos of `unreadable`.")
+
+    @property
+    def photos(self) -> list[NightPhoto]:
+        """All photos of the night, those that are not tried included."""
+        return [*(photo for chunk in self.chunks for photo in chunk.photos), *self.rejected]
+
+
+def find(parameters: NightParameters, ledger: Ledger, folder: Path) -> Plan:
+    """List the prefix and plan what is new; what an earlier start of the same run planned stays as it was.
+
+    Photos that the earlier start gave up on are planned anew, in chunks with numbers, and so jobs, of their own.
+
+    Args:
+        parameters: of the night.
+        ledger: what has been counted.
+        folder: of the run; the plan is kept there.
+    """
+    earlier = _read(folder)
+    chunks = [_without_given_up(chunk, folder) for chunk in earlier.chunks]
+    kept = {photo.photo for chunk in chunks for photo in chunk.photos} | set(earlier.unreadable)
+    fresh, skipped, seen = _new(parameters, ledger, kept)
+    fresh = name_bins(with_record(fresh, parameters), ledger)
+    unreadable = {photo.photo: reason for photo in fresh if (reason := _hopeless(photo))}
+    countable = [photo for photo in fresh if photo.photo not in unreadable]
+    first = max((chunk.number for chunk in earlier.chunks), default=0) + 1
+    plan = Plan(
+        seen=seen,
+        skipped=skipped,
+        unreadable=earlier.unreadable | unreadable,
+        rejected=[*earlier.rejected, *(photo for photo in fresh if photo.photo in unreadable)],
+        chunks=[*chunks, *_chunks(countable, parameters.photos_per_job, first)],
+    )
+    write_atomically(folder / "plan.json", plan.model_dump_json())
+    return plan
+
+
+def _without_given_up(chunk: Chunk, folder: Path) -> Chunk:
+    outcomes = read_outcomes(folder, chunk.number) or {}
+    given_up = {photo for photo, outcome in outcomes.items() if outcome.status == "uncounted"}
+    return chunk.model_copy(update={"photos": [photo for photo in chunk.photos if photo.photo not in given_up]})
+
+
+def _read(folder: Path) -> Plan:
+    path = folder / "plan.json"
+    return Plan.model_validate_json(path.read_bytes()) if path.exists() else Plan()
+
+
+def _new(parameters: NightParameters, ledger: Ledger, kept: set[str]) -> tuple[list[NightPhoto], dict[str, int], int]:
+    """Return photos that are neither counted nor planned, what was skipped by reason, and how many were seen."""
+    skipped: Counter[str] = Counter()
+    photos = []
+    seen = 0
+    for item in list_objects(parameters.prefix):
+        seen += 1
+        if not item.key.lower().endswith(PHOTO_SUFFIXES):
+            skipped["not a photo by its name"] += 1
+        elif not _in_range(item.taken_at.date(), parameters):
+            skipped["outside the dates"] += 1
+        else:
+            photos.append(item)
+    known = set() if parameters.recount else ledger.known(photo.photo for photo in photos)
+    known -= kept
+    new = [photo for photo in photos if photo.photo not in known and photo.photo not in kept]
+    if known:
+        skipped["counted before"] = len(known)
+    if parameters.limit is not None and len(new) > (room := max(0, parameters.limit - len(kept))):
+        skipped["beyond the limit"] = len(new) - room
+        new = sorted(new, key=lambda photo: (photo.taken_at, photo.key))[:room]
+    return new, dict(skipped), seen
+
+
+def _in_range(day: dt.date, parameters: NightParameters) -> bool:
+    return (parameters.since is None or day >= parameters.since) and (
+        parameters.until is None or day <= parameters.until
+    )
+
+
+def _hopeless(photo: NightPhoto) -> str | None:
+    if photo.bytes == 0:
+        return "the object is empty"
+    if photo.bytes > MAX_BYTES:
+        return f"it has {photo.bytes:,} bytes; at most {MAX_BYTES:,} are read"
+    return None
+
+
+def _chunks(photos: Sequence[NightPhoto], size: int, first: int) -> list[Chunk]:
+    kinds: dict[tuple[bool, bool], list[NightPhoto]] = {}
+    for photo in sorted(photos, key=lambda photo: (photo.bin, order(photo))):
+        kinds.setdefault((photo.bytes > SMALL_BYTES, not photo.is_plain), []).append(photo)
+    found: list[Chunk] = []
+    for (large, copied), members in sorted(kinds.items()):
+        for start in range(0, len(members), size):
+            some = members[start : start + size]
+            found.append(Chunk(number=first + len(found), large=large, copied=copied, photos=some))
+    return found

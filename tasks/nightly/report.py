@@ -1,0 +1,99 @@
+"""The morning's page, the CSV for the warehouse's system, and the table in Prefect."""
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from pydantic import BaseModel, ConfigDict
+
+from tasks.atomic_file import write_atomically
+from tasks.ledger.ledger import Ledger
+from tasks.nightly.judge import Policy
+from tasks.nightly.summary import Drift, NightTotals
+from tasks.nightly.thumbnails import thumbnails
+
+CSV_COLUMNS = (
+    "rank", "bin", "bucket", "key", "taken_at", "expected", "counted", "probability_of_mismatch", "likely_off_by",
+    "score", "verdict", "reason", "confidence", "model", "night",
+)  # fmt: skip
+_STARTS_A_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_TEMPLATES = Path(__file__).parent / "templates"
+
+
+class Report(BaseModel):
+    """Everything that the page says."""
+
+    model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
+
+    night: str
+    prefix: str
+    run: str
+    model: str
+    totals: NightTotals
+    policy: Policy
+    drift: Drift
+    mix: dict[str, float]
+    confidence: float | None
+    exceptions: list[Any]
+    left_out: int
+    earlier: dict[str, Any]
+    unreadable: list[Any]
+    uncounted: list[tuple[str, str]]
+
+
+def exceptions(rows: Sequence[Any]) -> list[Any]:
+    """Return the bins that a person may want to check, best bets first: whatever has a score and is no match."""
+    return [row for row in rows if row.verdict in ("mismatch", "uncertain") and row.score is not None]
+
+
+def before_photos(rows: Sequence[Any], ledger: Ledger) -> dict[str, Any]:
+    """Return the rows of the photos before these, by photo."""
+    return ledger.latest({row.before for row in rows if row.before})
+
+
+def as_csv(rows: Sequence[Any]) -> str:
+    """Return exceptions as CSV; a text that a spreadsheet would take for a formula is quoted with an apostrophe."""
+    body = io.StringIO()
+    writer = csv.writer(body, lineterminator="\r\n")
+    writer.writerow(CSV_COLUMNS)
+    for rank, row in enumerate(rows, 1):
+        place = (rank, row.bin, row.bucket, row.key, row.taken_at.isoformat(), row.expected, row.count)
+        odds = (f"{row.mismatch:.4f}", f"{row.size:.2f}", f"{row.score:.4f}", row.verdict, row.verdict_reason)
+        origin = (f"{row.confidence:.4f}", row.model, row.night.isoformat())
+        writer.writerow(_safe(value) for value in (*place, *odds, *origin))
+    return body.getvalue()
+
+
+def _safe(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and value.startswith(_STARTS_A_FORMULA) else value
+
+
+def as_rows(rows: Sequence[Any], most: int = 200) -> list[dict[str, Any]]:
+    """Return the first exceptions as Prefect's table artifact takes them."""
+    return [
+        {
+            "rank": rank,
+            "bin": row.bin,
+            "photo": row.key,
+            "expected": row.expected,
+            "counted": row.count,
+            "mismatch": f"{row.mismatch:.0%}",
+            "off by": f"{row.size:.1f}",
+            "verdict": row.verdict,
+        }
+        for rank, row in enumerate(rows[:most], 1)
+    ]
+
+
+def write_page(report: Report, path: Path) -> None:
+    """Write the page: one file, pictures included, that asks no server for anything."""
+    shown = [*report.exceptions, *report.earlier.values()]
+    environment = Environment(loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined)
+    environment.filters["name"] = lambda key: PurePosixPath(key).name
+    page = environment.get_template("report.html").render(
+        report=report, totals=report.totals, pictures=thumbnails({row.photo: row for row in shown}.values())
+    )
+    write_atomically(path, page)

@@ -1,0 +1,162 @@
+"""The night as Prefect tasks: thin wrappers that name, retry and report; the work is in plain functions."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import obstore
+from prefect import get_run_logger, task
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+
+from tasks.atomic_file import write_atomically
+from tasks.data.fetch import transfer_errors
+from tasks.ledger.export import export_counts
+from tasks.ledger.models import now
+from tasks.nightly import count, plan, remember
+from tasks.nightly import tell as telling
+from tasks.nightly.night import Night
+from tasks.nightly.outcomes import read_outcomes, write_outcomes
+from tasks.nightly.plan import Plan
+from tasks.nightly.policy import policy_of
+from tasks.nightly.report import Report, as_csv, as_rows, before_photos, exceptions, write_page
+from tasks.nightly.summary import NightTotals, count_mix, mean_confidence, measure_drift
+from tasks.object_store import open_store
+from tasks.release.registry import approved_model, serving_model
+from tasks.settings import Settings
+from tasks.transient import RETRIES
+
+
+@task(name="find photos", task_run_name="find photos", **RETRIES)
+def find_photos(night: Night) -> None:
+    """List the prefix, leave out what the ledger has, and put the record beside the rest."""
+    night.take_plan(plan.find(night.parameters, night.ledger, night.folder))
+    get_run_logger().info("%d objects seen, %d photos to count", night.plan.seen, len(night.plan.photos))
+
+
+@task(name="find model", task_run_name="find model", **RETRIES)
+def find_model(night: Night) -> None:
+    """Find the newest approved model, with its thresholds, and the SageMaker Model that serves it.
+
+    Raises:
+        ModelError: none is approved.
+    """
+    model = approved_model(night.settings)
+    night.model, night.policy = model.name, policy_of(model.facts)
+    night.serving_model = serving_model(model, night.settings)
+
+
+@task(name="count photos", task_run_name="count chunk {number}", **RETRIES)
+def count_photos(night: Night, number: int) -> None:
+    """Count one chunk, or read what an earlier start of this run counted."""
+    done = read_outcomes(night.folder, number)
+    if done is None:
+        [chunk] = (chunk for chunk in night.plan.chunks if chunk.number == number)
+        if night.parameters.endpoint:
+            done = count.count_by_endpoint(chunk.photos, night.parameters.endpoint)
+        else:
+            done = count.count_by_jobs(
+                chunk,
+                night.serving_model,
+                night.run_id,
+                night.parameters.instances,
+                night.settings,
+                get_run_logger(),
+            )
+        write_outcomes(night.folder, number, done)
+    night.outcomes |= done
+
+
+@task(name="judge and remember", task_run_name="judge and remember", **RETRIES)
+def judge_and_remember(night: Night) -> int:
+    """Judge every bin and write the ledger; returns how many rows are new or changed."""
+    return remember.remember(night.plan.photos, night.outcomes, night.policy, night.ledger, night.run_id, night.date)
+
+
+@task(name="tidy", task_run_name="tidy", **RETRIES)
+def tidy(night: Night) -> None:
+    """Delete the copies of photos with odd keys."""
+    count.remove_copies(night.run_id, night.settings)
+
+
+@task(name="report", task_run_name="report", **RETRIES)
+def make_report(night: Night) -> Report:
+    """Write page, CSV and Parquet into the run's folder and to S3, the table into Prefect, the night's numbers."""
+    report = collect(night)
+    write_page(report, night.folder / "report.html")
+    write_atomically(night.folder / "exceptions.csv", as_csv(report.exceptions))
+    export_counts(night.ledger, night.folder / "ledger.parquet")
+    _publish(night.folder, f"s3://{night.settings.bucket}/nightly/{night.run_id}")
+    create_table_artifact(as_rows(report.exceptions), key="exceptions", description=f"Bins to check, {report.night}")
+    create_markdown_artifact(telling.in_words(report), key="night", description=f"Night of {report.night}")
+    night.ledger.record_night(
+        {
+            "run": night.run_id,
+            "night": night.date,
+            "prefix": night.parameters.prefix,
+            "model": night.model,
+            "finished_at": now(),
+            "totals": report.totals.model_dump(),
+            "mix": report.mix,
+            "confidence": report.confidence,
+        }
+    )
+    return report
+
+
+def collect(night: Night) -> Report:
+    """Gather what the page says: the whole night, also what earlier runs of the same night counted."""
+    prefix = night.parameters.prefix
+    bucket, _, folder = prefix.removeprefix("s3://").partition("/")
+    rows = night.ledger.of_night(bucket, folder, night.date, night.run_id)
+    flagged = exceptions(rows)
+    shown = flagged[: night.parameters.most_exceptions]
+    uncounted = [(photo.key, reason) for photo, reason in night.uncounted]
+    totals = _totals(night.plan, rows, len(uncounted))
+    mix, confidence = count_mix(rows, night.policy.abstain_from), mean_confidence(rows)
+    last = [past for past in night.ledger.nights_before(prefix, night.run_id) if past.night != night.date]
+    return Report(
+        night=night.date.isoformat(),
+        prefix=prefix,
+        run=night.run_id,
+        model=night.model,
+        totals=totals,
+        policy=night.policy,
+        drift=measure_drift(mix, confidence, totals.counted, last),
+        mix=mix,
+        confidence=confidence,
+        exceptions=shown,
+        left_out=len(flagged) - len(shown),
+        earlier=before_photos(shown, night.ledger),
+        unreadable=[row for row in rows if row.status == "unreadable"],
+        uncounted=uncounted,
+    )
+
+
+def _totals(found: Plan, rows: Sequence[Any], uncounted: int) -> NightTotals:
+    counted = [row for row in rows if row.status == "counted"]
+    verdicts = [row.verdict for row in counted]
+    return NightTotals(
+        seen=found.seen,
+        new=len(found.photos),
+        counted=len(counted),
+        unreadable=len(rows) - len(counted),
+        uncounted=uncounted,
+        skipped=found.skipped,
+        match=verdicts.count("match"),
+        mismatch=verdicts.count("mismatch"),
+        uncertain=verdicts.count("uncertain"),
+        without_record=sum(row.expected is None for row in counted),
+    )
+
+
+def _publish(folder: Path, uri: str) -> None:
+    store = open_store(uri)
+    for name, kind in (("report.html", "text/html"), ("exceptions.csv", "text/csv")):
+        with transfer_errors(f"{uri}/{name}"):
+            obstore.put(store, name, (folder / name).read_bytes(), attributes={"Content-Type": kind})
+
+
+@task(name="tell", task_run_name="tell", **RETRIES)
+def tell(report: Report, settings: Settings) -> None:
+    """Emit events and notify."""
+    telling.tell(report, settings, get_run_logger())

@@ -1,0 +1,71 @@
+"""Telling others: Prefect events that automations act on, and a notification block where one is configured."""
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Awaitable
+from typing import Any
+
+from prefect.blocks.abstract import NotificationBlock
+from prefect.blocks.core import Block
+from prefect.events import emit_event
+
+from tasks.nightly.report import Report
+from tasks.settings import Settings
+
+FINISHED = "binventory.night.finished"
+PARTIAL = "binventory.night.partial"
+EXCEPTIONS = "binventory.exceptions.found"
+DRIFT = "binventory.drift"
+
+Logger = logging.Logger | logging.LoggerAdapter[Any]
+
+
+def events_of(report: Report) -> dict[str, dict[str, Any]]:
+    """Return the events that a night gives rise to, by name, with their payloads."""
+    totals = report.totals
+    common = {"night": report.night, "prefix": report.prefix, "run": report.run, "model": report.model}
+    events: dict[str, dict[str, Any]] = {FINISHED: common | {"totals": totals.model_dump()}}
+    if totals.mismatch:
+        best = [{"bin": r.bin, "expected": r.expected, "counted": r.count} for r in report.exceptions[:10]]
+        events[EXCEPTIONS] = common | {"mismatches": totals.mismatch, "best_bets": best}
+    if totals.uncounted:
+        events[PARTIAL] = common | {"uncounted": totals.uncounted, "reason": report.uncounted[0][1]}
+    if report.drift.alarms:
+        events[DRIFT] = common | {"alarms": report.drift.alarms, "psi": report.drift.psi}
+    return events
+
+
+def in_words(report: Report) -> str:
+    """Return the night in a few lines, for a message."""
+    totals = report.totals
+    lines = [
+        f"Night of {report.night}: {totals.counted:,} bins counted, {totals.mismatch:,} mismatches, "
+        f"{totals.uncertain:,} uncertain, {totals.unreadable:,} photos unreadable."
+    ]
+    if totals.uncounted:
+        lines.append(f"PARTIAL: {totals.uncounted:,} photos are not counted yet: {report.uncounted[0][1]}")
+    return "\n".join([*lines, *(f"Unusual: {alarm}." for alarm in report.drift.alarms)])
+
+
+def tell(report: Report, settings: Settings, logger: Logger) -> None:
+    """Emit the events and send the message. A message that cannot be sent is logged: the night itself is fine."""
+    resource = {"prefect.resource.id": f"binventory.night.{report.night}", "prefect.resource.name": report.prefix}
+    for name, payload in events_of(report).items():
+        emit_event(event=name, resource=resource, payload=payload)
+    if settings.notification is None:
+        return
+    try:
+        block = Block.load(settings.notification)
+        if not isinstance(block, NotificationBlock):
+            logger.error("%s is no notification block, so nobody was told", settings.notification)
+            return
+        sent: Any = block.notify(in_words(report), subject=f"Binventory, night of {report.night}")
+        if inspect.isawaitable(sent):  # blocks have either kind
+            asyncio.run(_wait_for(sent))
+    except Exception as error:  # noqa: BLE001 - blocks raise whatever their service's library does
+        logger.error("the notification block %s did not take the message: %r", settings.notification, error)  # noqa: TRY400
+
+
+async def _wait_for(sent: Awaitable[None]) -> None:
+    await sent

@@ -1,0 +1,130 @@
+"""Thresholds for verdicts, chosen on validation photos with errors planted in their record."""
+
+import dataclasses
+import random
+from collections.abc import Sequence
+
+from tasks.nightly.judge import OFFSETS, Policy, Sighting, judge
+from training.errors import DataError
+
+ROUNDS = 20
+LEAST_FLAGGED = 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Ranked:
+    """A judged bin whose truth is known.
+
+    Attributes:
+        score: what it is ranked by.
+        mismatch: probability of mismatch.
+        off_by: by how many objects its record really is off.
+    """
+
+    score: float
+    mismatch: float
+    off_by: int
+
+
+def plant_errors(counts: Sequence[int], rate: float, seed: int, classes: Sequence[int]) -> list[int]:
+    """Return a record of these true counts in which a share is wrong by 1-3 objects, within the classes.
+
+    Exactly ``round(rate * n)`` entries are wrong, so that figures of two seeds compare.
+    """
+    rng = random.Random(seed)  # noqa: S311 - planted errors are no secret
+    record = list(counts)
+    for position in rng.sample(range(len(counts)), round(rate * len(counts))):
+        choices = [counts[position] + d for d in OFFSETS if counts[position] + d in classes]
+        record[position] = rng.choice(choices) if choices else counts[position]
+    return record
+
+
+def choose_policy(
+    photos: Sequence[tuple[int, dict[int, float], float]],
+    target_precision: float = 0.3,
+    record_error_rate: float = 0.05,
+    seed: int = 0,
+) -> Policy:
+    """Choose verdict thresholds on photos that the model has not learned from.
+
+    Errors are planted in their record twenty times over, so that every photo is judged with right and wrong records.
+    ``mismatch_from`` becomes the lowest threshold at which at least ``target_precision`` of the flagged bins are
+    really wrong; ``match_below`` the highest below which at most a quarter of the usual share is.
+
+    Args:
+        photos: true count, probabilities by count, and probability of being out of range, of each photo.
+        target_precision: share of the flagged that shall really be wrong.
+        record_error_rate: share of the record that is believed to be wrong.
+        seed: of the planted errors.
+
+    Raises:
+        DataError: there are fewer than 100 photos in range.
+    """
+    classes = tuple(photos[0][1]) if photos else ()
+    inside = [photo for photo in photos if photo[0] in classes]
+    if len(inside) < 100:
+        raise DataError(f"{len(inside)} validation photos in the model's range are too few to choose thresholds on")
+    means = {count: sum(photo[1][count] for photo in inside) / len(inside) for count in classes}
+    policy = Policy(record_error_rate=record_error_rate, class_shares=means, target_precision=target_precision)
+    judged: list[Ranked] = []
+    for turn in range(ROUNDS):
+        record = plant_errors([photo[0] for photo in inside], record_error_rate, seed + turn, classes)
+        judged += rank(inside, record, policy)
+    mismatch_from, precision, recall = _mismatch_from(judged, target_precision)
+    return policy.model_copy(
+        update={
+            "mismatch_from": mismatch_from,
+            "match_below": min(_match_below(judged, record_error_rate / 4), mismatch_from),
+            "precision": precision,
+            "recall": recall,
+            "chosen_on": f"{len(inside)} validation photos, {ROUNDS} times {record_error_rate:.0%} planted errors",
+        }
+    )
+
+
+def rank(photos: Sequence[tuple[int, dict[int, float], float]], record: Sequence[int], policy: Policy) -> list[Ranked]:
+    """Judge photos whose truth is known against a record, best bets first."""
+    found = []
+    for (count, probabilities, outside), expected in zip(photos, record, strict=True):
+        judged = judge(Sighting(expected, probabilities, outside), policy)
+        if judged.mismatch is not None and judged.score is not None:
+            found.append(Ranked(judged.score, judged.mismatch, abs(count - expected)))
+    return sorted(found, key=lambda photo: -photo.score)
+
+
+def precision_at(ranked: Sequence[Ranked], n: int) -> float:
+    """Share of really wrong records among the first ``n``."""
+    first = ranked[:n]
+    return sum(photo.off_by > 0 for photo in first) / len(first) if first else 0.0
+
+
+def _mismatch_from(judged: Sequence[Ranked], target: float) -> tuple[float, float, float]:
+    """Return the lowest threshold that reaches the target, with precision and recall at it.
+
+    Where none does, the strictest that still flags something is taken: its precision says what it is worth.
+    """
+    ordered = sorted(judged, key=lambda photo: -photo.mismatch)
+    wrong_in_all = sum(photo.off_by > 0 for photo in ordered) or 1
+    best: tuple[float, float, float] | None = None
+    strictest: tuple[float, float, float] | None = None
+    wrong = 0
+    for number, photo in enumerate(ordered, 1):
+        wrong += photo.off_by > 0
+        last_of_ties = number == len(ordered) or ordered[number].mismatch < photo.mismatch
+        if number < LEAST_FLAGGED or not last_of_ties:
+            continue
+        here = (photo.mismatch, wrong / number, wrong / wrong_in_all)
+        strictest = strictest or here
+        if wrong / number >= target:
+            best = here
+    return best or strictest or (1.0, 0.0, 0.0)
+
+
+def _match_below(judged: Sequence[Ranked], most_wrong: float) -> float:
+    ordered = sorted(judged, key=lambda photo: photo.mismatch)
+    wrong, threshold = 0, 0.0
+    for number, photo in enumerate(ordered, 1):
+        wrong += photo.off_by > 0
+        if number >= LEAST_FLAGGED and wrong / number <= most_wrong:
+            threshold = photo.mismatch
+    return threshold

@@ -1,0 +1,1 @@
+"""From a measured model to one that is let in, registered and deployed."""

@@ -1,0 +1,230 @@
+"""Puts a model behind an endpoint, proves it, and takes it back when it is not what was promised.
+
+The steps are a Prefect transaction: whatever fails after the first, the rollback of the first brings back what
+served before. SageMaker itself keeps the old model answering until the new one is healthy.
+"""
+
+import time
+from typing import Any
+
+import boto3
+from botocore.exceptions import ClientError
+from prefect import get_run_logger, task
+from prefect.transactions import Transaction, transaction
+from pydantic import BaseModel, ConfigDict, Field
+
+from tasks.jobs import already_exists, is_missing, tags
+from tasks.release.package import SmokeCase
+from tasks.release.registry import RegisteredModel, serving_model, set_status
+from tasks.release.scaling import scale
+from tasks.release.serving_now import PROVEN, EndpointState, describe
+from tasks.release.smoke import SmokeTest, smoke_test
+from tasks.run_record import digest_of
+from tasks.settings import Settings
+from tasks.transient import RETRIES
+from training.errors import DeploymentError, ModelError
+
+ENDPOINT_MINUTES = 30
+VARIANT = "main"
+
+
+class Deployment(BaseModel):
+    """A model behind an endpoint, with the answers that prove it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    status: str
+    smoke: SmokeTest
+    seconds: float = Field(description="From asking for it until it was proven.")
+
+
+def release(
+    model: RegisteredModel, cases: list[SmokeCase], endpoint_name: str, run_id: str, settings: Settings
+) -> Deployment:
+    """Deploy an approved model and prove it; to be called from a flow.
+
+    Raises:
+        ModelError: the model is not approved.
+        DeploymentError: it did not come up or answers wrongly. What served before serves again, and the model is
+            marked as rejected, with the reason.
+    """
+    if model.status != "Approved":
+        raise ModelError(f"model {model.version} is {model.status}, so it is not deployed: {model.reason}")
+    began = time.monotonic()
+    try:
+        with transaction() as changes:
+            changes.set("endpoint_name", endpoint_name)
+            changes.set("settings", settings)
+            changes.set("before", remember(endpoint_name, model.name))
+            config = create_config(model, run_id, settings)
+            status = put_behind(endpoint_name, config, run_id, settings)
+            smoke = smoke_test(endpoint_name, cases)
+    except DeploymentError as error:
+        _check_rolled_back(endpoint_name, model, error)
+        set_status(model.arn, "Rejected", f"deployment was rolled back: {error}")
+        raise
+    mark_as_proven(endpoint_name, config)
+    return Deployment(name=endpoint_name, status=status, smoke=smoke, seconds=round(time.monotonic() - began, 3))
+
+
+@task(name="remember what serves", task_run_name="remember what serves", **RETRIES)
+def remember(endpoint_name: str, candidate: str) -> str | None:
+    """The configuration to go back to: the last proven one, or the one in service; None when there is none.
+
+    What was proven is a tag of the endpoint, so that a run which died between deploying and proving is not
+    remembered as good. An endpoint that no run has proven yet is trusted, unless the candidate itself is on it.
+    """
+    found = describe(endpoint_name)
+    if found is None:
+        return None
+    if found.proven and _config_exists(found.proven):
+        return found.proven
+    serves = found.status in ("InService", "Updating") and not found.config.startswith(candidate)
+    return found.config if serves and not found.proven else None
+
+
+@remember.on_rollback
+def bring_back(changes: Transaction) -> None:
+    """Let what served before serve again; an endpoint that was not there before goes."""
+    endpoint_name, before, settings = changes.get("endpoint_name"), changes.get("before"), changes.get("settings")
+    found = describe(endpoint_name)
+    if found is None:
+        return
+    if before is None:
+        _delete_endpoint(endpoint_name)
+    else:
+        found = _settled(endpoint_name, settings)
+        if found.config != before or found.status != "InService":
+            put_config_behind(endpoint_name, before, found, "rollback", settings)
+    if found.config != before:
+        boto3.client("sagemaker").delete_endpoint_config(EndpointConfigName=found.config)
+
+
+@task(name="create endpoint configuration", task_run_name="configure {model.name}", **RETRIES)
+def create_config(model: RegisteredModel, run_id: str, settings: Settings) -> str:
+    """The endpoint configuration of a model, real-time or serverless; returns its name."""
+    variant: dict[str, Any] = {"VariantName": VARIANT, "ModelName": serving_model(model, settings)}
+    if settings.serverless_memory_mb:
+        variant["ServerlessConfig"] = {
+            "MemorySizeInMB": settings.serverless_memory_mb,
+            "MaxConcurrency": settings.serverless_concurrency,
+        }
+    else:
+        variant |= {
+            "InstanceType": settings.serving_instance,
+            "InitialInstanceCount": 1,
+            "ContainerStartupHealthCheckTimeoutInSeconds": settings.startup_seconds,
+        }
+    name = f"{model.name}-{digest_of(variant)}"
+    try:
+        boto3.client("sagemaker").create_endpoint_config(
+            EndpointConfigName=name,
+            ProductionVariants=[variant],  # type: ignore[list-item]
+            Tags=_tags(run_id),  # type: ignore[arg-type]
+        )
+    except ClientError as error:
+        if not already_exists(error):
+            raise
+    return name
+
+
+@task(name="deploy", task_run_name="deploy {endpoint_name}", **RETRIES)
+def put_behind(endpoint_name: str, config: str, run_id: str, settings: Settings) -> str:
+    """Put a configuration behind the endpoint, new or there already, and wait until it serves; returns its status.
+
+    Raises:
+        DeploymentError: the endpoint did not come up; says why.
+    """
+    found = describe(endpoint_name)
+    if found is not None and found.status != "InService":
+        found = _settled(endpoint_name, settings)
+    if found is None or found.config != config or found.status != "InService":
+        put_config_behind(endpoint_name, config, found, run_id, settings)
+    scale(endpoint_name, VARIANT, settings)
+    return "InService"
+
+
+def put_config_behind(
+    endpoint_name: str, config: str, found: EndpointState | None, run_id: str, settings: Settings
+) -> None:
+    """Create or update an endpoint and wait; one that failed can only be made anew.
+
+    Raises:
+        DeploymentError: it does not serve this configuration in the end.
+    """
+    client = boto3.client("sagemaker")
+    if found is not None and found.status != "InService":
+        _delete_endpoint(endpoint_name)
+        found = None
+    if found is None:
+        client.create_endpoint(EndpointName=endpoint_name, EndpointConfigName=config, Tags=_tags(run_id))  # type: ignore[arg-type]
+    else:
+        client.update_endpoint(
+            EndpointName=endpoint_name,
+            EndpointConfigName=config,
+            RetainAllVariantProperties=settings.autoscaling_instances > 1,
+        )
+    after = _settled(endpoint_name, settings)
+    if after.status != "InService" or after.config != config:
+        with_old = ", still with its earlier model" if after.status == "InService" else ""
+        raise DeploymentError(
+            f"endpoint {endpoint_name} did not come up with {config}: it is {after.status}{with_old}. {after.reason}"
+        )
+    get_run_logger().info("endpoint %s serves %s", endpoint_name, config)
+
+
+@task(name="mark as proven", task_run_name="mark {config} as proven", **RETRIES)
+def mark_as_proven(endpoint_name: str, config: str) -> None:
+    """Write down that this configuration answers rightly: it is what a rollback goes back to."""
+    found = describe(endpoint_name)
+    if found is not None:
+        boto3.client("sagemaker").add_tags(ResourceArn=found.arn, Tags=[{"Key": PROVEN, "Value": config}])
+
+
+def _settled(endpoint_name: str, settings: Settings) -> EndpointState:
+    """The endpoint once it is not being changed any more."""
+    deadline = time.monotonic() + ENDPOINT_MINUTES * 60
+    while True:
+        found = describe(endpoint_name)
+        if found is None:
+            raise DeploymentError(f"endpoint {endpoint_name} is gone: somebody else deleted it")
+        if not found.status.endswith("ing"):  # Creating, Updating, SystemUpdating, RollingBack, Deleting
+            return found
+        if time.monotonic() > deadline:
+            raise DeploymentError(f"endpoint {endpoint_name} is {found.status} after {ENDPOINT_MINUTES} minutes")
+        time.sleep(settings.poll_seconds)
+
+
+def _delete_endpoint(endpoint_name: str) -> None:
+    """Delete an endpoint and wait until it is gone, so that it costs nothing and its name is free."""
+    client = boto3.client("sagemaker")
+    deadline = time.monotonic() + ENDPOINT_MINUTES * 60
+    while (found := describe(endpoint_name)) is not None and time.monotonic() < deadline:
+        if not found.status.endswith("ing"):
+            client.delete_endpoint(EndpointName=endpoint_name)
+        time.sleep(0.2)
+
+
+def _config_exists(name: str) -> bool:
+    try:
+        boto3.client("sagemaker").describe_endpoint_config(EndpointConfigName=name)
+    except ClientError as error:
+        if is_missing(error):
+            return False
+        raise
+    return True
+
+
+def _check_rolled_back(endpoint_name: str, model: RegisteredModel, cause: DeploymentError) -> None:
+    """A rollback hook that fails is only logged by Prefect; a person must hear of it."""
+    found = describe(endpoint_name)
+    if found is not None and (found.status != "InService" or found.config.startswith(model.name)):
+        raise DeploymentError(
+            f"endpoint {endpoint_name} is {found.status} with {found.config}: the rollback failed too, look at it now. "
+            f"It was started because: {cause}"
+        ) from cause
+
+
+def _tags(run_id: str) -> list[dict[str, str]]:
+    return [{"Key": tag["key"], "Value": tag["value"]} for tag in tags(run_id)]

@@ -1,0 +1,56 @@
+"""Whether a model may be deployed: above the floors, and not worse than what serves now."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tasks.evaluation.evaluate import EvaluatedModel
+from tasks.settings import Settings
+
+RMSE_SLACK = 1.02
+"""How much larger an RMSE than the deployed model's is let in."""
+
+
+class Verdict(BaseModel):
+    """What the gate says, and why."""
+
+    model_config = ConfigDict(frozen=True)
+
+    passed: bool
+    reasons: list[str] = Field(description="Of a refusal, or of letting it in.")
+
+    @property
+    def text(self) -> str:
+        """The reasons in one line."""
+        return "; ".join(self.reasons)
+
+
+def judge(evaluated: EvaluatedModel, archive: str, settings: Settings) -> Verdict:
+    """Judge a model by its evaluation.
+
+    Args:
+        evaluated: on the test split.
+        archive: S3 URI of the model's own archive: a model is not compared with itself.
+        settings: the floors, and how much may be lost.
+    """
+    found = evaluated.evaluation
+    against = [
+        f"{what} {value:.4f} is {side} {limit:g}, the limit that {setting} sets"
+        for what, value, limit, failed, side, setting in (
+            ("accuracy", found.accuracy, settings.min_accuracy, found.accuracy < settings.min_accuracy, "below",
+             "BINVENTORY_MIN_ACCURACY"),
+            ("RMSE", found.rmse, settings.max_rmse, found.rmse > settings.max_rmse, "above", "BINVENTORY_MAX_RMSE"),
+            ("calibration error", found.ece, settings.max_ece, found.ece > settings.max_ece, "above",
+             "BINVENTORY_MAX_ECE"),
+        )
+        if failed
+    ]  # fmt: skip
+    rival = evaluated.comparison
+    if rival is None or rival.deployed == archive:
+        return Verdict(passed=not against, reasons=against or ["above the floors; nothing else is deployed"])
+    low, high = (f"{100 * end:+.1f}" for end in rival.accuracy_gain_interval)
+    where = f"on the same {rival.n} photos (difference {100 * rival.accuracy_gain:+.1f} points, 95% {low} to {high})"
+    if rival.accuracy_gain < -settings.max_drop:
+        against.append(f"accuracy {found.accuracy:.2%} against {rival.accuracy:.2%} of the deployed model, {where}")
+    if found.rmse > RMSE_SLACK * rival.rmse:
+        against.append(f"RMSE {found.rmse:.3f} against {rival.rmse:.3f} of the deployed model, on the same photos")
+    good = f"accuracy {found.accuracy:.2%} against {rival.accuracy:.2%} of the deployed model, {where}"
+    return Verdict(passed=not against, reasons=against or [good])

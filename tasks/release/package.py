@@ -1,0 +1,160 @@
+"""From a trained archive and its evaluation to one that can be served, registered and proven."""
+
+import io
+import json
+import subprocess
+import tarfile
+from pathlib import PurePosixPath
+
+import obstore
+from prefect import task
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from sagemaker.core.resources import Model
+from sagemaker.core.shapes import ContainerDefinition
+
+from serving.prediction import Prediction
+from serving.requests import BUCKETS_VARIABLE, HOSTS_VARIABLE
+from tasks import code_archive
+from tasks.data.prepared_data import PreparedData
+from tasks.evaluation.evaluate import EvaluatedModel
+from tasks.jobs import find_or_create, image_uri, tags
+from tasks.object_store import open_store
+from tasks.release.registry import Registration
+from tasks.settings import Settings
+from tasks.training_job import fetch
+from tasks.transient import RETRIES
+from training.errors import ModelError
+from training.model import CARD_FILE, WEIGHTS_FILE
+
+ARCHIVE, EVALUATION, ANSWERS, CASES = "model.tar.gz", "evaluation.json", "answers.parquet", "smoke.json"
+
+
+class SmokeCase(BaseModel):
+    """A photo, and what the model must answer to it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    photo: str = Field(description="S3 URI.")
+    expected: Prediction
+
+
+_CASES = TypeAdapter(list[SmokeCase])
+
+
+@task(name="package model", task_run_name="package model", **RETRIES)
+def package_model(
+    archive: str, evaluated: EvaluatedModel, data: PreparedData, run_id: str, smoke_photos: int, settings: Settings
+) -> Registration:
+    """Put a servable archive on S3, with what evaluation found beside it, and make a SageMaker Model of it.
+
+    Args:
+        archive: S3 URI of the training job's archive.
+        evaluated: its evaluation; temperature and arithmetic go into the model's card.
+        data: what it was evaluated on.
+        run_id: of the run that asks.
+        smoke_photos: how many photos an endpoint will be tried with.
+        settings: where and on what.
+
+    Raises:
+        ModelError: the archive lacks weights or card.
+    """
+    found = evaluated.evaluation
+    files = model_files(fetch(archive))
+    card = json.loads(files[CARD_FILE]) | {"temperature": found.temperature, "precision": found.precision}
+    files[CARD_FILE] = json.dumps(card, indent=2, sort_keys=True).encode()
+    packed = code_archive.pack(files | code_archive.serving_code())
+    name = f"binventory-{run_id}-{code_archive.fingerprint(packed)}"
+    folder = f"s3://{settings.bucket}/models/{name}"
+    store = open_store(folder)
+    obstore.put(store, ANSWERS, evaluated.table())
+    obstore.put(store, EVALUATION, evaluated.model_dump_json(include={"evaluation", "comparison"}).encode())
+    obstore.put(store, CASES, _CASES.dump_json(choose_cases(evaluated, data, smoke_photos)))
+    obstore.put(store, ARCHIVE, packed)
+    image = image_uri(settings, "inference", settings.serving_instance)
+    uri, environment = f"{folder}/{ARCHIVE}", container_environment(settings)
+    container = ContainerDefinition(image=image, model_data_url=uri, environment=environment)
+    find_or_create(
+        lambda: Model.get(name),
+        lambda: Model.create(
+            model_name=name, primary_container=container, execution_role_arn=settings.role, tags=tags(run_id)
+        ),
+    )
+    facts = {
+        "run_id": run_id,
+        "accuracy": f"{found.accuracy:.4f}",
+        "rmse": f"{found.rmse:.4f}",
+        "mae": f"{found.mae:.4f}",
+        "within_one": f"{found.within_one:.4f}",
+        "loss": f"{found.loss:.4f}",
+        "ece": f"{found.ece:.4f}",
+        "photos": str(found.n),
+        "temperature": f"{found.temperature:.4f}",
+        "precision": found.precision,
+        "dataset": data.dataset,
+        "data_digest": data.digest,
+        "code_version": code_version(),
+    }
+    return Registration(
+        name=name, uri=uri, image=image, environment=environment, evaluation_uri=f"{folder}/{EVALUATION}", facts=facts
+    )
+
+
+def container_environment(settings: Settings) -> dict[str, str]:
+    """Variables of the inference container: what to run, how much at once, and where photos may come from."""
+    return {
+        "SAGEMAKER_PROGRAM": "inference.py",
+        "SAGEMAKER_MODEL_SERVER_WORKERS": str(settings.serving_workers),
+        HOSTS_VARIABLE: settings.photo_hosts,
+        BUCKETS_VARIABLE: settings.photo_buckets,
+    }
+
+
+def choose_cases(evaluated: EvaluatedModel, data: PreparedData, photos: int) -> list[SmokeCase]:
+    """Test photos for the smoke test, spread over the split."""
+    known = [each for each in evaluated.answers if each.split == "test"]
+    chosen = known[:: max(1, len(known) // photos)][:photos]
+    return [SmokeCase(photo=f"{data.uri}/{each.key}", expected=each.prediction) for each in chosen]
+
+
+def read_cases(uri: str) -> list[SmokeCase]:
+    """The smoke test of a model, by the URI of its archive.
+
+    Raises:
+        ModelError: it has none.
+    """
+    folder, _, _ = uri.rpartition("/")
+    try:
+        return _CASES.validate_json(fetch(f"{folder}/{CASES}"))
+    except (FileNotFoundError, ValueError) as error:
+        raise ModelError(f"{folder} has no readable {CASES}, so that an endpoint of it could not be tried") from error
+
+
+def model_files(archive: bytes) -> dict[str, bytes]:
+    """Weights and card out of a training job's archive, and nothing else.
+
+    Raises:
+        ModelError: one of them is absent.
+    """
+    found: dict[str, bytes] = {}
+    try:
+        with tarfile.open(fileobj=io.BytesIO(archive), mode="r:gz") as opened:
+            for member in opened:
+                name, file = PurePosixPath(member.name).name, opened.extractfile(member)
+                if file and name in (WEIGHTS_FILE, CARD_FILE):
+                    found[name] = file.read()
+    except (tarfile.TarError, OSError, EOFError) as error:
+        raise ModelError(f"the model archive cannot be unpacked: {error}") from error
+    if absent := sorted({WEIGHTS_FILE, CARD_FILE} - found.keys()):
+        raise ModelError(f"the model archive has no {' and no '.join(absent)}")
+    return found
+
+
+def code_version() -> str:
+    """The commit that this code is at, with ``+`` where files were changed; and a digest of what is shipped."""
+    digest = code_archive.fingerprint(code_archive.training_code() + code_archive.pack(code_archive.serving_code()))
+    git = ["git", "-C", str(code_archive.ROOT), "describe", "--always", "--dirty=+", "--abbrev=12"]
+    try:
+        done = subprocess.run(git, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return f"code {digest}"
+    return f"{done.stdout.strip()} code {digest}"

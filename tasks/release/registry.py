@@ -1,0 +1,178 @@
+"""The model registry: every model that was measured is a package in one group, let in or turned away.
+
+``approved_model(settings)`` is how everything else finds the model to use.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import boto3
+from botocore.exceptions import ClientError
+from pydantic import BaseModel, ConfigDict, Field
+from sagemaker.core.resources import Model
+from sagemaker.core.shapes import ContainerDefinition
+
+from tasks.jobs import already_exists, find_or_create, is_missing, tags
+from tasks.settings import Settings
+from training.errors import ModelError
+
+Status = Literal["Approved", "PendingManualApproval", "Rejected"]
+CONTENT_TYPES = ["image/jpeg", "image/png", "application/json", "application/x-npy"]
+ANSWER_TYPES = ["application/json", "application/jsonlines", "text/csv"]
+_NOT_IN_A_VALUE = re.compile(r"[^\w\s_.:/=+\-@]")
+_LONGEST_VALUE, _LONGEST_TEXT = 256, 1024
+
+
+class RegisteredModel(BaseModel):
+    """One version in the registry."""
+
+    model_config = ConfigDict(frozen=True)
+
+    arn: str = Field(description="Of the model package.")
+    version: int = Field(description="Its number in the group.")
+    status: Status
+    name: str = Field(description="Of the SageMaker Model that serves it; see `serving_model`.")
+    uri: str = Field(description="S3 URI of model.tar.gz.")
+    reason: str = Field(description="Why it has its status.")
+    facts: dict[str, str] = Field(description="Metrics, data digest, code version and run, as registered.")
+
+
+class Registration(BaseModel):
+    """What is registered of a model."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str = Field(description="Of the SageMaker Model; it names the package too, so that a retry finds it.")
+    uri: str
+    image: str = Field(description="The inference container.")
+    environment: dict[str, str]
+    evaluation_uri: str = Field(description="S3 URI of the evaluation as JSON.")
+    facts: dict[str, str]
+
+
+def approved_model(settings: Settings) -> RegisteredModel:
+    """The newest approved model of the group ``settings.model_group``.
+
+    Raises:
+        ModelError: none is approved.
+    """
+    for summary in _summaries(settings, ModelApprovalStatus="Approved"):
+        return _described(summary["ModelPackageArn"])
+    raise ModelError(
+        f"no model in the group {settings.model_group!r} is approved. Run the full pipeline, or approve one: "
+        "python -m flows.deploy --help"
+    )
+
+
+def find_model(which: str, settings: Settings) -> RegisteredModel:
+    """The package of a version number or an ARN.
+
+    Raises:
+        ModelError: there is none.
+    """
+    try:
+        if which.startswith("arn:"):
+            return _described(which)
+        for summary in _summaries(settings):
+            if str(summary["ModelPackageVersion"]) == which:
+                return _described(summary["ModelPackageArn"])
+    except ClientError as error:
+        if not is_missing(error):
+            raise
+    raise ModelError(f"the group {settings.model_group!r} has no model {which!r}")
+
+
+def models(settings: Settings) -> list[RegisteredModel]:
+    """All versions, newest first."""
+    return [_described(summary["ModelPackageArn"]) for summary in _summaries(settings)]
+
+
+def register(model: Registration, status: Status, reason: str, settings: Settings) -> RegisteredModel:
+    """Register a model with its status; one that is registered already keeps its version and its status."""
+    client = boto3.client("sagemaker")
+    for summary in _summaries(settings):
+        if summary.get("ModelPackageDescription", "") == model.name:
+            return _described(summary["ModelPackageArn"])
+    _ensure_group(settings)
+    created = client.create_model_package(
+        ModelPackageGroupName=settings.model_group,
+        ModelPackageDescription=model.name,
+        ModelApprovalStatus=status,
+        InferenceSpecification={
+            "Containers": [
+                {"Image": model.image, "ModelDataUrl": model.uri, "Environment": model.environment},
+            ],
+            "SupportedContentTypes": CONTENT_TYPES,
+            "SupportedResponseMIMETypes": ANSWER_TYPES,
+        },
+        ModelMetrics={
+            "ModelQuality": {"Statistics": {"ContentType": "application/json", "S3Uri": model.evaluation_uri}}
+        },
+        CustomerMetadataProperties={key: _value(text) for key, text in model.facts.items() if text},
+    )
+    set_status(created["ModelPackageArn"], status, reason)
+    return _described(created["ModelPackageArn"])
+
+
+def set_status(arn: str, status: Status, reason: str) -> None:
+    """Approve a model or turn it away; the reason stays with it."""
+    boto3.client("sagemaker").update_model_package(
+        ModelPackageArn=arn, ModelApprovalStatus=status, ApprovalDescription=reason[:_LONGEST_TEXT]
+    )
+
+
+def serving_model(model: RegisteredModel, settings: Settings) -> str:
+    """The name of the SageMaker Model of a package; it is made anew if somebody deleted it."""
+    container = ContainerDefinition(model_package_name=model.arn)
+    run_id = model.facts.get("run_id", "")
+    found = find_or_create(
+        lambda: Model.get(model.name),
+        lambda: Model.create(
+            model_name=model.name, primary_container=container, execution_role_arn=settings.role, tags=tags(run_id)
+        ),
+    )
+    return str(found.model_name)
+
+
+def _ensure_group(settings: Settings) -> None:
+    try:
+        boto3.client("sagemaker").create_model_package_group(
+            ModelPackageGroupName=settings.model_group,
+            ModelPackageGroupDescription="Counters of objects in pod bins.",
+            Tags=[{"Key": "project", "Value": "binventory"}],
+        )
+    except ClientError as error:
+        if not already_exists(error):
+            raise
+
+
+def _summaries(settings: Settings, **wanted: Any) -> Iterator[Any]:
+    """Summaries of the group's packages, newest first; none while there is no group."""
+    pages = boto3.client("sagemaker").get_paginator("list_model_packages")
+    try:
+        for page in pages.paginate(
+            ModelPackageGroupName=settings.model_group, SortBy="CreationTime", SortOrder="Descending", **wanted
+        ):
+            yield from page["ModelPackageSummaryList"]
+    except ClientError as error:
+        if not is_missing(error):
+            raise
+
+
+def _described(arn: str) -> RegisteredModel:
+    found = boto3.client("sagemaker").describe_model_package(ModelPackageName=arn)
+    return RegisteredModel(
+        arn=arn,
+        version=found.get("ModelPackageVersion", 0),
+        status=found["ModelApprovalStatus"],
+        name=found.get("ModelPackageDescription", ""),
+        uri=found["InferenceSpecification"]["Containers"][0]["ModelDataUrl"],
+        reason=found.get("ApprovalDescription", ""),
+        facts=found.get("CustomerMetadataProperties", {}),
+    )
+
+
+def _value(text: str) -> str:
+    """A text in the alphabet that the registry allows."""
+    return _NOT_IN_A_VALUE.sub(" ", text)[:_LONGEST_VALUE]

@@ -1,0 +1,64 @@
+"""What is behind an endpoint now."""
+
+from typing import Any
+
+import boto3
+from botocore.exceptions import ClientError
+from pydantic import BaseModel, ConfigDict
+
+from tasks.jobs import is_missing
+
+PROVEN = "binventory-proven"
+"""Tag of an endpoint: the configuration whose answers were last found right."""
+
+
+class EndpointState(BaseModel):
+    """An endpoint, as SageMaker describes it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    arn: str
+    status: str
+    config: str
+    reason: str = ""
+    proven: str | None = None
+
+
+def describe(endpoint_name: str) -> EndpointState | None:
+    """The endpoint's state; None when there is none."""
+    client = boto3.client("sagemaker")
+    try:
+        found = client.describe_endpoint(EndpointName=endpoint_name)
+    except ClientError as error:
+        if is_missing(error):
+            return None
+        raise
+    tags = client.list_tags(ResourceArn=found["EndpointArn"])["Tags"]
+    return EndpointState(
+        arn=found["EndpointArn"],
+        status=found["EndpointStatus"],
+        config=found.get("EndpointConfigName", ""),
+        reason=found.get("FailureReason", ""),
+        proven=next((tag["Value"] for tag in tags if tag["Key"] == PROVEN), None),
+    )
+
+
+def archive_behind(endpoint_name: str) -> str | None:
+    """S3 URI of the ``model.tar.gz`` that an endpoint serves; None when nothing serves, or its trace is lost."""
+    endpoint = describe(endpoint_name)
+    if endpoint is None or endpoint.status not in ("InService", "Updating"):
+        return None
+    client = boto3.client("sagemaker")
+    try:
+        config = client.describe_endpoint_config(EndpointConfigName=endpoint.config)
+        model = client.describe_model(ModelName=config["ProductionVariants"][0]["ModelName"])
+        container: Any = model.get("PrimaryContainer") or model["Containers"][0]
+        if package := container.get("ModelPackageName"):
+            found = client.describe_model_package(ModelPackageName=package)
+            container = found["InferenceSpecification"]["Containers"][0]
+    except ClientError as error:
+        if is_missing(error):
+            return None
+        raise
+    uri: str | None = container.get("ModelDataUrl")
+    return uri

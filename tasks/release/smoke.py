@@ -1,0 +1,58 @@
+"""Whether an endpoint answers what evaluation found, photo for photo."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+from prefect import get_run_logger, task
+from pydantic import BaseModel, ConfigDict, Field
+
+from serving.prediction import Prediction
+from serving.predictor import ImagePredictor
+from tasks.release.package import SmokeCase
+from tasks.training_job import fetch
+from tasks.transient import RETRIES
+from training.errors import DeploymentError
+
+TOLERANCE = 2e-3
+"""How far a probability may differ: other processors round differently."""
+
+
+class SmokeTest(BaseModel):
+    """What an endpoint answered to photos whose answer evaluation knows."""
+
+    model_config = ConfigDict(frozen=True)
+
+    photos: int
+    equal: int = Field(description="Photos with the same count as in evaluation.")
+    largest_difference: float = Field(description="Of any probability, to evaluation's.")
+
+
+@task(name="smoke test", task_run_name="smoke test", **RETRIES)
+def smoke_test(endpoint_name: str, cases: list[SmokeCase]) -> SmokeTest:
+    """Ask the endpoint about photos; its answers must be evaluation's.
+
+    Raises:
+        DeploymentError: an answer differs, or there is none.
+    """
+    with ThreadPoolExecutor(8) as pool:
+        photos = list(pool.map(lambda case: fetch(case.photo), cases))
+    answers = ImagePredictor(endpoint_name).predict(photos)
+    known = {case.photo: case.expected for case in cases}
+    result = compare(dict(zip(known, answers, strict=True)), known)
+    get_run_logger().info("%d of %d answers equal evaluation's", result.equal, result.photos)
+    if not cases or result.equal < result.photos or result.largest_difference > TOLERANCE:
+        raise DeploymentError(
+            f"endpoint {endpoint_name} answers {result.photos - result.equal} of {result.photos} photos with another "
+            f"count than evaluation did; probabilities differ by up to {result.largest_difference:.4f}"
+        )
+    return result
+
+
+def compare(answers: dict[str, Prediction], expected: dict[str, Prediction]) -> SmokeTest:
+    """How far answers are from those expected; by photo."""
+    equal = sum(answer.count == expected[photo].count for photo, answer in answers.items())
+
+    def difference(photo: str) -> float:
+        known = expected[photo].probabilities
+        return max(abs(share - known[count]) for count, share in answers[photo].probabilities.items())
+
+    return SmokeTest(photos=len(answers), equal=equal, largest_difference=max(map(difference, answers), default=0.0))

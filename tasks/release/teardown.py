@@ -1,0 +1,118 @@
+"""Finds what a run left in the cloud, and deletes it."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import boto3
+import obstore
+from botocore.exceptions import ClientError
+
+from tasks.jobs import is_missing
+from tasks.object_store import open_store
+from tasks.release.serving_now import describe
+from tasks.settings import Settings
+
+_BATCH = 1000
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """One thing that a run left.
+
+    Attributes:
+        kind: what it is.
+        name: its name, ARN or prefix.
+        note: what makes it worth a look.
+        delete: deletes it.
+    """
+
+    kind: str
+    name: str
+    note: str
+    delete: Callable[[], object]
+
+
+def leftovers(run_id: str, settings: Settings) -> list[Leftover]:
+    """Everything of a run, in the order in which it can be deleted. Datasets are shared by runs, and stay."""
+    client: Any = boto3.client("sagemaker")
+    configs = _named(client, "list_endpoint_configs", "EndpointConfigs", "EndpointConfigName", f"binventory-{run_id}-")
+    models = _named(client, "list_models", "Models", "ModelName", f"binventory-{run_id}-")
+    found = [
+        Leftover(
+            "endpoint",
+            name,
+            "costs money while it is there",
+            partial(client.delete_endpoint, EndpointName=name),
+        )
+        for name in _endpoints_with(client, set(configs))
+    ]
+    found += [
+        Leftover("endpoint configuration", name, "", partial(client.delete_endpoint_config, EndpointConfigName=name))
+        for name in configs
+    ]
+    found += [Leftover("model", name, "", partial(client.delete_model, ModelName=name)) for name in models]
+    found += [
+        Leftover("model package", arn, status, partial(client.delete_model_package, ModelPackageName=arn))
+        for arn, status in _packages(client, run_id, settings)
+    ]
+    return found + list(_objects(run_id, settings))
+
+
+def _named(client: Any, operation: str, member: str, key: str, prefix: str) -> list[str]:
+    pages = client.get_paginator(operation).paginate(NameContains=prefix)
+    return [item[key] for page in pages for item in page[member] if item[key].startswith(prefix)]
+
+
+def _endpoints_with(client: Any, configs: set[str]) -> list[str]:
+    if not configs:
+        return []
+    names = [
+        item["EndpointName"] for page in client.get_paginator("list_endpoints").paginate() for item in page["Endpoints"]
+    ]
+    states = {name: describe(name) for name in names}
+    return [name for name, state in states.items() if state is not None and state.config in configs]
+
+
+def _packages(client: Any, run_id: str, settings: Settings) -> Iterator[tuple[str, str]]:
+    pages = client.get_paginator("list_model_packages").paginate(ModelPackageGroupName=settings.model_group)
+    try:
+        for page in pages:
+            for item in page["ModelPackageSummaryList"]:
+                if item.get("ModelPackageDescription", "").startswith(f"binventory-{run_id}-"):
+                    yield item["ModelPackageArn"], item["ModelApprovalStatus"]
+    except ClientError as error:
+        if not is_missing(error):
+            raise
+
+
+def _objects(run_id: str, settings: Settings) -> Iterator[Leftover]:
+    """Objects below the prefixes that a run's jobs and models have."""
+    store = open_store(f"s3://{settings.bucket}")
+    for folder, prefix in (
+        ("models", f"binventory-{run_id}-"),
+        ("jobs", f"b{run_id}-"),
+        ("checkpoints", f"b{run_id}-"),
+        ("transform", f"b{run_id}-"),
+    ):
+        entries = [
+            (entry["path"], entry["size"])
+            for page in obstore.list(store, prefix=folder)
+            for entry in page
+            if entry["path"].startswith(f"{folder}/{prefix}")
+        ]
+        if entries:
+            paths = [path for path, _ in entries]
+            megabytes = sum(size for _, size in entries) / 1e6
+            yield Leftover(
+                "objects",
+                f"s3://{settings.bucket}/{folder}/{prefix}*",
+                f"{len(entries)} objects, {megabytes:.1f} MB",
+                partial(_delete_all, store, paths),
+            )
+
+
+def _delete_all(store: Any, paths: list[str]) -> None:
+    for start in range(0, len(paths), _BATCH):
+        obstore.delete(store, paths[start : start + _BATCH])

@@ -1,0 +1,27 @@
+"""Everything that `prefect.yaml` deploys can be loaded, and can be run with the parameters that it names."""
+
+import inspect
+from typing import Any
+
+import pytest
+import yaml
+from prefect.flows import Flow, load_flow_from_entrypoint
+from pydantic import TypeAdapter
+
+from tests.installation import ROOT
+
+DEPLOYMENTS: list[dict[str, Any]] = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
+
+
+@pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda deployment: deployment["name"])
+def test_it_loads_and_takes_its_parameters(deployment: dict[str, Any]) -> None:
+    flow: Flow[..., Any] = load_flow_from_entrypoint(str(ROOT / deployment["entrypoint"]))
+    signature = inspect.signature(flow.fn, eval_str=True)
+    signature.bind(**deployment["parameters"])
+    for name, value in deployment["parameters"].items():
+        TypeAdapter(signature.parameters[name].annotation).validate_python(value)
+
+
+def test_every_deployment_says_what_it_is_for() -> None:
+    assert all(deployment["description"] and "binventory" in deployment["tags"] for deployment in DEPLOYMENTS)
+    assert len({deployment["name"] for deployment in DEPLOYMENTS}) == len(DEPLOYMENTS)

@@ -1,0 +1,88 @@
+"""Chunks in processes of their own: answers and errors come back, and nobody outlives the run."""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tasks.data.chunk_processes import apart, chunk_processes
+from tasks.data.workspace import Workspace
+from tasks.transient import is_transient
+from tests.tasks.data.parts_of_work import Part, be_odd, chatter, die, refuse, whoami
+from training.errors import SourceError, WorkerError, WorkspaceError
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture
+def processes() -> Iterator[None]:
+    with tempfile.TemporaryFile() as lock, chunk_processes(lock.fileno()):
+        yield
+    assert psutil.Process().children() == []
+
+
+@pytest.mark.usefixtures("processes")
+def test_a_part_is_done_in_another_process_which_stays_and_a_lone_one_here() -> None:
+    assert apart(whoami, Part()) == apart(whoami, Part()) != os.getpid()
+    assert apart(whoami, Part(of=1)) == os.getpid()
+
+
+def test_without_processes_everything_is_done_here() -> None:
+    assert apart(whoami, Part()) == os.getpid()
+
+
+@pytest.mark.usefixtures("processes")
+def test_errors_come_back_as_they_were_raised() -> None:
+    with pytest.raises(SourceError, match="no access") as caught:
+        apart(refuse, Part(), "the bucket")
+    assert str(caught.value) == "no access to the bucket"
+    assert "in refuse" in caught.value.__notes__[0]
+    with pytest.raises(RuntimeError, match=r"OddError: 1 and 2"):
+        apart(be_odd, Part())
+    assert apart(chatter, Part()) == "an answer"
+
+
+@pytest.mark.usefixtures("processes")
+def test_a_worker_that_dies_is_said_to_have_died_and_another_takes_its_place() -> None:
+    with pytest.raises(WorkerError, match=r"die died \(exit code -9\)") as caught:
+        apart(die, Part())
+    assert is_transient(caught.value)
+    assert apart(whoami, Part()) != os.getpid()
+
+
+def test_workers_of_a_killed_run_end_and_only_then_may_another_begin(tmp_path: Path) -> None:
+    started = tmp_path / "started"
+    code = f"""
+import sys
+from pathlib import Path
+from tasks.data.chunk_processes import apart, chunk_processes
+from tasks.data.workspace import Workspace
+from tests.tasks.data.parts_of_work import Part, work_long
+with Workspace(Path({str(tmp_path)!r})).in_use() as lock, chunk_processes(lock):
+    apart(work_long, Part(), Path({str(started)!r}))
+"""
+    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT) as run:
+        worker = psutil.Process(int(_when_there(started)))
+        worker.suspend()  # as if the machine were too busy to let it end
+        run.kill()
+        run.wait()
+        with pytest.raises(WorkspaceError, match="Another run is preparing"), Workspace(tmp_path).in_use():
+            pass
+        worker.resume()
+        worker.wait(timeout=10)
+    with Workspace(tmp_path).in_use():
+        pass
+
+
+def _when_there(path: Path) -> str:
+    for _ in range(600):
+        if path.exists() and (text := path.read_text()):
+            return text
+        time.sleep(0.05)
+    raise TimeoutError(f"{path} did not appear")

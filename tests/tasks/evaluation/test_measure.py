@@ -1,0 +1,119 @@
+"""The figures of an evaluation, on answers whose figures are known."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from tasks.evaluation.calibration import calibration_error, fit_temperature
+from tasks.evaluation.intervals import interval, resampled_means
+from tasks.evaluation.measure import measure
+from tasks.evaluation.triage import area_under_curve, measure_triage, plant
+from tests.tasks.evaluation.looks import looked, model, noisy
+from training.errors import ModelError
+
+
+def rows(*shares: tuple[float, ...]) -> torch.Tensor:
+    return torch.tensor(shares)
+
+
+def test_the_figures_of_four_photos() -> None:
+    raw = rows(
+        (0.8, 0.1, 0.1, 0.0, 0.0),  # holds 1: right
+        (0.0, 0.4, 0.1, 0.3, 0.2),  # holds 3: said 2, but 3.3 is expected
+        (0.0, 0.0, 0.0, 0.1, 0.9),  # holds 5: right
+        (0.7, 0.1, 0.1, 0.1, 0.0),  # holds 4: said 1
+    )
+    found = measure(looked([1, 3, 5, 4], raw), model())
+    assert found.accuracy == 0.5
+    assert found.rmse == pytest.approx(math.sqrt((0 + 1 + 0 + 9) / 4))
+    assert found.rmse_expected == pytest.approx(math.sqrt((0 + 0 + 0 + 4) / 4))
+    assert found.mae == 1.0
+    assert found.within_one == 0.75
+    assert found.loss == pytest.approx(-np.log([0.8, 0.1, 0.9, 0.1]).mean(), rel=1e-5)
+    assert found.per_class == {1: 1.0, 3: 0.0, 4: 0.0, 5: 1.0}
+    assert found.confusion[3] == [1, 0, 0, 0, 0]
+    assert sum(map(sum, found.confusion)) == found.n == 4
+    assert found.out_of_range is None
+    with pytest.raises(ModelError, match="could be measured"):
+        measure(looked([9], raw[:1]), model())
+
+
+def test_bins_out_of_range_are_measured_apart_and_change_no_other_figure() -> None:
+    counts, inside = noisy(200)
+    raw = torch.cat([inside * 0.9, torch.full((200, 2), 0.05)], dim=1)[:, [5, 0, 1, 2, 3, 4, 6]]
+    beyond = rows(
+        (0.0, 0.1, 0.1, 0.0, 0.0, 0.0, 0.8),  # holds 7: flagged
+        (0.9, 0.1, 0.0, 0.0, 0.0, 0.0, 0.0),  # holds 0: flagged
+        (0.0, 0.0, 0.0, 0.0, 0.3, 0.7, 0.0),  # holds 7: called a five
+    )
+    with_extra = model(extra=(0, 6))
+    found = measure(looked([*counts, 7, 0, 7], torch.cat([raw, beyond])), with_extra)
+    alone = measure(looked(counts, raw), with_extra)
+    assert found.model_dump(exclude={"out_of_range"}) == alone.model_dump(exclude={"out_of_range"})
+    assert found.out_of_range is not None
+    assert found.out_of_range.n == 3
+    assert found.out_of_range.flagged == pytest.approx(2 / 3)
+    assert found.out_of_range.flagged_by_count == {0: 1.0, 7: 0.5}
+    assert found.out_of_range.false_alarms == 0.0
+    assert found.out_of_range.auc == pytest.approx(2 / 3)
+
+
+def test_a_temperature_undoes_overconfidence() -> None:
+    counts, sure = noisy(3000, sharpness=3.0)
+    positions = torch.tensor(counts) - 1
+    temperature = fit_temperature(sure, positions)
+    assert temperature == pytest.approx(3.0, rel=0.1)
+    before = measure(looked(counts, sure), model())
+    after = measure(looked(counts, sure), model(temperature=temperature))
+    assert after.accuracy == before.accuracy
+    assert after.loss < before.loss == after.loss_before
+    assert after.ece < 0.03 < 0.1 < after.ece_before
+    assert fit_temperature(sure[:0], positions[:0]) == 1.0
+
+
+def test_the_calibration_error_is_the_mean_gap() -> None:
+    confidence = np.array([0.9, 0.9, 0.9, 0.9, 0.5, 0.5])
+    right = np.array([True, True, True, False, False, False])
+    assert calibration_error(confidence, right) == pytest.approx((4 * 0.15 + 2 * 0.5) / 6)
+
+
+def test_intervals_are_wider_when_photos_of_a_bin_are_alike() -> None:
+    values = np.repeat(np.random.default_rng(0).integers(0, 2, 200), 2).astype(float)[:, None]
+    alone = interval(resampled_means(values, [str(place) for place in range(400)])[:, 0])
+    bins = interval(resampled_means(values, [str(place // 2) for place in range(400)])[:, 0])
+    assert alone[0] < values.mean() < alone[1]
+    assert bins[1] - bins[0] > 1.25 * (alone[1] - alone[0])
+
+
+def test_planted_errors_are_ranked_by_how_unlikely_the_record_is() -> None:
+    certain = torch.eye(5).repeat(200, 1)
+    counts = ([1, 2, 3, 4, 5]) * 200
+    answers = list(looked(counts, certain).predictions(model()).values())
+    found = measure_triage(answers, counts)
+    assert found is not None
+    assert (found.photos, found.planted, found.auc) == (1000, 50, 1.0)
+    assert found.precision_at == {10: 1.0, 20: 1.0, 50: 1.0, 100: 0.5}
+    assert found.lift_at[50] == pytest.approx(20)
+    assert found.big_in_top_tenth == 1.0
+
+    clueless = list(looked(counts, torch.full((1000, 5), 0.2)).predictions(model()).values())
+    chance = measure_triage(clueless, counts)
+    assert chance is not None
+    assert chance.auc < 0.75  # records out of range alone betray themselves
+    assert measure_triage(answers[:5], counts[:5]) is None
+
+
+def test_what_is_planted_is_one_to_three_off_and_never_negative() -> None:
+    counts = np.array([0, 1, 2, 3, 4, 5] * 50)
+    record, wrong = plant(counts, 100, np.random.default_rng(0))
+    assert wrong.sum() == 100
+    assert set(np.abs(record - counts)[wrong]) == {1, 2, 3}
+    assert record.min() >= 0
+
+
+def test_the_area_under_the_curve_counts_ties_as_halves() -> None:
+    assert area_under_curve(np.array([0.1, 0.5, 0.5, 0.9]), np.array([False, False, True, True])) == 0.875
+    assert area_under_curve(np.array([0.5, 0.5]), np.array([True, False])) == 0.5
+    assert area_under_curve(np.array([0.5, 0.5]), np.array([True, True])) == 0.5

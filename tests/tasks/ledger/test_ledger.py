@@ -1,0 +1,155 @@
+"""The ledger remembers, repeats without change, and refuses what it does not understand."""
+
+import datetime as dt
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import make_url, text
+
+from tasks.ledger.database import alembic_config, ledger_url, open_engine, writing
+from tasks.ledger.export import export_counts
+from tasks.ledger.ledger import Ledger
+from tasks.ledger.models import Base, Count, photo_key
+from tasks.settings import Settings
+from tests.installation import ROOT
+from tests.ledgers import MOMENT, count_row
+from training.errors import LedgerError
+
+
+def test_what_is_written_comes_back(ledger: Ledger) -> None:
+    odd = count_row(
+        "bins/ü 'q'\n\"1\".jpg", products=None, probabilities=None, count=None, status="unreadable", model=""
+    )
+    assert ledger.upsert_counts([count_row(), odd]) == 2
+    rows = {row.key: dict(row._mapping) for row in ledger.rows(Count)}
+    assert rows == {row["key"]: row for row in (count_row(), odd)}
+
+
+def test_the_same_rows_again_change_nothing_not_even_their_run(ledger: Ledger) -> None:
+    ledger.upsert_counts([count_row(f"{n}.jpg") for n in range(70)])
+    before = list(ledger.rows(Count))
+    later: dict[str, Any] = {
+        "run": "run-2",
+        "counted_at": MOMENT + dt.timedelta(days=1),
+        "night": dt.date(2026, 11, 25),
+    }
+    assert ledger.upsert_counts([count_row(f"{n}.jpg", **later) for n in range(70)]) == 0
+    assert list(ledger.rows(Count)) == before
+
+
+@pytest.mark.parametrize("change", [{"expected": 4}, {"probabilities": {"3": 1.0}}, {"verdict": None}])
+def test_a_row_that_says_something_else_is_replaced(ledger: Ledger, change: dict[str, Any]) -> None:
+    ledger.upsert_counts([count_row()])
+    assert ledger.upsert_counts([count_row(run="run-2", **change)]) == 1
+    [row] = ledger.rows(Count)
+    assert dict(row._mapping) == count_row(run="run-2", **change)
+
+
+def test_another_model_or_another_etag_is_another_row(ledger: Ledger) -> None:
+    ledger.upsert_counts([count_row(), count_row(model="m2"), count_row(etag="e2")])
+    assert ledger.size() == 3
+    first, second = (photo_key("bucket", "bins/1.jpg", etag) for etag in ("e1", "e2"))
+    assert ledger.known([first, second, "other"]) == {first, second}
+
+
+def test_all_rows_of_a_write_are_kept_or_none(ledger: Ledger) -> None:
+    rows = [count_row(f"{n}.jpg") for n in range(100)]
+    rows[99]["bucket"] = None
+    with pytest.raises(Exception, match=r"(?i)not.null"):
+        ledger.upsert_counts(rows)
+    assert ledger.size() == 0
+
+
+def test_the_tables_are_those_of_the_models(ledger: Ledger) -> None:
+    with ledger.engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+
+
+def test_a_ledger_can_be_taken_back_and_forth(ledger: Ledger) -> None:
+    config = alembic_config()
+    with writing(ledger.engine) as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "base")
+        command.upgrade(config, "head")
+    assert ledger.size() == 0
+
+
+def test_a_ledger_of_a_newer_version_is_refused_and_left_alone(ledger: Ledger, url: str) -> None:
+    ledger.upsert_counts([count_row()])
+    with writing(ledger.engine) as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(LedgerError, match=r"newer Binventory.*9999.*Update"):
+        open_engine(make_url(url))
+    assert ledger.size() == 1
+
+
+def test_several_that_open_a_new_ledger_at_once_make_it_once(url: str) -> None:
+    def use(number: int) -> int:
+        ledger = Ledger(open_engine(make_url(url)))
+        ledger.upsert_counts([count_row(f"{number}-{n}.jpg") for n in range(40)])
+        size = ledger.size()
+        ledger.engine.dispose()
+        return size
+
+    with ThreadPoolExecutor(6) as pool:
+        assert max(pool.map(use, range(6))) == 240
+
+
+def test_a_writer_that_is_killed_leaves_nothing_half_written(tmp_path: Path) -> None:
+    url = f"sqlite+pysqlite:///{tmp_path}/ledger.db"
+    script = f"""
+import os
+from sqlalchemy import make_url
+from tasks.ledger.database import open_engine, writing
+from tasks.ledger.models import Count
+from tests.ledgers import count_row
+engine = open_engine(make_url({url!r}))
+with writing(engine) as connection:
+    connection.execute(Count.__table__.insert(), [count_row(f"{{n}}.jpg") for n in range(500)])
+    os.kill(os.getpid(), 9)
+"""
+    assert subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=False).returncode == -9
+    ledger = Ledger(open_engine(make_url(url)))
+    assert ledger.size() == 0
+    assert ledger.upsert_counts([count_row()]) == 1
+
+
+def test_the_ledger_as_parquet(ledger: Ledger, tmp_path: Path) -> None:
+    rows = [count_row(f"{n:03}.jpg", count=n % 6) for n in range(150)] + [count_row("x.jpg", probabilities=None)]
+    ledger.upsert_counts(rows)
+    assert export_counts(ledger, tmp_path / "out" / "ledger.parquet") == 151
+    found = {row["key"]: row for row in pq.read_table(tmp_path / "out" / "ledger.parquet").to_pylist()}
+    assert found["007.jpg"]["count"] == 1
+    assert dict(found["007.jpg"]["probabilities"]) == {1: 0.1, 2: 0.1, 3: 0.6, 4: 0.1, 5: 0.1}
+    assert found["007.jpg"]["taken_at"] == MOMENT
+    assert found["x.jpg"]["probabilities"] is None
+
+
+def test_the_setting_names_the_ledger() -> None:
+    assert ledger_url(Settings(home=Path("/h"))).database == "/h/ledger.db"
+    postgres = ledger_url(Settings(ledger="postgresql://u:secret@host/db"))
+    assert postgres.drivername == "postgresql+psycopg"
+    assert "secret" not in repr(Settings(ledger="postgresql://u:secret@host/db"))
+    for wrong in ("nonsense", "mysql://host/db"):
+        with pytest.raises(LedgerError, match="BINVENTORY_LEDGER"):
+            ledger_url(Settings(ledger=wrong))
+
+
+def test_a_file_that_is_no_ledger_is_named(tmp_path: Path) -> None:
+    (tmp_path / "ledger.db").write_text("a diary, " * 200)
+    with pytest.raises(LedgerError, match=r"ledger\.db.*not a database"):
+        open_engine(make_url(f"sqlite+pysqlite:///{tmp_path}/ledger.db"))
+
+
+def test_a_server_that_is_down_is_named_without_its_password() -> None:
+    with pytest.raises(LedgerError, match=r"127\.0\.0\.1") as refused:
+        open_engine(make_url("postgresql+psycopg://user:secret@127.0.0.1:9/ledger"))
+    assert "secret" not in str(refused.value)

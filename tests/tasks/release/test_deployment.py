@@ -1,0 +1,193 @@
+"""Models are swapped without an outage, and whatever is broken is taken back, on real endpoints."""
+
+import threading
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import boto3
+import pytest
+import torch
+from botocore.config import Config
+from botocore.exceptions import ClientError
+from prefect import flow
+
+from serving import inference
+from serving.prediction import Prediction
+from tasks.code_archive import ROOT
+from tasks.release import deployment, registry
+from tasks.release.package import SmokeCase
+from tasks.release.serving_now import describe
+from tasks.settings import Settings
+from tests.serving.photos import archive, encoded, picture, save_model
+from training.errors import DeploymentError, ModelError
+
+PHOTO = encoded(picture())
+SLOW = b"import time\ntime.sleep(300)\n"
+
+
+@flow(name="release-in-test")
+def release(
+    model: registry.RegisteredModel, cases: list[SmokeCase], endpoint: str, here: Settings
+) -> deployment.Deployment:
+    return deployment.release(model, cases, endpoint, "261125-120000", here)
+
+
+class Bench:
+    """Makes registered models, and endpoints with names that nobody else has."""
+
+    def __init__(self, here: Settings, folder: Path) -> None:
+        self.here, self.folder = here, folder
+        self.s3 = boto3.client("s3")
+        self.s3.put_object(Bucket=here.bucket, Key="photo.jpg", Body=PHOTO)
+
+    def model(
+        self, version: str, seed: int = 0, files: dict[str, bytes] | None = None
+    ) -> tuple[registry.RegisteredModel, list[SmokeCase]]:
+        """An approved model with the smoke test that it should pass."""
+        name = f"{self.here.bucket}-{version}"
+        saved = save_model(self.folder / version, seed, version)
+        self.s3.put_object(Bucket=self.here.bucket, Key=f"{name}/model.tar.gz", Body=archive(saved, **(files or {})))
+        registered = registry.register(
+            registry.Registration(
+                name=name,
+                uri=f"s3://{self.here.bucket}/{name}/model.tar.gz",
+                image="pytorch-inference",
+                environment={"SAGEMAKER_PROGRAM": "inference.py"},
+                evaluation_uri=f"s3://{self.here.bucket}/{name}/evaluation.json",
+                facts={"run_id": "261125-120000"},
+            ),
+            "Approved",
+            "passed",
+            self.here,
+        )
+        answer = inference.predict_fn(PHOTO, inference.model_fn(str(saved)))
+        assert isinstance(answer, Prediction)
+        return registered, [SmokeCase(photo=f"s3://{self.here.bucket}/photo.jpg", expected=answer)]
+
+    def status(self, model: registry.RegisteredModel) -> tuple[str, str]:
+        found = registry.find_model(model.arn, self.here)
+        return found.status, found.reason
+
+
+@pytest.fixture
+def bench(here: Settings, tmp_path: Path) -> Bench:
+    return Bench(here, tmp_path)
+
+
+@pytest.fixture
+def endpoint(here: Settings) -> Iterator[str]:
+    name = f"e{uuid.uuid4().hex[:8]}"
+    yield name
+    if describe(name):
+        boto3.client("sagemaker").delete_endpoint(EndpointName=name)
+
+
+@contextmanager
+def hammered(endpoint: str, clients: int = 3) -> Iterator[Counter[str]]:
+    """Clients that ask without pause and never try again; counts answers by model version, and errors by name."""
+    seen: Counter[str] = Counter()
+    over = threading.Event()
+
+    def ask() -> None:
+        runtime = boto3.Session().client("sagemaker-runtime", config=Config(retries={"total_max_attempts": 1}))
+        while not over.wait(0.02):
+            try:
+                answer = runtime.invoke_endpoint(EndpointName=endpoint, Body=PHOTO, ContentType="image/jpeg")
+                seen[Prediction.from_json(answer["Body"].read()).model] += 1
+            except ClientError as error:
+                seen[f"error: {error}"] += 1
+
+    with ThreadPoolExecutor(clients) as pool:
+        for _ in range(clients):
+            pool.submit(ask)
+        yield seen
+        over.set()
+
+
+def test_a_swap_loses_no_request_and_a_broken_model_is_taken_back(bench: Bench, endpoint: str) -> None:
+    here = bench.here
+    first, first_cases = bench.model("first")
+    second, second_cases = bench.model("second", seed=1)
+    deployed = release(first, first_cases, endpoint, here)
+    assert (deployed.status, deployed.smoke.photos, deployed.smoke.equal) == ("InService", 1, 1)
+
+    with hammered(endpoint) as seen:
+        release(second, second_cases, endpoint, here)
+    assert seen.keys() == {"first", "second"}, seen
+
+    nothing = torch.load(bench.folder / "second" / "model.pth", weights_only=True)
+    nothing["fc.bias"].fill_(float("nan"))
+    torch.save(nothing, bench.folder / "nan.pth")
+    broken = {
+        "nan": {"model.pth": (bench.folder / "nan.pth").read_bytes()},
+        "truncated": {"model.pth": b"no weights"},
+        "import": {"code/inference.py": b"import nothing_of_this_name\n"},
+    }
+    serving = describe(endpoint)
+    with hammered(endpoint) as seen:
+        for version, files in broken.items():
+            model, cases = bench.model(version, files=files)
+            with pytest.raises(DeploymentError, match="health check"):
+                release(model, cases, endpoint, here)
+            status, reason = bench.status(model)
+            assert status == "Rejected"
+            assert "rolled back" in reason
+        wrong, _ = bench.model("wrong", seed=2)
+        with pytest.raises(DeploymentError, match="than evaluation did"):
+            release(wrong, second_cases, endpoint, here)
+        assert bench.status(wrong)[0] == "Rejected"
+    assert seen.keys() <= {"second", "wrong"}, seen  # no error; "wrong" answers until its smoke test fails
+    after = describe(endpoint)
+    assert serving is not None
+    assert after is not None
+    assert (after.config, after.status) == (serving.config, "InService")
+    left = boto3.client("sagemaker").list_endpoint_configs(NameContains=here.bucket)["EndpointConfigs"]
+    assert len(left) == 2, "configurations of models that were taken back are left"
+
+    # A run that died after the swap, before the proof, is not what a later rollback goes back to.
+    unproven, cases = bench.model("unproven", seed=3)
+    config = deployment.create_config.fn(unproven, "261125-120000", here)
+    deployment.put_config_behind(endpoint, config, describe(endpoint), "261125-120000", here)
+    with pytest.raises(DeploymentError):
+        release(unproven, second_cases, endpoint, here)
+    after = describe(endpoint)
+    assert after is not None
+    assert after.config == serving.config
+
+
+def test_a_model_that_starts_too_slowly_is_taken_back(bench: Bench, endpoint: str) -> None:
+    good, cases = bench.model("good")
+    slow, _ = bench.model("slow", files={"code/inference.py": SLOW + (ROOT / "serving" / "inference.py").read_bytes()})
+    release(good, cases, endpoint, bench.here)
+    with hammered(endpoint, clients=1) as seen, pytest.raises(DeploymentError, match="60 seconds"):
+        release(slow, cases, endpoint, bench.here)
+    assert seen.keys() == {"good"}
+    assert bench.status(slow)[0] == "Rejected"
+
+
+def test_what_failed_when_there_was_nothing_before_leaves_nothing(bench: Bench, endpoint: str) -> None:
+    broken, cases = bench.model("broken", files={"model.pth": b"no weights"})
+    with pytest.raises(DeploymentError, match="did not come up"):
+        release(broken, cases, endpoint, bench.here)
+    assert describe(endpoint) is None
+    assert not boto3.client("sagemaker").list_endpoint_configs(NameContains=bench.here.bucket)["EndpointConfigs"]
+
+
+def test_only_approved_models_are_deployed(bench: Bench, endpoint: str) -> None:
+    model, cases = bench.model("refused")
+    registry.set_status(model.arn, "Rejected", "worse than what serves")
+    with pytest.raises(ModelError, match="worse than what serves"):
+        release(registry.find_model(model.arn, bench.here), cases, endpoint, bench.here)
+    assert describe(endpoint) is None
+
+
+def test_a_serverless_endpoint_by_setting(bench: Bench, endpoint: str) -> None:
+    here = bench.here.model_copy(update={"serverless_memory_mb": 3072, "serverless_concurrency": 7})
+    model, cases = bench.model("serverless")
+    release(model, cases, endpoint, here)
+    variant = boto3.client("sagemaker").describe_endpoint(EndpointName=endpoint)["ProductionVariants"][0]
+    assert variant["CurrentServerlessConfig"] == {"MemorySizeInMB": 3072, "MaxConcurrency": 7}

@@ -1,0 +1,49 @@
+"""The registry finds the newest model that was let in, and remembers why others were not."""
+
+import pytest
+
+from tasks.release import registry
+from tasks.settings import Settings
+from training.errors import ModelError
+
+
+def registration(name: str) -> registry.Registration:
+    return registry.Registration(
+        name=name,
+        uri=f"s3://somewhere/{name}/model.tar.gz",
+        image="pytorch-inference",
+        environment={"SAGEMAKER_PROGRAM": "inference.py"},
+        evaluation_uri=f"s3://somewhere/{name}/evaluation.json",
+        facts={"accuracy": "0.41", "code_version": "abc, with (odd) characters", "run_id": "261125-120000"},
+    )
+
+
+def test_the_newest_approved_model_is_found(here: Settings) -> None:
+    with pytest.raises(ModelError, match="approved"):
+        registry.approved_model(here)
+    first = registry.register(registration("m1"), "Approved", "passed", here)
+    registry.register(registration("m2"), "Rejected", "accuracy 20 % is below the floor", here)
+    third = registry.register(registration("m3"), "PendingManualApproval", "waits for a person", here)
+    assert registry.approved_model(here) == first
+    assert [model.name for model in registry.models(here)] == ["m3", "m2", "m1"]
+    assert registry.models(here)[1].reason == "accuracy 20 % is below the floor"
+
+    registry.set_status(third.arn, "Approved", "looked at by Ada")
+    assert registry.approved_model(here).name == "m3"
+    assert registry.approved_model(here).facts["code_version"].startswith("abc  with  odd")
+
+
+def test_a_model_is_registered_once_however_often_a_task_is_retried(here: Settings) -> None:
+    first = registry.register(registration("m1"), "Approved", "passed", here)
+    registry.set_status(first.arn, "Rejected", "a person said so")
+    again = registry.register(registration("m1"), "Approved", "passed", here)
+    assert (again.arn, again.status, again.reason) == (first.arn, "Rejected", "a person said so")
+    assert registry.find_model("1", here) == registry.find_model(first.arn, here) == again
+    for absent in ("2", "x", f"{first.arn}9"):
+        with pytest.raises(ModelError, match="has no model"):
+            registry.find_model(absent, here)
+
+
+def test_the_sagemaker_model_of_a_package_is_made_anew_when_it_is_gone(here: Settings) -> None:
+    model = registry.register(registration(f"{here.bucket}-m"), "Approved", "passed", here)
+    assert registry.serving_model(model, here) == registry.serving_model(model, here) == model.name
