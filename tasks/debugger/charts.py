@@ -90,9 +90,9 @@ def histogram(values: Sequence[float], x_title: str) -> str:
         for n, count in enumerate(counts)
     ]
     for share in (0.0, 0.5, 1.0):
-        value = ordered[0] + share * (top - ordered[0])
+        value, anchor = ordered[0] + share * (top - ordered[0]), "end" if share == 1 else "middle"
         drawn.append(
-            f'<text x="{50 + share * (width - 60):.1f}" y="{height - 20}" text-anchor="middle" {_TEXT}>'
+            f'<text x="{50 + share * (width - 60):.1f}" y="{height - 20}" text-anchor="{anchor}" {_TEXT}>'
             f"{_short(value)}</text>"
         )
     drawn.append(f'<text x="{width / 2:.0f}" y="{height - 4}" text-anchor="middle" {_TEXT}>{escape(x_title)}</text>')

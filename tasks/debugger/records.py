@@ -49,8 +49,6 @@ class Sources:
         tensors, profile = f"{base}/{TENSORS}", f"{base}/{PROFILE}"
         if found := _given(job, "debug_hook_config", "s3_output_path"):
             tensors = f"{found}/{name}/{TENSORS}"
-        if found := _given(job, "profiler_config", "s3_output_path"):
-            profile = f"{found}/{name}/{PROFILE}"
         return cls(tensors, profile, archive)
 
 

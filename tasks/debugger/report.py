@@ -2,11 +2,13 @@
 
 import base64
 import dataclasses
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
 from smdebug.exceptions import SMDebugError
 
 from tasks.debugger import charts
@@ -60,6 +62,7 @@ def make_report(
     pictures = {name: svg for name, svg in _pictures(facts, trial, profile).items() if svg}
     environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined)
     environment.filters["percent"] = lambda value: f"{value:.1%}"
+    environment.filters["code"] = lambda text: Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", escape(text)))  # noqa: S704
     page = environment.get_template("report.html.j2").render(
         facts=facts,
         verdicts=verdicts,
@@ -142,7 +145,7 @@ def _per_layer(
             )
     if collection == "gradients" and (updates := _matrices(trial)):
         rows = {name: values for name, values in rows.items() if name in updates}  # normalisations are not layers
-    return rows
+    return dict(sorted(rows.items(), key=lambda row: [part.zfill(4) for part in re.split(r"(\d+)", row[0])]))
 
 
 def _matrices(trial: Any) -> set[str]:

@@ -12,11 +12,11 @@ from prefect.artifacts import create_image_artifact, create_table_artifact
 from pydantic import BaseModel, ConfigDict, Field
 from sagemaker.core.resources import TrainingJob
 
+from tasks.atomic_file import write_atomically
 from tasks.debugger.evaluate import FIRED, RULES, Verdict, check, judge
 from tasks.debugger.records import Sources, fetch_records
 from tasks.debugger.report import OLD_SYSTEM_IDLE, JobFacts, Report, data_uri, make_report
 from tasks.jobs import is_missing
-from tasks.run_record import write_atomically
 from tasks.training_job import job_phases, read_member
 from tasks.transient import RETRIES
 from training.errors import DebuggerError

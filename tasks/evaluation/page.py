@@ -11,10 +11,10 @@ from prefect import task
 from prefect.artifacts import create_image_artifact, create_markdown_artifact, create_table_artifact
 from pydantic import BaseModel, ConfigDict
 
+from tasks.atomic_file import write_atomically
 from tasks.data.prepared_data import PreparedData
 from tasks.evaluation.evaluate import Answer, EvaluatedModel
 from tasks.evaluation.reference import ALWAYS_THREE, BENCHMARK, OLD_SYSTEM
-from tasks.atomic_file import write_atomically
 from tasks.training_job import fetch
 from tasks.transient import RETRIES
 from training.errors import PhotoError

@@ -56,6 +56,7 @@ class DebugHook(Hook):  # type: ignore[misc]
         self.folder = folder
         self._options = options
         self._logged = True
+        self.exported_collections: bool = False
         self._before: dict[str, Tensor] = {}
         self._activations = Activations()
         self._model: nn.Module | None = None
@@ -68,11 +69,11 @@ class DebugHook(Hook):  # type: ignore[misc]
         loss.register_forward_hook(self.forward_hook)
         self.has_registered_loss_module = True
         self._model = model
-        model._module_name = model._get_name()  # type: ignore[assignment]
+        model._module_name = model._get_name()
         model.register_forward_pre_hook(self.forward_pre_hook)
         for name, module in model.named_modules():
             if name:
-                module._module_name = name  # type: ignore[assignment]
+                module._module_name = name
                 if _has_output_of_interest(module) or self._options.whole_layers:
                     module.register_forward_hook(self.forward_hook)
         self._backward_apply(model)
@@ -83,12 +84,13 @@ class DebugHook(Hook):  # type: ignore[misc]
             ModeKeys.TRAIN: SaveConfigMode(save_interval=self._options.save_interval_train),
             ModeKeys.EVAL: SaveConfigMode(start_step=_NEVER),
         }
-        for name, reductions in (
-            ("weights", WEIGHT_REDUCTIONS),
-            ("biases", WEIGHT_REDUCTIONS),
-            ("gradients", GRADIENT_REDUCTIONS),
+        for name, pattern, reductions in (
+            ("weights", r"^(?!gradient|update/).*weight", WEIGHT_REDUCTIONS),
+            ("biases", r"^(?!gradient|update/).*bias", WEIGHT_REDUCTIONS),
+            ("gradients", "^gradient/", GRADIENT_REDUCTIONS),
         ):
             collection = self.get_collection(name)
+            collection.include_regex = [pattern]
             collection.reduction_config, collection.save_config = reductions, SaveConfig(train_only)
         layers = rf"^(?!gradient|activity|saturation|update|{loss_name}).*_output_\d+$"
         self._add("outputs", [layers], OUTPUT_REDUCTIONS, train_only)
@@ -143,6 +145,15 @@ class DebugHook(Hook):  # type: ignore[misc]
             self.last_saved_step = self.step
         self._before.clear()
         self._logged = True
+
+    def abandon_step(self) -> None:
+        """Forget the current step: it was none of the loop's."""
+        if self.writer is None:
+            return
+        written = (self.writer.event_file_path, self.writer.index_writer.file_path)
+        self.close_step()
+        for path in written:
+            Path(path).unlink(missing_ok=True)
 
     @property
     def saving(self) -> bool:

@@ -83,9 +83,9 @@ def _checked(given: DebugOptions) -> DebugOptions:
 class Places:
     """Where records go inside the container.
 
-    With Debugger's hook configuration, into the folder that SageMaker uploads while the job runs. Without it, next to
-    the checkpoints, which SageMaker uploads while the job runs too, and puts back after a spot interruption. A job
-    that has neither finds its records in ``output.tar.gz``.
+    Next to the checkpoints, which SageMaker uploads while the job runs, and puts back after a spot interruption; of a
+    job without checkpoints, in ``output.tar.gz``. Where the account has Debugger, tensors go into the folder of its
+    hook configuration, which SageMaker uploads while the job runs too, and judges.
     """
 
     tensors: Path
@@ -98,18 +98,17 @@ class Places:
         base = channels.checkpoints or channels.output
         return cls(
             tensors=_local_path(config / "debughookconfig.json") or base / TENSORS,
-            profile=_local_path(config / "profilerconfig.json") or base / PROFILE,
+            profile=base / PROFILE,
         )
 
 
 def _local_path(file: Path) -> Path | None:
-    """The folder that a configuration file names; None where there is no such file, and so no such service."""
+    """The folder that Debugger's configuration names; None where there is none, and so no Debugger."""
     try:
         content = json.loads(file.read_text())
     except FileNotFoundError:
         return None
     except ValueError as error:
         raise TrainingError(f"{file} is not JSON: {error}") from error
-    default = {"debughookconfig.json": "tensors", "profilerconfig.json": "profiler"}[file.name]
-    given = content.get("LocalPath") or content.get("ProfilingParameters", {}).get("LocalPath")
-    return Path(given) if given else Path(os.environ.get("SM_OUTPUT_DIR", "/opt/ml/output")) / default
+    given = content.get("LocalPath")
+    return Path(given) if given else Path(os.environ.get("SM_OUTPUT_DIR", "/opt/ml/output")) / "tensors"

@@ -54,6 +54,8 @@ class Recorder(Observer):
         """Close everything, also after a failure."""
         self._trace.close()
         if self._hook:
+            if self._mode == "eval":  # what is measured after the last pass is no step; a step that failed is one
+                self._hook.abandon_step()
             self._hook.close()
         self._timeline.flush()
 

@@ -1,7 +1,7 @@
 """The state of the machine while a job runs, as SageMaker's profiler writes it: ``system/incremental/<hour>/...``.
 
 A file is one minute, a line is one value; smdebug's `LocalSystemMetricsReader` reads it. Where the profiler of the
-account is on, SageMaker samples by itself and this sampler stays off.
+account is on, SageMaker samples by itself besides.
 """
 
 import json

@@ -89,16 +89,15 @@ class ClassImbalance(TensorRule):
         self.argmax = argmax
         self._labels: list[int] = []
         self._answers: list[int] = []
+        self._forgotten: int | None = None
 
     def look(self, mode: ModeKeys, step: int) -> Iterator[Finding]:
         """After every ``samples`` labels of validation, compare the classes' sizes and errors."""
         if mode is not EVAL:
             return
-        for labels, answers in zip(
-            self.names("labels", mode, step), self.names("predictions", mode, step), strict=False
-        ):
-            self._labels += self._classes(self.value(labels, mode, step))
-            self._answers += self._classes(self.value(answers, mode, step))
+        for label, answer in zip(self.names("labels", mode, step), self.names("predictions", mode, step), strict=False):
+            self._labels += self._classes(self.value(label, mode, step))
+            self._answers += self._classes(self.value(answer, mode, step))
         if len(self._labels) >= self.samples:
             labels, found = np.array(self._labels), np.array(self._answers)
             self._labels, self._answers = [], []
@@ -117,7 +116,9 @@ class ClassImbalance(TensorRule):
             return
         wrong = {label: float((answers[labels == label] != label).mean()) for label in sizes}
         worst, best = max(wrong, key=lambda key: wrong[key]), min(wrong.values())
-        if wrong[worst] > self.misprediction and wrong[worst] > self.imbalance * best:
+        forgotten = worst if wrong[worst] > self.misprediction and wrong[worst] > self.imbalance * best else None
+        again, self._forgotten = forgotten == self._forgotten, forgotten
+        if forgotten is not None and again:  # in its first steps, a network that learns well forgets one too
             yield Finding(
                 step, f"class {worst}", {"mispredicted": wrong[worst], "best_class_mispredicted": best}, "eval"
             )

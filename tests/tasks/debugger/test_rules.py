@@ -80,14 +80,14 @@ def tensor_explodes(folder: Path) -> Any:
 def relu_dies(folder: Path) -> Any:
     model = network()
     with torch.no_grad():
-        model[0].bias[:36] = -100.0  # type: ignore[index]
+        model.get_parameter("0.bias")[:36] = -100.0
     return record(folder, model)
 
 
 def tanh_saturates(folder: Path) -> Any:
     model = network(nn.Tanh)
     with torch.no_grad():
-        model[0].bias[:36] = 50.0  # type: ignore[index]
+        model.get_parameter("0.bias")[:36] = 50.0
     return record(folder, model)
 
 
