@@ -5,7 +5,7 @@ BIN := .venv/bin
 PYTEST := $(BIN)/pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help install browser pipeline test check format lock bench up down clean
+.PHONY: help install browser pipeline review test check format lock bench up down clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ browser: ## Install chromium, for the tests of pages (Debian, as root)
 
 pipeline: install ## Run the full pipeline on rendered photos, in the embedded cloud
 	$(BIN)/python -m flows.full_pipeline
+
+review: install ## Count by eye, in a browser, what the last nights flagged
+	$(BIN)/python -m flows.review
 
 test: check ## Check, then run the tests
 	$(PYTEST)

@@ -37,7 +37,7 @@ def compute_features(inputs: JobInputs, recipe: Hyperparameters, settings: Setti
     if found := _archive_below(prefix):
         return StoredFeatures(uri=found, cost=None)
     # One phase: a schedule of growing photos would ask for features at each size.
-    parameters = dataclasses.asdict(dataclasses.replace(recipe, schedule="", epochs=1))
+    parameters = dataclasses.asdict(dataclasses.replace(recipe, schedule="", epochs=1, processes=1))
     request = script_hyperparameters(inputs.code, "compute_features.py", parameters)
     name = job_name(inputs.run_id, "features", digest)
     job = run_script(name, inputs, request, settings, prefix, 1, "Features")

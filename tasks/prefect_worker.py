@@ -25,6 +25,7 @@ def _environment(settings: Settings, api_url: str) -> dict[str, str]:
         "PREFECT_API_URL": api_url,
         "PREFECT_HOME": str(settings.home / "prefect"),
         "BINVENTORY_HOME": str(settings.home),
+        "BINVENTORY_BUCKET": settings.bucket,
         "BINVENTORY_TIMEZONE": settings.timezone,
         "PWD": str(ROOT),
     }

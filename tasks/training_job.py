@@ -190,7 +190,8 @@ def train(inputs: JobInputs, recipe: Hyperparameters, settings: Settings) -> Tra
     Raises:
         JobError: the job failed; carries SageMaker's reason and the end of the log.
     """
-    recipe = dataclasses.replace(recipe, processes=settings.training_processes)
+    processes = 1 if inputs.features else settings.training_processes  # a last layer alone is too small to share
+    recipe = dataclasses.replace(recipe, processes=processes)
     request = script_hyperparameters(inputs.code, "finetune_debugger.py", dataclasses.asdict(recipe))
     name = job_name(inputs.run_id, "train", [inputs.model_dump(exclude={"run_id"}), request])
     instances = 1 if inputs.features else settings.training_instances

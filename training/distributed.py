@@ -13,6 +13,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from training.sync_batchnorm import synchronised
+
 TIMEOUT = datetime.timedelta(minutes=10)
 
 
@@ -69,12 +71,16 @@ class World:
             whole[part[0]] = part[1]
         return whole
 
+    def synchronised(self, model: nn.Module) -> nn.Module:
+        """The network with normalisation over the batches of all processes; the same object, top layer and all."""
+        return model if self.size == 1 else synchronised(model)
+
     def wrapped(self, model: nn.Module) -> nn.Module:
         """The network as it is called in training: its gradients are averaged over the processes."""
         if self.size == 1:
             return model
         devices = [self.device.index] if self.device.type == "cuda" else None
-        return nn.parallel.DistributedDataParallel(model, device_ids=devices, broadcast_buffers=False)
+        return nn.parallel.DistributedDataParallel(model, device_ids=devices)
 
 
 def default_device() -> torch.device:

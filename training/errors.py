@@ -91,3 +91,7 @@ class LeaseError(LedgerError):
 
 class NightError(BinventoryError):
     """A night's count needs a person: photos that stayed uncounted, or nothing to count with."""
+
+
+class ReviewError(BinventoryError):
+    """Something is asked of the review that it cannot do."""

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 import torchvision
 
-from training import distributed, metrics, model
+from training import distributed, launch, metrics, model
 from training.channels import Channels
 from training.data import CountDataset, Split
 from training.distributed import World
@@ -137,12 +137,16 @@ def _card(recipe: Hyperparameters, result: Fit, digest: str, clock: PhaseClock) 
 def main(job: Job = run, arguments: list[str] | None = None) -> int:
     """Run a job as SageMaker expects: exit code 0, or a reason in ``output/failure`` and exit code 1.
 
+    Where there are several GPUs or hosts, this process becomes torchrun, which starts the script in each.
+
     Args:
         job: what to run.
         arguments: the command line; default ``sys.argv[1:]``.
     """
     try:
         recipe, channels = parse(arguments), Channels.from_environment()
+        if torchrun := launch.command(recipe):
+            os.execv(torchrun[0], torchrun)  # noqa: S606 - our own interpreter
         with distributed.joined() as world:
             job(recipe, channels, None, world)
     except InterruptedTrainingError as error:

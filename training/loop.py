@@ -131,7 +131,8 @@ def fit(
         InterruptedTrainingError: the job was told to end; the checkpoint is of the step that it was at.
     """
     world = world or World()
-    training = Training(model.to(world.device), recipe, len(train), world)
+    model = world.synchronised(model.to(world.device))
+    training = Training(model, recipe, len(train), world)
     if not world.main:  # what each process leaves out by chance should differ
         torch.manual_seed(recipe.seed + world.rank)
     key = checkpoint.key_of(recipe, train.digest, valid.digest)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -180,7 +181,7 @@ def load(folder: Path) -> tuple[nn.Module, ModelCard]:
     model = net(card.backbone, len(card.outputs.counts))
     try:
         model.load_state_dict(torch.load(folder / WEIGHTS_FILE, map_location="cpu", weights_only=True))
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
         raise ModelError(f"{folder / WEIGHTS_FILE} does not fit {card.backbone}: {error}") from error
     return model.eval(), card
 

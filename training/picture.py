@@ -7,7 +7,7 @@ import io
 import struct
 import zlib
 
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from training.errors import PhotoError
 
@@ -46,6 +46,8 @@ def decode(data: bytes, size: int) -> Image.Image:
             return _to_rgb(ImageOps.exif_transpose(image))
     except PhotoError:
         raise
+    except UnidentifiedImageError as error:  # its own message has an address of memory in it
+        raise PhotoError("not a whole JPEG or PNG: the format is not known") from error
     except _BROKEN as error:
         raise PhotoError(f"not a whole JPEG or PNG: {error}") from error
 

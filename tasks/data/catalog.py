@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from tasks.data.bin_metadata import SKU_TYPE
 from tasks.data.chunks import read_listing
-from tasks.data.metadata_stage import align, metadata_state
+from tasks.data.metadata_stage import align, effective_counts, metadata_state
 from tasks.data.partition_state import write_batches
 from tasks.data.photo_ids import PARTITIONS
 from tasks.data.photos import photo_state
@@ -39,8 +39,9 @@ CATALOG_SCHEMA = pa.schema(
         pa.field("split", pa.string()),
     ]
 )
-"""``count`` is the expected quantity: the metadata's, or the list's where the metadata has none. ``status`` is ok,
-missing, corrupt, unknown_count or unreachable, with a ``reason``. Rows are sorted by partition and id."""
+"""``count`` is a person's label where there is one, else the expected quantity: the metadata's, or the list's.
+``status`` is ok, missing, corrupt, unknown_count or unreachable, with a ``reason``. Rows are sorted by partition and
+id."""
 
 _JOINED = CATALOG_SCHEMA.remove(15).remove(14).remove(6)
 
@@ -51,7 +52,7 @@ def join_partition(workspace: Workspace, partition: int) -> pa.Table:
     ids = listing["id"]
     metadata = align(metadata_state(workspace, partition).table(), ids)
     photos = align(photo_state(workspace, partition).table(), ids)
-    counts = pc.coalesce(metadata["count"], listing["listed_count"])
+    counts = effective_counts(workspace, partition, listing)
     statuses, reasons = _statuses(counts.to_pylist(), photos)
     good = pa.chunked_array([[status == "ok" for status in statuses]], pa.bool_())
     columns: dict[str, Any] = {

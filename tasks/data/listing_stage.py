@@ -4,6 +4,7 @@ import pyarrow as pa
 
 from tasks.data.chunks import read_listing, write_listing
 from tasks.data.file_list import SCHEMA, read_file_list, write_file_list
+from tasks.data.labels import keep_labels
 from tasks.data.metadata_stage import effective_counts
 from tasks.data.photo_ids import PARTITIONS
 from tasks.data.prepared_data import PrepareParameters
@@ -15,6 +16,7 @@ from training.errors import FileListError
 
 def write_initial_listing(workspace: Workspace, source: Source, parameters: PrepareParameters) -> int:
     """Write the run's list: the limited file list, or (with ``all``) every id of the bucket; return its length."""
+    keep_labels(workspace, parameters.labels)
     if parameters.all:
         listing = list_source(source)
     else:

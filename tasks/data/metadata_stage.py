@@ -14,6 +14,7 @@ from obstore.store import ObjectStore
 from tasks.data.bin_metadata import METADATA_SCHEMA, absent_record, read_record
 from tasks.data.chunks import Chunk, read_listing
 from tasks.data.fetch import TooLargeError, fetch, for_each
+from tasks.data.labels import overruled
 from tasks.data.partition_state import PartitionState
 from tasks.data.sources import Source, metadata_key
 from tasks.data.workspace import Workspace, explain_disk_errors
@@ -53,9 +54,9 @@ def fetch_metadata(chunk: Chunk, source: Source, *, refresh: bool = False) -> Me
 
 
 def effective_counts(workspace: Workspace, partition: int, listing: pa.Table) -> pa.ChunkedArray:
-    """Return the count of every row of ``listing``: its metadata's, else the list's, else null."""
+    """Return the count of every row of ``listing``: a person's, else its metadata's, else the list's, else null."""
     known = align(metadata_state(workspace, partition).table().select(["id", "count"]), listing["id"])
-    return pc.coalesce(known["count"], listing["listed_count"])
+    return overruled(workspace, listing["id"], pc.coalesce(known["count"], listing["listed_count"]))
 
 
 def align(table: pa.Table, ids: pa.ChunkedArray) -> pa.Table:

@@ -41,6 +41,12 @@ class PrepareParameters(BaseModel):
     classes: tuple[int, ...] = Field(
         (1, 2, 3, 4, 5), title="Classes", description="With Everything: the counts to keep; empty keeps all."
     )
+    labels: Path | None = Field(
+        None,
+        title="Labels",
+        description="Counts that people gave, as Parquet (id, count): they overrule the record's. "
+        "`python -m flows.review --export` writes such a file.",
+    )
     write_file_list: Path | None = Field(
         None,
         title="Write file list",

@@ -60,7 +60,8 @@ def held(ledger: Ledger, prefix: str) -> dict[str, str]:
     """Who holds which lease, of those whose names begin so and that have not run out."""
     query = select(Lease.name, Lease.holder).where(Lease.name.startswith(prefix, autoescape=True))
     with ledger.engine.connect() as connection:
-        return dict(connection.execute(query.where(Lease.expires_at >= now())))
+        rows = connection.execute(query.where(Lease.expires_at >= now()))
+        return {row.name: row.holder for row in rows}
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from tasks.ledger.models import photo_key
 from tasks.object_store import check_bucket, endpoint_url, region_name
 from training.errors import SourceError
+from training.picture import MAX_BYTES
 
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png")
 PLAIN_KEY = re.compile(r"(?!.*(?:^|/)\.{0,2}(?:/|$))[A-Za-z0-9_.=+@,/-]+")
@@ -92,13 +93,13 @@ def list_objects(uri: str) -> Iterator[NightPhoto]:
 
 
 def read_object(client: Any, bucket: str, key: str) -> bytes:
-    """Fetch an object by boto3, which takes every key.
+    """Fetch an object by boto3, which takes every key; of one that is too large, enough to be found too large.
 
     Raises:
         FileNotFoundError: it is gone.
     """
     try:
-        body: bytes = client.get_object(Bucket=bucket, Key=key)["Body"].read()
+        body: bytes = client.get_object(Bucket=bucket, Key=key)["Body"].read(MAX_BYTES + 1)
     except ClientError as error:
         if is_gone(error):
             raise FileNotFoundError(key) from error

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from tasks.data.bin_metadata import read_record
 from tasks.data.fetch import TooLargeError, fetch, for_each, transfer_errors
 from tasks.nightly.parameters import NightParameters, record_kind
-from tasks.nightly.photos import NightPhoto
+from tasks.nightly.photos import NightPhoto, read_object, s3_client
 from tasks.object_store import open_store, split_uri
 from training.errors import DataError, TransferError
 
@@ -72,7 +72,9 @@ def _beside(prefix: str) -> str | None:
 
 def _metadata(uri: str, photos: Sequence[NightPhoto]) -> dict[str, Entry]:
     """Fetch ``<id>.json`` of every photo; photos without one are absent."""
-    store, entries = open_store(uri), {}
+    store = open_store(uri)
+    plain = [photo for photo in photos if photo.is_plain]
+    entries = _metadata_of_odd_keys(uri, [photo for photo in photos if not photo.is_plain])
 
     async def read(photo: NightPhoto) -> bool:
         try:
@@ -85,7 +87,20 @@ def _metadata(uri: str, photos: Sequence[NightPhoto]) -> dict[str, Entry]:
         entries[photo.photo] = _from_metadata(read_record(photo.photo_id, found.body, found.etag))
         return True
 
-    asyncio.run(_all(photos, read))
+    asyncio.run(_all(plain, read))
+    return entries
+
+
+def _metadata_of_odd_keys(uri: str, photos: Sequence[NightPhoto]) -> dict[str, Entry]:
+    """The same for keys that obstore refuses, with a line end in them for one."""
+    bucket, prefix = split_uri(uri)
+    client, entries = s3_client(), {}
+    for photo in photos:
+        try:
+            body = read_object(client, bucket, f"{prefix}/{photo.photo_id}.json".lstrip("/"))
+        except FileNotFoundError:
+            continue
+        entries[photo.photo] = _from_metadata(read_record(photo.photo_id, body, ""))
     return entries
 
 

@@ -17,6 +17,8 @@ FINISHED = "binventory.night.finished"
 PARTIAL = "binventory.night.partial"
 EXCEPTIONS = "binventory.exceptions.found"
 DRIFT = "binventory.drift"
+RESOURCE = "binventory.nightly-count"
+"""The resource of all events: automations match it."""
 
 Logger = logging.Logger | logging.LoggerAdapter[Any]
 
@@ -50,7 +52,7 @@ def in_words(report: Report) -> str:
 
 def tell(report: Report, settings: Settings, logger: Logger) -> None:
     """Emit the events and send the message. A message that cannot be sent is logged: the night itself is fine."""
-    resource = {"prefect.resource.id": f"binventory.night.{report.night}", "prefect.resource.name": report.prefix}
+    resource = {"prefect.resource.id": RESOURCE, "prefect.resource.name": report.prefix}
     for name, payload in events_of(report).items():
         emit_event(event=name, resource=resource, payload=payload)
     if settings.notification is None:

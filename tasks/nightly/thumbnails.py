@@ -13,7 +13,7 @@ from tasks.nightly.photos import read_object, s3_client
 from training.errors import PhotoError
 from training.picture import decode
 
-SIDE = 200
+SIDE = 220
 _READERS = 16
 
 

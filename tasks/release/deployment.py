@@ -58,6 +58,7 @@ def release(
             changes.set("settings", settings)
             changes.set("before", remember(endpoint_name, model.name))
             config = create_config(model, run_id, settings)
+            changes.set("candidate", config)
             status = put_behind(endpoint_name, config, run_id, settings)
             smoke = smoke_test(endpoint_name, cases)
     except DeploymentError as error:
@@ -81,24 +82,22 @@ def remember(endpoint_name: str, candidate: str) -> str | None:
     if found.proven and _config_exists(found.proven):
         return found.proven
     serves = found.status in ("InService", "Updating") and not found.config.startswith(candidate)
-    return found.config if serves and not found.proven else None
+    return found.config if serves else None
 
 
 @remember.on_rollback
 def bring_back(changes: Transaction) -> None:
     """Let what served before serve again; an endpoint that was not there before goes."""
     endpoint_name, before, settings = changes.get("endpoint_name"), changes.get("before"), changes.get("settings")
-    found = describe(endpoint_name)
-    if found is None:
-        return
     if before is None:
         _delete_endpoint(endpoint_name)
-    else:
+    elif describe(endpoint_name) is not None:
         found = _settled(endpoint_name, settings)
         if found.config != before or found.status != "InService":
             put_config_behind(endpoint_name, before, found, "rollback", settings)
-    if found.config != before:
-        boto3.client("sagemaker").delete_endpoint_config(EndpointConfigName=found.config)
+    candidate = changes.get("candidate", None)
+    if candidate not in (None, before):
+        boto3.client("sagemaker").delete_endpoint_config(EndpointConfigName=candidate)
 
 
 @task(name="create endpoint configuration", task_run_name="configure {model.name}", **RETRIES)

@@ -7,7 +7,7 @@ import tarfile
 from pathlib import PurePosixPath
 
 import obstore
-from prefect import task
+from prefect import get_run_logger, task
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from sagemaker.core.resources import Model
 from sagemaker.core.shapes import ContainerDefinition
@@ -18,12 +18,13 @@ from tasks import code_archive
 from tasks.data.prepared_data import PreparedData
 from tasks.evaluation.evaluate import EvaluatedModel
 from tasks.jobs import find_or_create, image_uri, tags
+from tasks.nightly.policy import policy_facts, policy_from_validation
 from tasks.object_store import open_store
 from tasks.release.registry import Registration
 from tasks.settings import Settings
 from tasks.training_job import fetch
 from tasks.transient import RETRIES
-from training.errors import ModelError
+from training.errors import DataError, ModelError
 from training.model import CARD_FILE, WEIGHTS_FILE
 
 ARCHIVE, EVALUATION, ANSWERS, CASES = "model.tar.gz", "evaluation.json", "answers.parquet", "smoke.json"
@@ -93,10 +94,21 @@ def package_model(
         "dataset": data.dataset,
         "data_digest": data.digest,
         "code_version": code_version(),
-    }
+    } | thresholds(evaluated)
     return Registration(
         name=name, uri=uri, image=image, environment=environment, evaluation_uri=f"{folder}/{EVALUATION}", facts=facts
     )
+
+
+def thresholds(evaluated: EvaluatedModel) -> dict[str, str]:
+    """The nightly count's thresholds, chosen on the validation photos; none where those are too few."""
+    valid = [each for each in evaluated.answers if each.split == "valid"]
+    predictions = {each.photo_id: each.prediction for each in valid}
+    try:
+        return policy_facts(policy_from_validation(predictions, {each.photo_id: each.count for each in valid}))
+    except DataError as error:
+        get_run_logger().warning("no thresholds for the nightly count, its default ones will hold: %s", error)
+        return {}
 
 
 def container_environment(settings: Settings) -> dict[str, str]:

@@ -70,7 +70,7 @@ def test_the_page_shows_figures_and_photos_and_asks_nobody(
     assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
     assert "<b>odd & name</b>" in text
     assert f"{100 * evaluated.evaluation.accuracy:.1f} %" in text
-    assert "holds 5, said 1 (71.0 % sure)" in text
+    assert "holds 5, said 1 (71 % sure)" in text
     assert "55.67%" in text
     assert "31.58%" in text
     assert wide <= 1200

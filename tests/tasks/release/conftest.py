@@ -1,35 +1,41 @@
 """An embedded cloud and a Prefect server, both real, and settings of their own for every test."""
 
-import json
+import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import boto3
 import pytest
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.context import refresh_global_settings_context
 
+from tasks import services
 from tasks.settings import Settings
 from tests.installation import Installation
 
 
 @pytest.fixture(scope="session")
-def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """Both services for the whole session; the variables that lead to the cloud."""
+def running_services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Both services for the whole session; the variables that lead to them."""
     installation = Installation(tmp_path_factory.mktemp("services") / "home")
-    installation.run("tasks.services", "up")
-    url = json.loads((installation.home / "prefect" / "server.json").read_text())["api_url"]
-    with temporary_settings({PREFECT_API_URL: url}):
-        yield installation.cloud_environment()
-    installation.run("tasks.services", "down")
+    here, before = Settings(home=installation.home), dict(os.environ)
+    try:
+        services.use_cloud(here)
+        services.use_prefect_server(here)
+        yield {name: value for name, value in os.environ.items() if before.get(name) != value}
+    finally:
+        services.leave(here)
+        os.environ.clear()
+        os.environ.update(before)
+        refresh_global_settings_context()
     assert installation.processes() == []
 
 
 @pytest.fixture
-def here(services: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Settings:
+def here(running_services: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Settings:
     """Settings with a bucket and a model package group of their own; AWS clients speak to the cloud."""
-    for name, value in services.items():
+    for name, value in running_services.items():
         monkeypatch.setenv(name, value)
     name = f"b{uuid.uuid4().hex[:8]}"
     boto3.client("s3").create_bucket(Bucket=name)
-    return Settings(home=tmp_path, bucket=name, model_group=name, poll_seconds=0.1, startup_seconds=60)
+    return Settings(home=tmp_path, bucket=name, model_group=name, poll_seconds=0.1)

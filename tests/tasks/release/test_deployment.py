@@ -164,7 +164,7 @@ def test_a_model_that_starts_too_slowly_is_taken_back(bench: Bench, endpoint: st
     slow, _ = bench.model("slow", files={"code/inference.py": SLOW + (ROOT / "serving" / "inference.py").read_bytes()})
     release(good, cases, endpoint, bench.here)
     with hammered(endpoint, clients=1) as seen, pytest.raises(DeploymentError, match="60 seconds"):
-        release(slow, cases, endpoint, bench.here)
+        release(slow, cases, endpoint, bench.here.model_copy(update={"startup_seconds": 60}))
     assert seen.keys() == {"good"}
     assert bench.status(slow)[0] == "Rejected"
 

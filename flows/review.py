@@ -1,0 +1,57 @@
+"""A person counts what the night flagged: ``python -m flows.review --help``."""
+
+import signal
+import sys
+from pathlib import Path
+
+from rich.markup import escape
+
+from flows.command_line import console, errors, parse
+from tasks.ledger.ledger import Ledger
+from tasks.review.labels import export_labels
+from tasks.review.serve import ReviewParameters, make_review, open_socket, serve
+from tasks.services import use_cloud
+from tasks.settings import settings
+from training.errors import BinventoryError
+
+
+def main() -> int:
+    """Serve the page until Ctrl-C, or export what was answered; returns the exit code."""
+    parameters = parse(ReviewParameters, "python -m flows.review")
+    try:
+        review(parameters)
+    except BinventoryError as error:
+        errors.print(f"[bold red]Review:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def review(parameters: ReviewParameters) -> None:
+    """Serve the page until Ctrl-C, or export what was answered."""
+    here = settings()
+    here.home.mkdir(parents=True, exist_ok=True)
+    ledger = Ledger.open(here)
+    if parameters.export:
+        written = export_labels(ledger, Path(parameters.export))
+        console.print(f"{written} labels are in {escape(parameters.export)}", soft_wrap=True)
+        return
+    use_cloud(here)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    page = make_review(parameters, ledger)
+    with open_socket(parameters) as listening:
+        host, port = listening.getsockname()[:2]
+        address = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+        if page.token:
+            console.print(
+                "[bold yellow]Warning:[/] other machines can reach the page, and nothing is encrypted on the way. Give "
+                "the link, which holds its token, only to those who count."
+            )
+            address += f"?token={page.token}"
+        console.print(f"Open {address}", soft_wrap=True, highlight=False)
+        serve(page, listening)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

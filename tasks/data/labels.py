@@ -1,0 +1,57 @@
+"""Labels that people gave: they overrule what list and metadata say about a photo."""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from tasks.data.partition_state import write_table
+from tasks.data.workspace import Workspace, explain_disk_errors
+from training.errors import DataError
+
+_SCHEMA = pa.schema({"id": pa.string(), "count": pa.int32()})
+
+
+def keep_labels(workspace: Workspace, source: Path | None) -> int:
+    """Take a file of labels into the workspace, or forget those that were there; return how many there are.
+
+    Args:
+        workspace: whose photos they are about.
+        source: Parquet with the columns ``id`` and ``count``, as ``python -m flows.review --export`` writes it.
+
+    Raises:
+        DataError: it cannot be read, or holds counts that are none.
+    """
+    labels = _SCHEMA.empty_table() if source is None else _read(source)
+    with explain_disk_errors(workspace.folder):
+        if labels.num_rows or _file(workspace).exists():
+            write_table(labels, _file(workspace))
+    return int(labels.num_rows)
+
+
+def overruled(workspace: Workspace, ids: pa.ChunkedArray, counts: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return counts with people's labels in place of them where there are some."""
+    if not _file(workspace).exists():
+        return counts
+    labels = pq.read_table(_file(workspace), schema=_SCHEMA)
+    given = labels["count"].take(pc.index_in(ids, value_set=labels["id"].combine_chunks()))
+    return pc.coalesce(given, counts)
+
+
+def _file(workspace: Workspace) -> Path:
+    return workspace.state / "labels.parquet"
+
+
+def _read(source: Path) -> pa.Table:
+    try:
+        table = pq.read_table(source, columns=["id", "count"]).cast(_SCHEMA)
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"the labels {source} cannot be read: {error}") from error
+    counts: list[Any] = table["count"].to_pylist()
+    if any(count is None or count < 0 for count in counts) or table["id"].null_count:
+        raise DataError(f"the labels {source} hold a row without an id, or with a count that is none")
+    if len(set(table["id"].to_pylist())) < table.num_rows:
+        raise DataError(f"the labels {source} name a photo twice")
+    return table

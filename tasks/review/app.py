@@ -1,0 +1,190 @@
+"""The review as a web page: rendered here, one form a photo, a little script for the keyboard."""
+
+import dataclasses
+import datetime as dt
+import hmac
+import io
+import secrets
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from PIL import Image
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from tasks.ledger.ledger import Ledger
+from tasks.nightly.photos import read_object, s3_client
+from tasks.review import queue
+from training.errors import PhotoError, ReviewError
+from training.picture import decode
+
+REVIEWER, TOKEN = "binventory_reviewer", "binventory_token"
+LARGEST_FORM = 4096
+LARGEST_SIDE = 1280
+_YEAR = 365 * 24 * 3600
+_POLICY = (
+    "default-src 'none'; img-src 'self'; style-src 'unsafe-inline'; script-src 'nonce-{nonce}'; form-action 'self'"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Review:
+    """What the page works on.
+
+    Attributes:
+        ledger: where photos and answers are.
+        hosts: names that the page may be asked for by; a foreign page's script cannot pretend to be one.
+        token: what has to be known to get in; None on loopback.
+        since: the first night whose photos are shown.
+    """
+
+    ledger: Ledger
+    hosts: tuple[str, ...]
+    token: str | None = None
+    since: dt.date | None = None
+
+
+def make_app(review: Review) -> Starlette:
+    """Return the application."""
+    pages = _Pages(review)
+    return Starlette(
+        routes=[
+            Route("/", pages.guarded(pages.home)),
+            Route("/enter", pages.guarded(pages.enter), methods=["POST"]),
+            Route("/review", pages.guarded(pages.review)),
+            Route("/answer", pages.guarded(pages.answer), methods=["POST"]),
+            Route("/undo", pages.guarded(pages.undo), methods=["POST"]),
+            Route("/photo/{photo}", pages.guarded(pages.photo)),
+        ],
+        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=list(review.hosts))],
+    )
+
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+class _Pages:
+    def __init__(self, review: Review) -> None:
+        self._review = review
+        self._ledger = review.ledger
+        self._s3 = s3_client()
+        loader = FileSystemLoader(Path(__file__).parent / "templates")
+        self._templates = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
+
+    def guarded(self, handler: Handler) -> Handler:
+        """Let in who knows the token, and forms that come from this page only."""
+
+        async def guard(request: Request) -> Response:
+            token = self._review.token
+            if token is not None:
+                given = request.query_params.get("token", "")
+                if given and hmac.compare_digest(given.encode(), token.encode()):
+                    answer: Response = RedirectResponse("/", 303)
+                    answer.set_cookie(TOKEN, token, max_age=_YEAR, httponly=True, samesite="strict")
+                    return answer
+                if not hmac.compare_digest(request.cookies.get(TOKEN, "").encode(), token.encode()):
+                    return self._page(
+                        "message.html", 403, title="Not yet", text="Open the link that the program printed."
+                    )
+            origin = request.headers.get("origin")
+            if request.method == "POST" and origin and urlsplit(origin).netloc != request.headers.get("host"):
+                return self._page("message.html", 403, title="Refused", text="That form came from another page.")
+            try:
+                return await handler(request)
+            except ReviewError as error:
+                return self._page("message.html", 400, title="That does not work", text=str(error))
+
+        return guard
+
+    async def home(self, request: Request) -> Response:
+        return self._page("enter.html", name=_reviewer(request) or "")
+
+    async def enter(self, request: Request) -> Response:
+        name = " ".join((await _form(request)).get("name", "").split())
+        if not 1 <= len(name) <= 40 or not name.isprintable():
+            raise ReviewError("A name has 1 to 40 letters.")
+        answer = RedirectResponse("/review", 303)
+        answer.set_cookie(REVIEWER, name.encode().hex(), max_age=_YEAR, httponly=True, samesite="strict")
+        return answer
+
+    async def review(self, request: Request) -> Response:
+        reviewer = _reviewer(request)
+        if reviewer is None:
+            return RedirectResponse("/", 303)
+        return await run_in_threadpool(self._next, reviewer, request.query_params.get("again"))
+
+    def _next(self, reviewer: str, again: str | None) -> Response:
+        items = queue.flagged(self._ledger, self._review.since)
+        item = queue.find(self._ledger, again) if again else None
+        item = item or queue.claim_next(self._ledger, reviewer, self._review.since)
+        done = queue.progress(items, reviewer)
+        if item is None:
+            return self._page("done.html", progress=done, reviewer=reviewer)
+        last = self._ledger.latest([item.row.before]).get(item.row.before) if item.row.before else None
+        return self._page("review.html", item=item.row, last=last, progress=done, reviewer=reviewer)
+
+    async def answer(self, request: Request) -> Response:
+        reviewer, form = _reviewer(request), await _form(request)
+        if reviewer is None:
+            return RedirectResponse("/", 303)
+        await run_in_threadpool(queue.answer, self._ledger, form.get("photo", ""), reviewer, form.get("answer", ""))
+        return RedirectResponse("/review", 303)
+
+    async def undo(self, request: Request) -> Response:
+        reviewer = _reviewer(request)
+        if reviewer is None:
+            return RedirectResponse("/", 303)
+        photo = await run_in_threadpool(queue.undo, self._ledger, reviewer)
+        return RedirectResponse(f"/review?again={photo}" if photo else "/review", 303)
+
+    async def photo(self, request: Request) -> Response:
+        return await run_in_threadpool(self._picture, request.path_params["photo"])
+
+    def _picture(self, photo: str) -> Response:
+        """A photo of the ledger, drawn anew: whatever else was in the file stays out of the browser."""
+        row = self._ledger.latest([photo]).get(photo)
+        if row is None:
+            return Response("no such photo", 404)
+        try:
+            picture = decode(read_object(self._s3, row.bucket, row.key), LARGEST_SIDE)
+        except (FileNotFoundError, PhotoError) as error:
+            return Response(str(error), 404)
+        picture.thumbnail((LARGEST_SIDE, LARGEST_SIDE), Image.Resampling.BILINEAR)
+        body = io.BytesIO()
+        picture.save(body, "JPEG", quality=92)
+        return Response(body.getvalue(), 200, {"Cache-Control": "private, max-age=3600"}, "image/jpeg")
+
+    def _page(self, template: str, status: int = 200, **values: Any) -> HTMLResponse:
+        nonce = secrets.token_urlsafe(12)
+        page = self._templates.get_template(template).render(nonce=nonce, **values)
+        headers = {
+            "Content-Security-Policy": _POLICY.format(nonce=nonce),
+            "Cache-Control": "no-store",
+            "Referrer-Policy": "same-origin",
+            "X-Frame-Options": "DENY",
+        }
+        return HTMLResponse(page, status, headers)
+
+
+def _reviewer(request: Request) -> str | None:
+    try:
+        return bytes.fromhex(request.cookies.get(REVIEWER, "")).decode() or None
+    except ValueError:
+        return None
+
+
+async def _form(request: Request) -> dict[str, str]:
+    body = b""
+    async for piece in request.stream():
+        body += piece
+        if len(body) > LARGEST_FORM:
+            raise ReviewError("The form is too long.")
+    return {name: values[-1] for name, values in parse_qs(body.decode("utf-8", "replace")).items()}

@@ -1,0 +1,47 @@
+"""Tuning and training as a flow of its own, with the frozen recipe."""
+
+from tests.installation import Installation
+
+SMALL = (
+    "--demo-photos=100",
+    "--recipe=frozen",
+    "--image-size=32",
+    "--epochs=2",
+    "--tuning-epochs=1",
+    "--trials=2",
+)
+
+
+def test_features_are_computed_once_and_a_search_goes_on_from_another(installation: Installation) -> None:
+    installation.run("tasks.services", "up")
+    said = installation.run("flows.tune_and_train", *SMALL)
+    first = installation.summary()
+    assert "Traceback" not in said
+    assert list(first["stages"]) == ["prepare", "features", "tune", "train"]
+    assert first["tuning"]["jobs"] == 2
+    assert first["cost"]["billable_seconds"].keys() == {"features", "tune", "train"}
+    assert first["cost"]["instances"]["tune"] == "ml.c5.xlarge"
+    assert 0 < first["cost"]["total_usd"] < 1
+    assert first["cost"]["priced_at"]
+
+    search = ("--warm-start", first["tuning"]["job_name"], "--early-stopping", "--learning-rates", "0.005,0.02")
+    installation.run("flows.tune_and_train", *SMALL, *search)
+    second = installation.summary()
+    assert second["run_id"] != first["run_id"]
+    assert 0.005 <= second["tuning"]["best"]["lr"] <= 0.02
+    assert "features" not in second["cost"]["billable_seconds"]
+
+    client = installation.client("sagemaker")
+    jobs = [job["TrainingJobName"] for job in client.list_training_jobs(MaxResults=100)["TrainingJobSummaries"]]
+    assert sum("-features-" in name for name in jobs) == 1
+    tuning = client.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName=second["tuning"]["job_name"])
+    assert tuning["HyperParameterTuningJobConfig"]["TrainingJobEarlyStoppingType"] == "Auto"
+    assert tuning["WarmStartConfig"]["WarmStartType"] == "TransferLearning"
+
+    shown = installation.prefect("artifacts/filter")
+    pictures = {artifact["key"]: artifact for artifact in shown if artifact["type"] == "image"}
+    assert pictures["tuning-trials"]["data"].startswith("data:image/png;base64,")
+    progress = [artifact["data"] for artifact in shown if artifact["type"] == "progress"]
+    assert progress
+    assert set(progress) == {100.0}
+    installation.run("tasks.services", "down")

@@ -1,0 +1,78 @@
+"""The morning's page in a real browser."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tasks.nightly import report as reporting
+from tasks.nightly.report import Report, write_page
+from tests.browser import chromium
+from tests.ledgers import count_row
+from tests.tasks.nightly.test_tell import report
+
+PICTURE = "data:image/gif;base64,R0lGODlhAQABAIAAAP8AAP///yH5BAAAAAAALAAAAAABAAEAAAICRAEAOw=="
+
+
+def row(number: int, **more: Any) -> Any:
+    key = f"bins/{number:03}.jpg"
+    return SimpleNamespace(**count_row(key, score=1 - number / 1000, size=1 + number / 1000, **more))
+
+
+@pytest.fixture
+def page_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A page of 300 exceptions, the first with a photo before it and a key that is markup."""
+    monkeypatch.setattr(reporting, "thumbnails", lambda photos: {photo.photo: PICTURE for photo in photos})
+    before = SimpleNamespace(**count_row("bins/before.jpg", expected=4, count=4))
+    rows = [row(0, before=before.photo, bin="<script>fail()</script>")]
+    rows += [row(n, verdict="uncertain" if n % 3 else "mismatch", mismatch=0.5 - n / 1000) for n in range(1, 300)]
+    whole: Report = report(mismatch=100, seen=99).model_copy(
+        update={"exceptions": rows, "earlier": {before.photo: before}, "mix": {"3": 0.7, "5": 0.3}}
+    )
+    write_page(whole, tmp_path / "report.html")
+    return tmp_path / "report.html"
+
+
+def test_the_page_shows_sorts_filters_and_asks_nobody(page_file: Path, tmp_path: Path) -> None:
+    with chromium() as browser:
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("pageerror", lambda error: pytest.fail(f"the page's script failed: {error}"))
+        page.goto(page_file.as_uri())
+        page.wait_for_selector("li img")
+        assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+        assert page.locator("li img").count() < 60  # pictures come as they are scrolled to
+        first = page.locator("li").first
+        assert "before: record 4, counted 4" in first.inner_text()
+        assert "<script>fail()" in first.get_attribute("data-bin")  # type: ignore[operator]
+        page.screenshot(path=tmp_path / "report.png")
+
+        page.click("button[data-verdict=mismatch]")
+        assert page.inner_text("#shown") == "100 of 300"
+        page.fill("#find", "299")
+        assert page.inner_text("#shown") == "0 of 300"
+        page.click("button[data-verdict='']")
+        assert page.inner_text("#shown") == "1 of 300"
+        page.fill("#find", "")
+        page.select_option("#sort", "size")
+        assert page.locator("li .rank").first.inner_text() == "300"
+        page.select_option("#sort", "rank")
+        assert page.locator("li .rank").first.inner_text() == "1"
+
+        page.locator("li button.frame").first.click()
+        assert page.locator("dialog").is_visible()
+        page.keyboard.press("Escape")
+        page.evaluate("dispatchEvent(new Event('beforeprint'))")
+        assert page.locator("li img").count() == 301  # on paper they are all there
+        page.emulate_media(media="print")
+        assert page.locator(".pen").first.is_visible()
+        assert not page.locator(".bar").is_visible()
+
+
+def test_a_night_without_exceptions_says_so(tmp_path: Path) -> None:
+    write_page(report(), tmp_path / "quiet.html")
+    assert "Nothing to check" in (tmp_path / "quiet.html").read_text()
+    write_page(report(counted=0, match=0), tmp_path / "empty.html")
+    assert "No new photos tonight" in (tmp_path / "empty.html").read_text()

@@ -1,0 +1,87 @@
+"""What a night tells, and the automations that listen."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from prefect.blocks.core import Block
+from prefect.events.schemas.automations import AutomationCore, EventTrigger
+
+from tasks.nightly import tell as telling
+from tasks.nightly.judge import Policy
+from tasks.nightly.report import Report
+from tasks.nightly.summary import Drift, NightTotals
+from tasks.settings import Settings
+from tests.installation import ROOT
+
+
+def report(**totals: Any) -> Report:
+    counts = {
+        "seen": 10, "new": 10, "counted": 10, "unreadable": 0, "uncounted": 0, "skipped": {}, "match": 10,
+        "mismatch": 0, "uncertain": 0, "without_record": 0,
+    } | totals  # fmt: skip
+    return Report(
+        night="2026-11-25",
+        prefix="s3://bins/x",
+        run="run",
+        model="m",
+        totals=NightTotals(**counts),
+        policy=Policy(),
+        drift=Drift(nights=5, psi=0.4, alarms=["odd"] if totals.get("seen") == 99 else []),
+        mix={},
+        confidence=0.5,
+        exceptions=[],
+        left_out=0,
+        earlier={},
+        unreadable=[],
+        uncounted=[("k", "the job failed")] if counts["uncounted"] else [],
+    )
+
+
+@pytest.mark.parametrize(
+    ("totals", "events"),
+    [
+        ({}, {telling.FINISHED}),
+        ({"mismatch": 3}, {telling.FINISHED, telling.EXCEPTIONS}),
+        ({"uncounted": 2}, {telling.FINISHED, telling.PARTIAL}),
+        ({"seen": 99}, {telling.FINISHED, telling.DRIFT}),
+    ],
+)
+def test_a_night_gives_rise_to_the_events_that_it_deserves(totals: dict[str, int], events: set[str]) -> None:
+    assert set(telling.events_of(report(**totals))) == events
+
+
+def test_the_message_says_what_matters() -> None:
+    said = telling.in_words(report(mismatch=3, uncounted=2))
+    assert "3 mismatches" in said
+    assert "PARTIAL: 2 photos are not counted yet: the job failed" in said
+
+
+def test_the_automations_load_and_listen_to_events_that_exist() -> None:
+    content = yaml.safe_load((ROOT / "automations" / "nightly.yaml").read_text())
+    automations = [AutomationCore.model_validate(entry) for entry in content["automations"]]
+    assert len(automations) == 4
+    expected = {name for one in automations if isinstance(one.trigger, EventTrigger) for name in one.trigger.expect}
+    ours = {name for name in expected if name.startswith("binventory.")}
+    assert ours == {telling.FINISHED, telling.PARTIAL, telling.DRIFT}
+    own = [one.trigger for one in automations if isinstance(one.trigger, EventTrigger)]
+    matched = {name for trigger in own for name in trigger.match["prefect.resource.id"]}
+    assert telling.RESOURCE in matched
+
+
+def test_a_message_that_cannot_be_sent_does_not_undo_the_night(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    emitted: list[str] = []
+    monkeypatch.setattr(telling, "emit_event", lambda **event: emitted.append(event["event"]))
+
+    def refuse(name: str) -> None:
+        raise ValueError(f"no block {name}")
+
+    monkeypatch.setattr(Block, "load", refuse)
+    settings = Settings(home=tmp_path, notification="slack-webhook/nights")
+    telling.tell(report(), settings, logging.getLogger("test"))
+    assert emitted == [telling.FINISHED]
+    assert "slack-webhook/nights did not take the message" in caplog.text

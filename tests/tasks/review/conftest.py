@@ -1,0 +1,68 @@
+"""A ledger with flagged photos, and the page over it."""
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import uvicorn
+from sqlalchemy import make_url
+
+from tasks.data.demo_photos.contents import bin_contents
+from tasks.data.demo_photos.plan import plan_photos
+from tasks.data.demo_photos.scene import render_photo
+from tasks.ledger.database import open_engine
+from tasks.ledger.ledger import Ledger
+from tasks.review.app import make_app
+from tasks.review.serve import ReviewParameters, make_review
+from tests.ledgers import count_row
+
+FLAGGED = 4
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    """Four flagged photos, best bets first 0 to 3, of which the first has one before it; and one that matches."""
+    found = Ledger(open_engine(make_url(f"sqlite+pysqlite:///{tmp_path}/ledger.db")))
+    before = count_row("bins/before.jpg", verdict="match", score=0.01)
+    rows = [count_row(f"bins/{n}.jpg", score=1.0 - n / 10) for n in range(FLAGGED)]
+    rows[0]["before"] = before["photo"]
+    found.upsert_counts([before, *rows])
+    yield found
+    found.engine.dispose()
+
+
+class Server:
+    """The page, served in a thread."""
+
+    def __init__(self, ledger: Ledger, parameters: ReviewParameters) -> None:
+        self.review = make_review(parameters, ledger)
+        self.server = uvicorn.Server(uvicorn.Config(make_app(self.review), port=0, log_level="warning"))
+        self.thread = threading.Thread(target=self.server.run)
+        self.thread.start()
+        while not self.server.started:
+            time.sleep(0.01)
+        port = self.server.servers[0].sockets[0].getsockname()[1]
+        self.address = f"http://127.0.0.1:{port}"
+
+    def stop(self) -> None:
+        self.server.should_exit = True
+        self.thread.join()
+
+
+@pytest.fixture
+def photos(s3: Path) -> None:
+    """The flagged photos on S3."""
+    folder = s3 / "bucket" / "bins"
+    folder.mkdir(parents=True, exist_ok=True)
+    names = ["before", *map(str, range(FLAGGED))]
+    for name, planned in zip(names, plan_photos(40, 0)[10:], strict=False):
+        (folder / f"{name}.jpg").write_bytes(render_photo(planned, bin_contents(planned, 0), 0))
+
+
+@pytest.fixture
+def server(ledger: Ledger, photos: None) -> Iterator[Server]:
+    running = Server(ledger, ReviewParameters())
+    yield running
+    running.stop()

@@ -1,0 +1,115 @@
+"""Who is asked about which photo, when it is settled, and what becomes of answers."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from tasks.ledger.ledger import Ledger
+from tasks.ledger.models import Answer
+from tasks.review.labels import export_labels
+from tasks.review.queue import Flagged, answer, claim_next, flagged, progress, undo
+from tests.ledgers import count_row
+from training.errors import ReviewError
+
+RECORD, MODEL = "5", "3"  # of `count_row`
+
+
+def names(items: Iterable[Flagged]) -> list[str]:
+    return [item.row.photo_id for item in items]
+
+
+def test_the_best_bet_comes_first_and_nobody_gets_what_another_has(ledger: Ledger) -> None:
+    first, second = claim_next(ledger, "ann"), claim_next(ledger, "bob")
+    assert first
+    assert second
+    assert names([first, second]) == ["0", "1"]
+    assert names([claim_next(ledger, "ann") or first]) == ["0"]  # a reload shows the same
+    answer(ledger, first.row.photo, "ann", RECORD)
+    following = claim_next(ledger, "ann")
+    assert following
+    assert names([following]) == ["2"]
+
+
+@pytest.mark.parametrize(
+    ("given", "settled", "is_open"),
+    [
+        ([], None, True),
+        ([RECORD], RECORD, False),  # the record was right after all
+        ([MODEL], MODEL, False),  # the model was right
+        (["4"], None, True),  # neither: a second person
+        (["4", "4"], "4", False),
+        (["4", "2"], None, True),
+        (["4", "2", "2"], "2", False),
+        (["4", "2", "1"], None, False),  # nobody is asked a fourth time
+        (["unclear"], None, True),
+        (["unclear", "unclear"], "unclear", False),
+        (["more", "more"], "more", False),
+    ],
+)
+def test_two_witnesses_settle_a_photo(ledger: Ledger, given: list[str], settled: str | None, is_open: bool) -> None:
+    photo = flagged(ledger)[0].row.photo
+    for number, said in enumerate(given):
+        answer(ledger, photo, f"reviewer {number}", said)
+    item = flagged(ledger)[0]
+    assert (item.settled, item.open) == (settled, is_open)
+
+
+def test_a_disagreement_goes_to_somebody_else(ledger: Ledger) -> None:
+    photo = flagged(ledger)[0].row.photo
+    answer(ledger, photo, "ann", "4")
+    assert names([claim_next(ledger, "ann")]) == ["1"]  # type: ignore[list-item]
+    assert names([claim_next(ledger, "bob")]) == ["0"]  # type: ignore[list-item]
+
+
+def test_an_answer_can_be_undone_and_given_again(ledger: Ledger) -> None:
+    photo = flagged(ledger)[0].row.photo
+    answer(ledger, photo, "ann", RECORD)
+    assert progress(flagged(ledger), "ann").done == 1
+    assert undo(ledger, "ann") == photo
+    assert progress(flagged(ledger), "ann").done == 0
+    assert undo(ledger, "ann") is None
+    [row] = ledger.rows(Answer)
+    assert row.withdrawn_at is not None  # what was undone can still be seen
+    answer(ledger, photo, "ann", MODEL)
+    [row] = ledger.rows(Answer)
+    assert (row.reviewer, row.answer, row.withdrawn_at) == ("ann", MODEL, None)
+
+
+def test_progress_counts_what_is_left_for_each(ledger: Ledger) -> None:
+    photo = flagged(ledger)[0].row.photo
+    answer(ledger, photo, "ann", "4")
+    ann, bob = (progress(flagged(ledger), who) for who in ("ann", "bob"))
+    assert (ann.flagged, ann.done, ann.mine, ann.left) == (4, 0, 1, 3)
+    assert (bob.flagged, bob.done, bob.mine, bob.left) == (4, 0, 0, 4)
+
+
+@pytest.mark.parametrize("said", ["", "10", "-1", "three", "3; drop table answers"])
+def test_what_is_no_answer_is_refused(ledger: Ledger, said: str) -> None:
+    with pytest.raises(ReviewError, match="is no answer"):
+        answer(ledger, flagged(ledger)[0].row.photo, "ann", said)
+    with pytest.raises(ReviewError, match="no photo"):
+        answer(ledger, "f" * 32, "ann", "3")
+    assert list(ledger.rows(Answer)) == []
+
+
+def test_settled_counts_become_labels(ledger: Ledger, tmp_path: Path) -> None:
+    photos = [item.row.photo for item in flagged(ledger)]
+    answer(ledger, photos[0], "ann", MODEL)
+    answer(ledger, photos[1], "ann", "4")
+    answer(ledger, photos[1], "bob", "4")
+    answer(ledger, photos[2], "ann", "more")
+    answer(ledger, photos[2], "bob", "more")
+    answer(ledger, photos[3], "ann", "1")  # not settled
+    assert export_labels(ledger, tmp_path / "labels.parquet") == 2
+    labels = {row["id"]: row for row in pq.read_table(tmp_path / "labels.parquet").to_pylist()}
+    assert {photo: row["count"] for photo, row in labels.items()} == {"0": 3, "1": 4}
+    assert labels["1"]["reviewers"] == ["ann", "bob"]
+    assert labels["0"]["expected"] == 5
+
+
+def test_the_photo_of_two_models_is_asked_about_once(ledger: Ledger) -> None:
+    ledger.upsert_counts([count_row("bins/0.jpg", model="m2", count=5, verdict="match")])
+    ledger.upsert_counts([count_row("bins/1.jpg", model="m2", count=2, score=9.0)])
+    assert sorted(names(flagged(ledger))).count("1") == 1

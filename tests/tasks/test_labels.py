@@ -1,0 +1,59 @@
+"""People's labels overrule list and metadata; what is no file of labels is refused."""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tasks.data.chunks import read_listing, write_listing
+from tasks.data.file_list import SCHEMA
+from tasks.data.labels import keep_labels
+from tasks.data.metadata_stage import effective_counts
+from tasks.data.photo_ids import PARTITIONS
+from tasks.data.workspace import Workspace
+from training.errors import DataError
+
+
+def counts(workspace: Workspace) -> dict[str, Any]:
+    """The count of every listed photo."""
+    found: dict[str, Any] = {}
+    for partition in range(PARTITIONS):
+        listing = read_listing(workspace, (partition,))
+        ids: list[Any] = listing["id"].to_pylist()
+        found |= dict(zip(ids, effective_counts(workspace, partition, listing).to_pylist(), strict=True))
+    return found
+
+
+def write(path: Path, **columns: list[Any]) -> Path:
+    pq.write_table(pa.table(columns), path)
+    return path
+
+
+def test_labels_overrule_and_can_be_taken_away_again(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path / "data")
+    workspace.state.mkdir(parents=True)
+    write_listing(workspace, pa.table({"id": ["523", "00523", "7"], "listed_count": [2, 3, None]}, schema=SCHEMA))
+    labels = write(tmp_path / "labels.parquet", id=["00523", "7", "elsewhere"], count=[1, 4, 5], reviewers=[["a"]] * 3)
+    assert keep_labels(workspace, labels) == 3
+    assert counts(workspace) == {"523": 2, "00523": 1, "7": 4}
+    assert keep_labels(workspace, None) == 0
+    assert counts(workspace) == {"523": 2, "00523": 3, "7": None}
+
+
+@pytest.mark.parametrize(
+    ("columns", "complaint"),
+    [
+        ({"id": ["1"]}, "cannot be read"),
+        ({"id": ["1"], "count": [-1]}, "a count that is none"),
+        ({"id": ["1"], "count": [None]}, "cannot be read|a count that is none"),
+        ({"id": ["1", "1"], "count": [1, 2]}, "twice"),
+        ({"id": ["1"], "count": ["many"]}, "cannot be read"),
+    ],
+)
+def test_what_is_no_file_of_labels_is_refused(tmp_path: Path, columns: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(DataError, match=complaint):
+        keep_labels(Workspace(tmp_path / "data"), write(tmp_path / "labels.parquet", **columns))
+    with pytest.raises(DataError, match=r"nowhere\.parquet"):
+        keep_labels(Workspace(tmp_path / "data"), tmp_path / "nowhere.parquet")

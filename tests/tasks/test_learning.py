@@ -1,0 +1,70 @@
+"""From a flow's parameters to recipes, and from jobs to what a person reads of them."""
+
+import pytest
+from pydantic import ValidationError
+
+from tasks.learning import LearnParameters
+from tasks.prices import HOURLY_USD, Cost, summed
+from tasks.progress import EPOCH
+from tasks.tuning_picture import Trial, draw_trials
+from training.schedule import Phase
+
+
+def test_real_photos_get_the_recipes_own_schedule_and_the_demo_a_quick_one() -> None:
+    parameters = LearnParameters()
+    real = parameters.final_recipe("abid", (1, 2, 3, 4, 5), 0, "v")
+    assert [phase.size for phase in real.phases] == [112, 144, 192]
+    assert parameters.final_recipe("demo", (), 0, "v").phases == (Phase(112, 4),)
+    assert parameters.trial_recipe(real).phases == (Phase(112, 2),)
+
+
+def test_what_is_said_about_sizes_holds_for_every_source() -> None:
+    assert LearnParameters(schedule="64x1,96x2").final_recipe("demo", (), 0, "v").image_size == 96
+    assert LearnParameters(epochs=2).final_recipe("demo", (), 0, "v").phases == (Phase(112, 2),)
+    assert LearnParameters(image_size=48).final_recipe("abid", (), 0, "v").phases == (Phase(48, 20),)
+
+
+def test_a_count_that_is_answered_is_not_learned_besides() -> None:
+    recipe = LearnParameters().final_recipe("abid", (0, 1, 2, 3), 0, "v")
+    assert (recipe.classes, recipe.extra_classes) == ((0, 1, 2, 3), (6, 7, 8))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"schedule": "112x8", "epochs": 3}, "either a schedule"),
+        ({"schedule": "big"}, "makes no sense"),
+        ({"backbone": "vgg"}, "backbone is one of"),
+        ({"learning_rates": (0.1, 0.001)}, "lowest learning rate first"),
+        ({"precision": "int8"}, "precision is one of"),
+    ],
+)
+def test_parameters_that_make_no_sense(given: dict[str, object], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        LearnParameters(**given)
+
+
+def test_cost_is_billable_time_at_the_price_list() -> None:
+    costs = {"tune": Cost(instance="ml.c5.xlarge", billable_seconds=7200)}
+    assert summed(costs)["usd"] == {"tune": 2 * HOURLY_USD["ml.c5.xlarge"]}
+    assert summed(costs)["priced_at"]
+
+
+def test_without_every_price_no_sum_is_told() -> None:
+    section = summed({"train": Cost(instance="ml.x9.huge", billable_seconds=60)})
+    assert section["billable_seconds"] == {"train": 60}
+    assert "total_usd" not in section
+
+
+def test_epochs_are_found_in_the_lines_that_the_loop_prints() -> None:
+    found = EPOCH.search("Epoch 3/20 at 112 px, train loss 1.8")
+    assert found
+    assert found.groups() == ("3", "20")
+
+
+def test_trials_are_drawn_those_without_a_result_too() -> None:
+    good = Trial(name="a", lr=0.01, batch_size=32, objective=1.4, status="Completed")
+    failed = Trial(name="b", lr=0.1, batch_size=64, objective=None, status="Failed: the loss became nan")
+    for trials in ([good, failed], [failed], []):
+        assert draw_trials(trials, "trials").startswith(b"\x89PNG")
+    assert draw_trials([good, failed], "trials") != draw_trials([good], "trials")

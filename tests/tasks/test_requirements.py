@@ -1,0 +1,33 @@
+"""What jobs install in AWS's container: pinned, known here, and there for its Python."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tasks.jobs import PYTHON
+
+ROOT = Path(__file__).resolve().parents[2]
+REQUIREMENTS = ROOT / "training" / "requirements.txt"
+
+
+def pins(file: Path) -> set[str]:
+    lines = (line.split("#")[0].strip() for line in file.read_text().splitlines())
+    return {line for line in lines if line and not line.startswith("-")}
+
+
+def test_every_requirement_of_the_container_is_pinned_to_what_is_tested_here() -> None:
+    assert all("==" in pin for pin in pins(REQUIREMENTS))
+    assert pins(REQUIREMENTS) <= pins(ROOT / "requirements.lock")
+
+
+def test_the_requirements_resolve_for_the_containers_python(tmp_path: Path) -> None:
+    version = f"{PYTHON[2]}.{PYTHON[3:]}"
+    command = [str(Path(sys.executable).with_name("uv")), "pip", "compile", "--quiet", "--python-version", version]
+    command += ["--python-platform", "x86_64-manylinux_2_28", "--only-binary", "pyarrow"]
+    done = subprocess.run([*command, str(REQUIREMENTS)], capture_output=True, text=True, cwd=tmp_path, check=False)
+    if done.returncode and any(word in done.stderr.lower() for word in ("connect", "dns", "timed out", "offline")):
+        pytest.skip(f"no package registry is reachable: {done.stderr.strip().splitlines()[-1]}")
+    assert done.returncode == 0, done.stderr
+    assert pins(REQUIREMENTS) <= {line.split(" ")[0] for line in done.stdout.splitlines()}

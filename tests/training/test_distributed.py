@@ -1,0 +1,68 @@
+"""Two processes train as one would."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from tests.training.conftest import CLASSES
+from tests.training.test_interruption import ROOT, command_of, environment_of
+from training import launch, model
+from training.distributed import World
+from training.hyperparameters import Channels, Hyperparameters, preset
+
+
+def test_two_processes_take_the_steps_of_one(channels: Channels) -> None:
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
+    command = [*torchrun, "-m", "tests.training.two_processes"]
+    environment = environment_of(channels) | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["largest_difference"] < 1e-9
+    assert found["together"] == pytest.approx(found["alone"], rel=1e-6)
+
+
+def test_the_entry_script_starts_its_processes_and_one_of_them_speaks(channels: Channels) -> None:
+    recipe = preset(image_size=32, epochs=1, batch_size=16, backbone="resnet18", classes=CLASSES, processes=2)
+    environment = environment_of(channels) | {"CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command_of(recipe), env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Testing Accuracy") == 1
+    assert model.load_card(channels.model).metrics.keys() >= {"accuracy", "loss"}
+
+
+def test_every_photo_of_a_batch_belongs_to_one_process_together_with_its_opposite() -> None:
+    for photos in (7, 16, 33):
+        shares = [World(rank, 3, torch.device("cpu")).share(photos).tolist() for rank in range(3)]
+        assert sorted(position for share in shares for position in share) == list(range(photos))
+        assert all(photos - 1 - position in share for share in shares for position in share)
+
+
+@pytest.mark.parametrize(
+    ("variables", "processes", "expected"),
+    [
+        ({}, 0, None),
+        ({"SM_HOSTS": '["algo-1"]', "SM_NUM_GPUS": "0"}, 0, None),
+        ({"SM_HOSTS": '["algo-1"]', "SM_NUM_GPUS": "4"}, 0, ["--nproc-per-node=4", "--standalone"]),
+        ({"SM_HOSTS": '["algo-1"]', "SM_NUM_GPUS": "4"}, 1, None),
+        (
+            {"SM_HOSTS": '["algo-1", "algo-2"]', "SM_CURRENT_HOST": "algo-2", "SM_NUM_GPUS": "1"},
+            0,
+            ["--nproc-per-node=1", "--nnodes=2", "--node-rank=1", "--master-addr=algo-1"],
+        ),
+        ({"SM_NUM_GPUS": "4", "WORLD_SIZE": "4"}, 0, None),
+    ],
+)
+def test_a_process_for_each_gpu_of_each_host(
+    variables: dict[str, str], processes: int, expected: list[str] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("SM_HOSTS", "SM_NUM_GPUS", "SM_CURRENT_HOST", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    command = launch.command(Hyperparameters(processes=processes))
+    assert (command is None) == (expected is None)
+    assert set(expected or ()) <= set(command or ())

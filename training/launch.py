@@ -1,0 +1,35 @@
+"""One process for each GPU, on every host: the entry scripts start torchrun, which starts them again.
+
+Nothing but SageMaker's ``SM_*`` variables is needed, so that it works the same in every container that has torch.
+"""
+
+import json
+import os
+import sys
+import zlib
+
+from training.hyperparameters import Hyperparameters
+
+PORTS = range(29500, 30500)
+
+
+def command(recipe: Hyperparameters) -> list[str] | None:
+    """The torchrun command that this script should become; None where it can go on as it is.
+
+    Args:
+        recipe: says how many processes a host gets.
+    """
+    hosts = json.loads(os.environ.get("SM_HOSTS", "[]")) or ["localhost"]
+    processes = recipe.processes or max(1, int(os.environ.get("SM_NUM_GPUS", "0")))
+    if "WORLD_SIZE" in os.environ or len(hosts) * processes == 1:
+        return None
+    torchrun = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={processes}"]
+    module = sys.modules["__main__"].__spec__  # none, where a file was run
+    script = [*(["-m", module.name] if module else [sys.argv[0]]), *sys.argv[1:]]
+    if len(hosts) == 1:
+        return [*torchrun, "--standalone", *script]
+    rank = hosts.index(os.environ["SM_CURRENT_HOST"])
+    # Every host comes to the same port, and jobs that share a machine to different ones.
+    port = PORTS[zlib.crc32(os.environ.get("TRAINING_JOB_NAME", "").encode()) % len(PORTS)]
+    where = [f"--nnodes={len(hosts)}", f"--node-rank={rank}", f"--master-addr={hosts[0]}", f"--master-port={port}"]
+    return [*torchrun, *where, *script]
