@@ -5,6 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import obstore
 import pytest
 from smdebug import modes
 from smdebug.core.access_layer.s3handler import S3Handler
@@ -13,6 +14,7 @@ from smdebug.trials import create_trial
 from tasks.debugger.evaluate import NO_DATA, TENSOR_RULES, judge
 from tasks.debugger.records import Records, Sources, fetch_records
 from tasks.debugger.report import JobFacts, make_report
+from tasks.object_store import ensure_bucket, open_store
 from tests.browser import chromium
 from tests.tasks.conftest import s3, s3_folder, s3_variables
 from tests.tasks.debugger.planted import record
@@ -29,7 +31,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_tensors_are_read_from_s3_as_from_a_folder(recorded: Path, s3: Path) -> None:
-    shutil.copytree(recorded, s3 / "read-in-place" / "job" / "debug-output", dirs_exist_ok=True)
+    upload(recorded, "s3://read-in-place/job/debug-output")
     S3Handler.client.cache_clear()  # it remembers the address that it saw first
     away, here = create_trial("s3://read-in-place/job/debug-output"), create_trial(str(recorded))
     for mode in (modes.TRAIN, modes.EVAL):
@@ -39,13 +41,22 @@ def test_tensors_are_read_from_s3_as_from_a_folder(recorded: Path, s3: Path) -> 
     S3Handler.client.cache_clear()
 
 
+def upload(folder: Path, uri: str) -> None:
+    """Through S3, not behind its back: the server remembers what there is."""
+    ensure_bucket(uri)
+    store = open_store(uri)
+    for file in folder.rglob("*"):
+        if file.is_file():
+            obstore.put(store, file.relative_to(folder).as_posix(), file.read_bytes())
+
+
 def sources(prefix: str) -> Sources:
     return Sources(f"{prefix}/debug-output", f"{prefix}/profiler-output", f"{prefix}/output.tar.gz")
 
 
 def test_records_are_fetched_without_what_was_never_finished(recorded: Path, s3: Path, tmp_path: Path) -> None:
-    shutil.copytree(recorded, s3 / "fetched" / "job" / "debug-output")
-    (s3 / "fetched" / "job" / "debug-output" / "index" / "000000000" / "9.json.tmp").write_text("{")
+    upload(recorded, "s3://fetched/job/debug-output")
+    obstore.put(open_store("s3://fetched/job/debug-output"), "index/000000000/9.json.tmp", b"{")
     records = fetch_records(sources("s3://fetched/job"), tmp_path)
     trial = records.trial()
     assert trial is not None
@@ -54,7 +65,7 @@ def test_records_are_fetched_without_what_was_never_finished(recorded: Path, s3:
 
 
 def test_a_job_without_tensors_has_a_report_that_says_so(s3: Path, tmp_path: Path) -> None:
-    (s3 / "no-records").mkdir()
+    ensure_bucket("s3://no-records")
     records = fetch_records(sources("s3://no-records/job"), tmp_path)
     trial, profile = records.trial(), records.profile()
     verdicts = judge(trial, profile)
