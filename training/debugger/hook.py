@@ -1,14 +1,8 @@
 """smdebug's hook on the model and its loss, with the steps of the loop rather than a count of its own."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-# Before smdebug is imported: it reads these once. Its own resume walks the checkpoint folder on every step, and
-# knows nothing of the loop's steps; ours is told them by the loop.
-os.environ.setdefault("SMDEBUG_LOG_LEVEL", "error")
-os.environ["CHECKPOINT_CONFIG_FILE_PATH"] = os.devnull + "/none"
 
 import torch
 from smdebug.core.access_layer.utils import END_OF_JOB_FILENAME
@@ -28,9 +22,9 @@ LABELS = "_input_1$"
 PREDICTIONS = "_input_0$"
 _NEVER = 10**12
 
-WEIGHT_REDUCTIONS = ReductionConfig(reductions=["std"], norms=["l2"])
-GRADIENT_REDUCTIONS = ReductionConfig(reductions=["std"], abs_reductions=["mean"], norms=["l2"])
-OUTPUT_REDUCTIONS = ReductionConfig(reductions=["mean", "std"], abs_reductions=["max"])
+WEIGHT_REDUCTIONS = ReductionConfig(reductions=["std"])
+GRADIENT_REDUCTIONS = ReductionConfig(reductions=["std"], abs_reductions=["mean"])
+OUTPUT_REDUCTIONS = ReductionConfig(abs_reductions=["max"])
 
 
 class DebugHook(Hook):  # type: ignore[misc]
@@ -51,7 +45,7 @@ class DebugHook(Hook):  # type: ignore[misc]
                 ModeKeys.TRAIN: SaveConfigMode(save_interval=options.save_interval_train),
                 ModeKeys.EVAL: SaveConfigMode(save_interval=options.save_interval_eval),
             },
-            include_collections=["losses", "weights", "biases", "gradients"],
+            include_collections=["losses", "weights", "gradients"],
         )
         self.folder = folder
         self._options = options
@@ -86,8 +80,7 @@ class DebugHook(Hook):  # type: ignore[misc]
         }
         for name, pattern, reductions in (
             ("weights", r"^(?!gradient|update/).*weight", WEIGHT_REDUCTIONS),
-            ("biases", r"^(?!gradient|update/).*bias", WEIGHT_REDUCTIONS),
-            ("gradients", "^gradient/", GRADIENT_REDUCTIONS),
+            ("gradients", "^gradient/.*weight", GRADIENT_REDUCTIONS),
         ):
             collection = self.get_collection(name)
             collection.include_regex = [pattern]
