@@ -1,7 +1,7 @@
 """The final training with the tuned hyperparameters, watched: tensors, phases and the machine are recorded.
 
 It trains as ``train.py`` does, and takes five hyperparameters more: ``save_interval_train`` (10),
-``save_interval_eval`` (1), ``whole_layers`` (none), ``system_interval`` (0.5 seconds), ``trace_steps`` (0).
+``save_interval_eval`` (1), ``whole_layers`` (none), ``system_interval`` (1 second), ``trace_steps`` (0).
 See docs/debugger.md.
 """
 

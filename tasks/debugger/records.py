@@ -2,14 +2,9 @@
 
 import dataclasses
 import json
-import os
 import tarfile
 from pathlib import Path
 from typing import Any
-
-# Read by smdebug when it opens a trial: the records are complete by then, and there is nothing to wait for.
-os.environ.setdefault("SMDEBUG_TRAINING_END_DELAY_REFRESH", "0")
-os.environ.setdefault("SMDEBUG_LOG_LEVEL", "error")
 
 import obstore
 from smdebug.core.access_layer.utils import END_OF_JOB_FILENAME

@@ -62,7 +62,7 @@ def make_report(
     pictures = {name: svg for name, svg in _pictures(facts, trial, profile).items() if svg}
     environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined)
     environment.filters["percent"] = lambda value: f"{value:.1%}"
-    environment.filters["code"] = lambda text: Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", escape(text)))  # noqa: S704
+    environment.filters["code"] = _with_code
     page = environment.get_template("report.html.j2").render(
         facts=facts,
         verdicts=verdicts,
@@ -74,6 +74,11 @@ def make_report(
         saved=_saved(trial),
     )
     return Report(page, pictures)
+
+
+def _with_code(text: str) -> Markup:
+    """Text whose names in backticks are set as code."""
+    return Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704 - escaped just before
 
 
 def data_uri(svg: str) -> str:

@@ -38,4 +38,4 @@ class Activations:
 def percent(where: Tensor) -> Tensor:
     """Percentage of the values of each unit for which ``where`` holds; units are the second dimension."""
     over = [dimension for dimension in range(where.ndim) if dimension != 1] if where.ndim > 1 else [0]
-    return where.float().mean(dim=over) * 100
+    return (where.float().mean(dim=over) * 100).half()  # bytes: there are thousands of units

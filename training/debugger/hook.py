@@ -1,14 +1,9 @@
 """smdebug's hook on the model and its loss, with the steps of the loop rather than a count of its own."""
 
-import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-# Before smdebug is imported: it reads these once. Its own resume walks the checkpoint folder on every step, and
-# knows nothing of the loop's steps; ours is told them by the loop.
-os.environ.setdefault("SMDEBUG_LOG_LEVEL", "error")
-os.environ["CHECKPOINT_CONFIG_FILE_PATH"] = os.devnull + "/none"
 
 import torch
 from smdebug.core.access_layer.utils import END_OF_JOB_FILENAME
@@ -28,9 +23,9 @@ LABELS = "_input_1$"
 PREDICTIONS = "_input_0$"
 _NEVER = 10**12
 
-WEIGHT_REDUCTIONS = ReductionConfig(reductions=["std"], norms=["l2"])
-GRADIENT_REDUCTIONS = ReductionConfig(reductions=["std"], abs_reductions=["mean"], norms=["l2"])
-OUTPUT_REDUCTIONS = ReductionConfig(reductions=["mean", "std"], abs_reductions=["max"])
+WEIGHT_REDUCTIONS = ReductionConfig(reductions=["std"])
+GRADIENT_REDUCTIONS = ReductionConfig(reductions=["std"], abs_reductions=["mean"])
+OUTPUT_REDUCTIONS = ReductionConfig(abs_reductions=["max"])
 
 
 class DebugHook(Hook):  # type: ignore[misc]
@@ -51,7 +46,7 @@ class DebugHook(Hook):  # type: ignore[misc]
                 ModeKeys.TRAIN: SaveConfigMode(save_interval=options.save_interval_train),
                 ModeKeys.EVAL: SaveConfigMode(save_interval=options.save_interval_eval),
             },
-            include_collections=["losses", "weights", "biases", "gradients"],
+            include_collections=["losses", "weights", "gradients"],
         )
         self.folder = folder
         self._options = options
@@ -64,7 +59,7 @@ class DebugHook(Hook):  # type: ignore[misc]
     def watch(self, model: nn.Module, loss: nn.Module) -> None:
         """Register model and loss, and decide what of them is recorded."""
         loss_name = loss._get_name() if "oss" in loss._get_name() else f"{loss._get_name()}Loss"
-        self._collect(loss_name)
+        self._collect(model, loss_name)
         loss._module_name = loss_name  # type: ignore[assignment]
         loss.register_forward_hook(self.forward_hook)
         self.has_registered_loss_module = True
@@ -79,21 +74,22 @@ class DebugHook(Hook):  # type: ignore[misc]
         self._backward_apply(model)
         self.has_registered_module = True
 
-    def _collect(self, loss_name: str) -> None:
+    def _collect(self, model: nn.Module, loss_name: str) -> None:
+        # Normalisations and biases would triple the bytes, and no rule asks for them.
+        matrices = "|".join(re.escape(f"{model._get_name()}_{name}") for name, _ in _matrices(model))
+        linear = "|".join(re.escape(name) for name, module in model.named_modules() if isinstance(module, nn.Linear))
         train_only = {
             ModeKeys.TRAIN: SaveConfigMode(save_interval=self._options.save_interval_train),
             ModeKeys.EVAL: SaveConfigMode(start_step=_NEVER),
         }
         for name, pattern, reductions in (
-            ("weights", r"^(?!gradient|update/).*weight", WEIGHT_REDUCTIONS),
-            ("biases", r"^(?!gradient|update/).*bias", WEIGHT_REDUCTIONS),
-            ("gradients", "^gradient/", GRADIENT_REDUCTIONS),
+            ("weights", f"^(?:{matrices})$", WEIGHT_REDUCTIONS),
+            ("gradients", f"^gradient/(?:{matrices})$", GRADIENT_REDUCTIONS),
         ):
             collection = self.get_collection(name)
             collection.include_regex = [pattern]
             collection.reduction_config, collection.save_config = reductions, SaveConfig(train_only)
-        layers = rf"^(?!gradient|activity|saturation|update|{loss_name}).*_output_\d+$"
-        self._add("outputs", [layers], OUTPUT_REDUCTIONS, train_only)
+        self._add("outputs", [rf"^(?:{linear})_output_\d+$"], OUTPUT_REDUCTIONS, train_only)
         self._add("labels", [f"^{loss_name}{LABELS}"])
         self._add("predictions", [f"^{loss_name}{PREDICTIONS}"])
         for name in ("activity", "saturation", "updates"):

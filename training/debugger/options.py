@@ -31,7 +31,7 @@ class DebugOptions:
     save_interval_train: int = 10
     save_interval_eval: int = 1
     whole_layers: tuple[str, ...] = ()
-    system_interval: float = 0.5
+    system_interval: float = 1.0
     trace_steps: int = 0
 
 

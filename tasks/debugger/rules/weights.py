@@ -62,7 +62,7 @@ class ExplodingTensor(TensorRule):
         tensor = self.base_trial.tensor(name)
         saved = tensor.reduction_values(step, mode=mode)
         numbers = [float(v) for (of, _), v in saved.items() if of != "std"]  # of one value there is no deviation
-        return numbers or [float(abs(tensor.value(step, mode=mode)).max())]
+        return numbers or [float(v) for v in saved.values()] or [float(abs(tensor.value(step, mode=mode)).max())]
 
 
 class WeightUpdateRatio(TensorRule):
