@@ -14,7 +14,6 @@ from tasks.settings import Settings
 LOOKUP = 500
 """Photos asked about in one query: below every database's limit of parameters."""
 
-_WRITE = 30
 _COUNTS = Count.__table__
 _BOOKKEEPING = ("night", "run", "counted_at")
 
@@ -38,7 +37,7 @@ class Ledger:
         """Which of these photos have been counted, or found unreadable, by whatever model."""
         found: set[str] = set()
         with self.engine.connect() as connection:
-            for some in chunked(photos, LOOKUP):
+            for some in chunked(sorted(photos), LOOKUP):  # in the order of the key's tree, whose pages are then near
                 found.update(connection.scalars(select(Count.photo).where(Count.photo.in_(some))))
         return found
 
@@ -47,21 +46,18 @@ class Ledger:
 
         A row that is there already with the same content keeps the run, night and moment of its first writing.
         """
-        changed = 0
+        if not rows:
+            return 0
+        insert = self._insert(Count)
+        content = [column.name for column in _COUNTS.columns if column.name not in ("photo", "model")]
+        differs = [_differs(_COUNTS.c[name], insert.excluded[name]) for name in content if name not in _BOOKKEEPING]
+        statement = insert.on_conflict_do_update(
+            index_elements=["photo", "model"],
+            set_={name: insert.excluded[name] for name in content},
+            where=or_(*differs),
+        ).returning(Count.photo)
         with writing(self.engine) as connection:
-            for some in chunked(rows, _WRITE):
-                insert = self._insert(Count).values(some)
-                content = [column.name for column in _COUNTS.columns if column.name not in ("photo", "model")]
-                differs = [
-                    _differs(_COUNTS.c[name], insert.excluded[name]) for name in content if name not in _BOOKKEEPING
-                ]
-                statement = insert.on_conflict_do_update(
-                    index_elements=["photo", "model"],
-                    set_={name: insert.excluded[name] for name in content},
-                    where=or_(*differs),
-                ).returning(Count.photo)
-                changed += len(connection.execute(statement).all())
-        return changed
+            return len(connection.execute(statement, list(rows)).all())
 
     def record_night(self, row: dict[str, Any]) -> None:
         """Write a night's numbers; a night that is written again is overwritten."""

@@ -4,10 +4,11 @@ import dataclasses
 import random
 from collections.abc import Sequence
 
-from tasks.nightly.judge import OFFSETS, Policy, Sighting, judge
+from tasks.nightly.judge import Policy, Sighting, judge
 from training.errors import DataError
 
 ROUNDS = 20
+PLANTED = (-3, -2, -1, 1, 2, 3)
 LEAST_FLAGGED = 20
 
 
@@ -34,7 +35,7 @@ def plant_errors(counts: Sequence[int], rate: float, seed: int, classes: Sequenc
     rng = random.Random(seed)  # noqa: S311 - planted errors are no secret
     record = list(counts)
     for position in rng.sample(range(len(counts)), round(rate * len(counts))):
-        choices = [counts[position] + d for d in OFFSETS if counts[position] + d in classes]
+        choices = [counts[position] + d for d in PLANTED if counts[position] + d in classes]
         record[position] = rng.choice(choices) if choices else counts[position]
     return record
 

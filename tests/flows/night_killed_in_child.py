@@ -1,17 +1,19 @@
 """Runs a night in a process that kills itself, with SIGKILL, in the step that its first argument names."""
 
+import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 from unittest import mock
+
+from sqlalchemy import Connection, Engine
 
 from flows.command_line import run
 from flows.nightly_count import nightly_count
 from tasks.atomic_file import write_atomically
-from tasks.ledger.ledger import Ledger
-from tasks.ledger.models import Count
+from tasks.ledger.database import writing
 from tasks.nightly.parameters import NightParameters
 
 
@@ -27,16 +29,12 @@ def die_after(work: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
-def die_half_way() -> Callable[..., Any]:
-    """Dies in the transaction that writes the counts, when some of them are written."""
-    insert, calls = Ledger._insert, iter(range(100))
-
-    def wrapped(ledger: Ledger, table: Any) -> Any:
-        if table is Count and next(calls) == 1:
-            die()
-        return insert(ledger, table)
-
-    return wrapped
+@contextlib.contextmanager
+def dying_before_the_commit(engine: Engine) -> Iterator[Connection]:
+    """Dies in the transaction that writes the counts, when they are written and not yet committed."""
+    with writing(engine) as connection:
+        yield connection
+        die()
 
 
 def patches() -> dict[str, Any]:
@@ -44,7 +42,7 @@ def patches() -> dict[str, Any]:
         "find": ("tasks.nightly.plan.write_atomically", die_after(write_atomically)),
         "count": ("tasks.nightly.count.follow", die),
         "counted": ("tasks.nightly.tasks.write_outcomes", die),
-        "remember": ("tasks.ledger.ledger.Ledger._insert", die_half_way()),
+        "remember": ("tasks.ledger.ledger.writing", dying_before_the_commit),
         "report": ("tasks.nightly.tasks._publish", die),
         "tell": ("tasks.nightly.tell.tell", die),
     }
