@@ -9,6 +9,7 @@ from flows.command_line import console, run
 from flows.prepare_data import prepare_data
 from tasks import run_table
 from tasks.data.prepared_data import PreparedData, PrepareParameters
+from tasks.debugger.stage import debug_job
 from tasks.features import compute_features
 from tasks.learning import LearnParameters
 from tasks.prices import Cost, summed
@@ -48,7 +49,7 @@ def prepare(record: Run, parameters: PrepareParameters) -> PreparedData:
 
 
 def learn(record: Run, parameters: TuneAndTrainParameters, data: PreparedData, here: Settings) -> TrainedModel:
-    """Tune, then train with what tuning found."""
+    """Tune, train with what tuning found, and judge what the training recorded."""
     inputs = JobInputs(
         run_id=record.run_id,
         code=upload_code(here),
@@ -78,6 +79,9 @@ def learn(record: Run, parameters: TuneAndTrainParameters, data: PreparedData, h
     with record.stage("train"):
         model = train(inputs, dataclasses.replace(recipe, lr=best.lr, batch_size=best.batch_size), here)
     record.record(training=model.model_dump(include={"job_name", "seconds", "phases"}))
+    with record.stage("debug"):
+        debugged = debug_job(model.job_name, record.folder)
+    record.record(debugger=debugged.model_dump(mode="json", include={"rules", "idle"}))
     record.record(cost=summed(costs | {"tune": best.cost, "train": model.cost}))
     return model
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-TRAINING_SCRIPTS = ("train.py", "hpo.py", "compute_features.py")
+TRAINING_SCRIPTS = ("train.py", "hpo.py", "compute_features.py", "finetune_debugger.py")
 
 
 def pack(files: Mapping[str, bytes]) -> bytes:
@@ -28,7 +28,7 @@ def pack(files: Mapping[str, bytes]) -> bytes:
 
 def training_code() -> bytes:
     """The training room as script mode wants it: entry scripts and requirements at the top, the package below."""
-    package = {f"training/{path.name}": path.read_bytes() for path in (ROOT / "training").glob("*.py")}
+    package = {path.relative_to(ROOT).as_posix(): path.read_bytes() for path in (ROOT / "training").rglob("*.py")}
     scripts = {name: package[f"training/{name}"] for name in TRAINING_SCRIPTS}
     requirements = {"requirements.txt": (ROOT / "training" / "requirements.txt").read_bytes()}
     return pack(package | scripts | requirements)

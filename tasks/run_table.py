@@ -50,6 +50,13 @@ def _train(summary: dict[str, Any]) -> str:
     return f"{summary['training']['seconds']} s in the job, {idle:.0%} of it outside training and evaluation"
 
 
+def _debug(summary: dict[str, Any]) -> str:
+    rules = summary["debugger"]["rules"]
+    fired = [name for name, status in rules.items() if status == "IssuesFound"]
+    judged = sum(status != "NotEvaluated" for status in rules.values())
+    return f"{len(fired)} of {judged} rules fired{': ' if fired else ''}{', '.join(fired)}; see debugger.html"
+
+
 def _evaluate(summary: dict[str, Any]) -> str:
     found, benchmark = summary["evaluation"], summary["benchmark"]
     return (
@@ -82,6 +89,7 @@ _TELLERS = {
     "features": _features,
     "tune": _tune,
     "train": _train,
+    "debug": _debug,
     "evaluate": _evaluate,
     "register": _register,
     "deploy": _deploy,

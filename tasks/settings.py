@@ -79,6 +79,11 @@ class Settings(BaseSettings):
         "auto", description="Arithmetic of predictions; auto takes bfloat16 where it is faster and agrees."
     )
     spot: bool = Field(True, description="Train on managed spot capacity; an interrupted job resumes by itself.")
+    debugger: bool = Field(
+        False,
+        description="This account has SageMaker Debugger: its managed rules judge the training too. AWS gives it to no "
+        "new customers since July 2026; our own rules need none of it.",
+    )
     job_timeout_minutes: int = Field(
         240, description="How long a job may run before SageMaker stops it.", ge=1, le=7200
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import obstore
+from botocore.exceptions import ClientError
 from prefect import get_run_logger, task
 from pydantic import BaseModel, ConfigDict, Field
 from sagemaker.core.resources import TrainingJob
@@ -25,6 +26,7 @@ from sagemaker.core.shapes import (
 )
 
 from tasks import code_archive
+from tasks.debugger import managed
 from tasks.jobs import LogTail, attach, follow, image_uri, job_name, tags
 from tasks.object_store import open_store, split_uri
 from tasks.prices import Cost
@@ -117,7 +119,14 @@ def stopping(settings: Settings) -> StoppingCondition:
 
 
 def run_script(
-    name: str, inputs: JobInputs, request: dict[str, str], settings: Settings, outputs: str, instances: int, label: str
+    name: str,
+    inputs: JobInputs,
+    request: dict[str, str],
+    settings: Settings,
+    outputs: str,
+    instances: int,
+    label: str,
+    debugger: dict[str, Any] | None = None,
 ) -> TrainingJob:
     """Run a script as a training job on the training instance, or find the job of this name; returns it completed.
 
@@ -129,12 +138,22 @@ def run_script(
         outputs: S3 prefix below which the job's archive goes.
         instances: how many.
         label: of the progress artifact.
+        debugger: members of the request for accounts that have Debugger; where they are refused, it goes without.
 
     Raises:
         JobError: the job failed; carries SageMaker's reason and the end of the log.
     """
 
     def create(candidate: str) -> TrainingJob:
+        try:
+            return submit(candidate, debugger or {})
+        except ClientError as error:
+            if not debugger or not managed.is_refusal(error):
+                raise
+            get_run_logger().warning("%s", managed.explain(error))
+            return submit(candidate, {})
+
+    def submit(candidate: str, more: dict[str, Any]) -> TrainingJob:
         return TrainingJob.create(
             training_job_name=candidate,
             role_arn=settings.role,
@@ -152,6 +171,7 @@ def run_script(
             # Not by the candidate's name: a second attempt goes on where the first one failed.
             checkpoint_config=CheckpointConfig(s3_uri=f"s3://{settings.bucket}/checkpoints/{name}"),
             tags=tags(inputs.run_id),
+            **more,
         )
 
     def status(job: TrainingJob) -> str:
@@ -165,17 +185,19 @@ def run_script(
 
 @task(name="train", task_run_name="train", **RETRIES)
 def train(inputs: JobInputs, recipe: Hyperparameters, settings: Settings) -> TrainedModel:
-    """Run the final training, or find the one that already ran for the same inputs.
+    """Run the final training, watched by the debugger, or find the one that already ran for the same inputs.
 
     Raises:
         JobError: the job failed; carries SageMaker's reason and the end of the log.
     """
     processes = 1 if inputs.features else settings.training_processes  # a last layer alone is too small to share
     recipe = dataclasses.replace(recipe, processes=processes)
-    request = script_hyperparameters(inputs.code, "train.py", dataclasses.asdict(recipe))
+    request = script_hyperparameters(inputs.code, "finetune_debugger.py", dataclasses.asdict(recipe))
     name = job_name(inputs.run_id, "train", [inputs.model_dump(exclude={"run_id"}), request])
     instances = 1 if inputs.features else settings.training_instances
-    job = run_script(name, inputs, request, settings, jobs_prefix(settings), instances, "Epochs of the training")
+    debugger = managed.request_members(settings) if settings.debugger else None
+    label = "Epochs of the training"
+    job = run_script(name, inputs, request, settings, jobs_prefix(settings), instances, label, debugger)
     archive = str(job.model_artifacts.s3_model_artifacts)
     card = json.loads(read_member(archive, CARD_FILE))
     seconds = int(job.training_time_in_seconds or 0)

@@ -57,6 +57,10 @@ class InterruptedTrainingError(TrainingError):
     """Training was told to end before it was done; where it has checkpoints, the next start goes on from there."""
 
 
+class DebuggerError(BinventoryError):
+    """A job's debugger records cannot be found or read, or a rule is told something that makes no sense."""
+
+
 class ModelError(BinventoryError):
     """A model archive cannot be loaded, or does not fit what it is used for."""
 

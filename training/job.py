@@ -134,13 +134,17 @@ def _card(recipe: Hyperparameters, result: Fit, digest: str, clock: PhaseClock) 
     )
 
 
-def main(job: Job = run) -> int:
+def main(job: Job = run, arguments: list[str] | None = None) -> int:
     """Run a job as SageMaker expects: exit code 0, or a reason in ``output/failure`` and exit code 1.
 
     Where there are several GPUs or hosts, this process becomes torchrun, which starts the script in each.
+
+    Args:
+        job: what to run.
+        arguments: the command line; default ``sys.argv[1:]``.
     """
     try:
-        recipe, channels = parse(), Channels.from_environment()
+        recipe, channels = parse(arguments), Channels.from_environment()
         if torchrun := launch.command(recipe):
             os.execv(torchrun[0], torchrun)  # noqa: S606 - our own interpreter
         with distributed.joined() as world:

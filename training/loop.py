@@ -141,6 +141,7 @@ def fit(
         _say(world, f"Resuming after epoch {training.epoch}, step {training.steps['train']}")
     watched = (observer if world.main else None) or Observer()
     watched.begin(model, training.loss)
+    watched.resume(training.steps)
     try:
         with Interruption().heeded() as interruption:
             while not training.over:

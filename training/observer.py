@@ -1,5 +1,6 @@
 """The seam through which a training is watched: a debugger's hook, a profiler, a progress display."""
 
+from collections.abc import Mapping
 from typing import Literal
 
 from torch import nn
@@ -17,6 +18,9 @@ class Observer:
             model: the network; its parameters stay the same objects throughout.
             loss: the module that every loss of training and validation comes out of.
         """
+
+    def resume(self, steps: Mapping[Mode, int]) -> None:
+        """Where training begins: steps done in each mode; more than none after a checkpoint."""
 
     def mode(self, mode: Mode, epoch: int) -> None:
         """The loop turns to training or to validation; epochs count from one."""

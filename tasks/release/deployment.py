@@ -140,6 +140,7 @@ def put_behind(endpoint_name: str, config: str, run_id: str, settings: Settings)
         found = _settled(endpoint_name, settings)
     if found is None or found.config != config or found.status != "InService":
         put_config_behind(endpoint_name, config, found, run_id, settings)
+    get_run_logger().info("endpoint %s serves %s", endpoint_name, config)
     scale(endpoint_name, VARIANT, settings)
     return "InService"
 
@@ -170,7 +171,6 @@ def put_config_behind(
         raise DeploymentError(
             f"endpoint {endpoint_name} did not come up with {config}: it is {after.status}{with_old}. {after.reason}"
         )
-    get_run_logger().info("endpoint %s serves %s", endpoint_name, config)
 
 
 @task(name="mark as proven", task_run_name="mark {config} as proven", **RETRIES)

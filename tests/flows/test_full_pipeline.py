@@ -86,6 +86,16 @@ def test_a_killed_run_goes_on_and_runs_no_finished_job_again(installation: Insta
     assert after["run_id"] == before["run_id"]
     assert after["tuning"] == before["tuning"]
     assert after["transform"]["photos"] == after["transform"]["equal"] > 0
+
+    # The training was watched, and judged; an earlier job's report is made again by its name.
+    rules = after["debugger"]["rules"]
+    assert rules["ExplodingTensor"] == "NoIssuesFound"
+    assert (installation.home / "runs" / after["run_id"] / "debugger.html").exists()
+    told = installation.run("flows.debug_report", "--job-name", after["training"]["job_name"])
+    assert "outside TRAIN and EVAL (the old system: 67.6%)" in " ".join(told.split())
+    assert (installation.home / "debugger" / after["training"]["job_name"] / "debugger.html").exists()
+    missing = installation.run("flows.debug_report", "--job-name", "no-such-job", code=1)
+    assert "there is no training job 'no-such-job'" in missing
     assert installation.processes() == []
 
     installation.localcloud("up")

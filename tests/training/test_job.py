@@ -15,6 +15,7 @@ from training.hpo import trial
 from training.hyperparameters import Channels, Hyperparameters, parse, preset
 from training.job import run
 from training.outputs import Outputs
+from training.precision import Precision
 
 RECIPE = Hyperparameters(
     lr=0.02, batch_size=16, epochs=3, backbone="resnet18", image_size=32, classes=CLASSES, seed=3, version="v1"
@@ -93,6 +94,33 @@ def test_what_is_served_is_what_was_measured_mirror_image_and_average_too(channe
     assert metrics.measure(rows, valid.counts, CLASSES) == pytest.approx(result.values, abs=1e-5)
     assert [epoch["size"] for epoch in result.history] == [32, 32, 48, 48]
     assert result.epoch in (3, 4)
+
+
+def test_photos_that_do_not_fit_into_memory_are_the_same_photos(
+    channels: Channels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitting = CountDataset(channels.valid, 32, Outputs(CLASSES))
+    monkeypatch.setattr("os.sysconf", lambda name: 1)
+    mapped = CountDataset(channels.valid, 32, Outputs(CLASSES))
+    assert torch.equal(mapped.pixels, fitting.pixels)
+    for data in (fitting, mapped):
+        data.resize(48)
+    assert mapped.pixels.shape[-1] == 48
+    assert torch.equal(mapped.pixels, fitting.pixels)
+
+
+def test_photos_that_change_under_a_training_are_noticed(channels: Channels) -> None:
+    data = CountDataset(channels.valid, 32, Outputs(CLASSES))
+    next(iter(sorted(channels.valid.glob("*/*.jpg")))).unlink()
+    with pytest.raises(TrainingError, match="has changed since the training began"):
+        data.resize(48)
+
+
+def test_mixed_precision_trains_and_keeps_weights_whole(channels: Channels) -> None:
+    result = run(dataclasses.replace(FINETUNE, schedule="", image_size=32, epochs=1, precision="bfloat16"), channels)
+    assert all(weight.dtype == torch.float32 for weight in result.weights.values() if weight.is_floating_point())
+    with pytest.raises(TrainingError, match="float16 needs a GPU"):
+        Precision("float16", torch.device("cpu"))
 
 
 def test_a_learning_rate_that_explodes_is_refused(channels: Channels) -> None:

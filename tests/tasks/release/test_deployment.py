@@ -104,8 +104,10 @@ def hammered(endpoint: str, clients: int = 3) -> Iterator[Counter[str]]:
     with ThreadPoolExecutor(clients) as pool:
         for _ in range(clients):
             pool.submit(ask)
-        yield seen
-        over.set()
+        try:
+            yield seen
+        finally:
+            over.set()
 
 
 def test_a_swap_loses_no_request_and_a_broken_model_is_taken_back(bench: Bench, endpoint: str) -> None:

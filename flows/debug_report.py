@@ -1,0 +1,41 @@
+"""What a training job recorded, judged and told in one page: ``python -m flows.debug_report --job-name NAME``."""
+
+from pathlib import Path
+
+from prefect import flow
+from pydantic import BaseModel, ConfigDict, Field
+
+from flows.command_line import console, run
+from tasks.debugger.stage import debug_job
+from tasks.services import use_cloud
+from tasks.settings import settings
+
+
+class DebugReportParameters(BaseModel):
+    """Judge the records of a training job that ended, and write its report."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    job_name: str = Field(
+        title="Training job", description="Name of the job.", pattern=r"^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$"
+    )
+    rules: dict[str, dict[str, str]] = Field(
+        {},
+        title="Rules",
+        description='Rules with parameters of your own, like {"Overfit": {"ratio_threshold": "0.3"}}.',
+    )
+
+
+@flow(name="debug-report", flow_run_name="debug report on {parameters.job_name}")
+def debug_report(parameters: DebugReportParameters) -> Path:
+    """Write the report of a job; returns where it is."""
+    here = settings()
+    use_cloud(here)
+    debugged = debug_job(parameters.job_name, here.home / "debugger" / parameters.job_name, parameters.rules)
+    console.print(debugged.line())
+    console.print(f"The report is at {debugged.report}")
+    return debugged.report
+
+
+if __name__ == "__main__":
+    raise SystemExit(run(debug_report, DebugReportParameters, "debug_report"))

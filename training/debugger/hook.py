@@ -1,0 +1,220 @@
+"""smdebug's hook on the model and its loss, with the steps of the loop rather than a count of its own."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+# Before smdebug is imported: it reads these once. Its own resume walks the checkpoint folder on every step, and
+# knows nothing of the loop's steps; ours is told them by the loop.
+os.environ.setdefault("SMDEBUG_LOG_LEVEL", "error")
+os.environ["CHECKPOINT_CONFIG_FILE_PATH"] = os.devnull + "/none"
+
+import torch
+from smdebug.core.access_layer.utils import END_OF_JOB_FILENAME
+from smdebug.core.config_constants import CLAIM_FILENAME
+from smdebug.core.modes import ModeKeys
+from smdebug.core.reduction_config import ReductionConfig
+from smdebug.core.save_config import SaveConfig, SaveConfigMode
+from smdebug.pytorch import Hook
+from torch import Tensor, nn
+
+from training.debugger.activations import RECTIFIERS, Activations
+from training.debugger.options import DebugOptions
+from training.observer import Mode
+
+MODES: dict[Mode, ModeKeys] = {"train": ModeKeys.TRAIN, "eval": ModeKeys.EVAL}
+LABELS = "_input_1$"
+PREDICTIONS = "_input_0$"
+_NEVER = 10**12
+
+WEIGHT_REDUCTIONS = ReductionConfig(reductions=["std"], norms=["l2"])
+GRADIENT_REDUCTIONS = ReductionConfig(reductions=["std"], abs_reductions=["mean"], norms=["l2"])
+OUTPUT_REDUCTIONS = ReductionConfig(reductions=["mean", "std"], abs_reductions=["max"])
+
+
+class DebugHook(Hook):  # type: ignore[misc]
+    """Records the tensors of the steps that it is asked for, in smdebug's layout.
+
+    smdebug counts a step for each forward pass of the model. A loop may evaluate a copy of the model, or look at a
+    photo twice; so here the loop says when a step begins, and what its number is. After an interruption that makes
+    the steps continue where the checkpoint was: a step done twice is written over, not beside the first one.
+    """
+
+    def __init__(self, folder: Path, options: DebugOptions) -> None:
+        for stale in (END_OF_JOB_FILENAME, CLAIM_FILENAME):
+            (folder / stale).unlink(missing_ok=True)
+        super().__init__(
+            out_dir=str(folder),
+            reduction_config=ReductionConfig(save_raw_tensor=True),
+            save_config={
+                ModeKeys.TRAIN: SaveConfigMode(save_interval=options.save_interval_train),
+                ModeKeys.EVAL: SaveConfigMode(save_interval=options.save_interval_eval),
+            },
+            include_collections=["losses", "weights", "biases", "gradients"],
+        )
+        self.folder = folder
+        self._options = options
+        self._logged = True
+        self.exported_collections: bool = False
+        self._before: dict[str, Tensor] = {}
+        self._activations = Activations()
+        self._model: nn.Module | None = None
+
+    def watch(self, model: nn.Module, loss: nn.Module) -> None:
+        """Register model and loss, and decide what of them is recorded."""
+        loss_name = loss._get_name() if "oss" in loss._get_name() else f"{loss._get_name()}Loss"
+        self._collect(loss_name)
+        loss._module_name = loss_name  # type: ignore[assignment]
+        loss.register_forward_hook(self.forward_hook)
+        self.has_registered_loss_module = True
+        self._model = model
+        model._module_name = model._get_name()
+        model.register_forward_pre_hook(self.forward_pre_hook)
+        for name, module in model.named_modules():
+            if name:
+                module._module_name = name
+                if _has_output_of_interest(module) or self._options.whole_layers:
+                    module.register_forward_hook(self.forward_hook)
+        self._backward_apply(model)
+        self.has_registered_module = True
+
+    def _collect(self, loss_name: str) -> None:
+        train_only = {
+            ModeKeys.TRAIN: SaveConfigMode(save_interval=self._options.save_interval_train),
+            ModeKeys.EVAL: SaveConfigMode(start_step=_NEVER),
+        }
+        for name, pattern, reductions in (
+            ("weights", r"^(?!gradient|update/).*weight", WEIGHT_REDUCTIONS),
+            ("biases", r"^(?!gradient|update/).*bias", WEIGHT_REDUCTIONS),
+            ("gradients", "^gradient/", GRADIENT_REDUCTIONS),
+        ):
+            collection = self.get_collection(name)
+            collection.include_regex = [pattern]
+            collection.reduction_config, collection.save_config = reductions, SaveConfig(train_only)
+        layers = rf"^(?!gradient|activity|saturation|update|{loss_name}).*_output_\d+$"
+        self._add("outputs", [layers], OUTPUT_REDUCTIONS, train_only)
+        self._add("labels", [f"^{loss_name}{LABELS}"])
+        self._add("predictions", [f"^{loss_name}{PREDICTIONS}"])
+        for name in ("activity", "saturation", "updates"):
+            self._add(name, [f"^{name.removesuffix('s')}/"], None, train_only)
+        if self._options.whole_layers:
+            self._add("whole", list(self._options.whole_layers), None, train_only)
+
+    def _add(
+        self,
+        name: str,
+        patterns: list[str],
+        reductions: ReductionConfig | None = None,
+        steps: dict[ModeKeys, SaveConfigMode] | None = None,
+    ) -> None:
+        collection = self.get_collection(name)
+        collection.include(patterns)
+        collection.reduction_config = reductions or ReductionConfig(save_raw_tensor=True)
+        if steps:
+            collection.save_config = SaveConfig(steps)
+        self.include_collections.append(name)
+
+    def open_step(self, mode: Mode, step: int, others: int) -> None:
+        """Begin a step of the loop.
+
+        Args:
+            mode: of training or of validation.
+            step: its number within the mode.
+            others: steps of the other mode so far; with ``step``, they make smdebug's global step.
+        """
+        self.close_step()
+        if not self.prepared_collections:
+            self._prepare_collections()
+        key = MODES[mode]
+        self.mode, self.step = key, step + others
+        self.mode_steps |= {key: step, ModeKeys.GLOBAL: self.step}
+        self.written_tensor_name_for_step.clear()
+        self._collections_to_save_for_step = None
+        self._logged = not self.saving
+        if self.saving:
+            self._initialize_writers()
+            if not self.exported_collections:
+                self.export_collections()
+                self.exported_collections = True
+
+    def close_step(self) -> None:
+        """Write a step's files to their places."""
+        if self.writer is not None:
+            self._close_writers()
+            self.last_saved_step = self.step
+        self._before.clear()
+        self._logged = True
+
+    def abandon_step(self) -> None:
+        """Forget the current step: it was none of the loop's."""
+        if self.writer is None:
+            return
+        written = (self.writer.event_file_path, self.writer.index_writer.file_path)
+        self.close_step()
+        for path in written:
+            Path(path).unlink(missing_ok=True)
+
+    @property
+    def saving(self) -> bool:
+        """Whether the current step is one that is recorded."""
+        return self.prepared_collections and bool(self._get_collections_to_save_for_step())
+
+    def forward_pre_hook(self, module: nn.Module, inputs: Any) -> None:
+        """Record the weights that a step begins with, once."""
+        if self._logged or self.mode is not ModeKeys.TRAIN:
+            return
+        self._logged = True
+        if self._is_chief:
+            self._log_params(module)
+            self._before = {name: p.detach().clone() for name, p in _matrices(module)}
+
+    def forward_hook(self, module: nn.Module, inputs: Any, outputs: Any) -> None:
+        """Record what a module was given and what it answered."""
+        if self.writer is None:
+            return
+        name = str(module._module_name)
+        if not self.has_tensors_of(name):
+            return
+        self._write_inputs(name, inputs)
+        self._write_outputs(name, outputs)
+        if self.mode is ModeKeys.TRAIN:
+            for tensor_name, value in self._activations.look(module, name, inputs, outputs, self._count(name)):
+                self._save_for_tensor(tensor_name, value)
+
+    def has_tensors_of(self, module: str) -> bool:
+        """Whether this step takes anything of a module: losses in validation, layers in training only."""
+        return self.mode is ModeKeys.TRAIN or "oss" in module
+
+    def _count(self, name: str) -> int:
+        return int(self.written_tensor_name_for_step.get(f"{name}_output_", 1)) - 1
+
+    def record_updates(self) -> None:
+        """After the optimizer's step: how far each weight matrix moved, as a share of its own norm."""
+        if not self._before or self._model is None or self.writer is None:
+            return
+        pairs = [(name, p.detach(), self._before[name]) for name, p in _matrices(self._model) if name in self._before]
+        moved = torch._foreach_norm(torch._foreach_sub([p for _, p, _ in pairs], [b for _, _, b in pairs]))
+        norms = torch._foreach_norm([before for _, _, before in pairs])
+        ratios = (torch.stack(moved) / torch.stack(norms).clamp_min(1e-12)).cpu()
+        for (name, _, _), ratio in zip(pairs, ratios, strict=True):
+            self._save_for_tensor(f"update/{self._model._get_name()}_{name}", ratio)
+
+    def close(self) -> None:
+        """Write what is open, and mark the trial as ended."""
+        self.close_step()
+        super().close()
+        if self._is_chief and self.exported_collections:
+            (self.folder / END_OF_JOB_FILENAME).touch()
+
+    @property
+    def _is_chief(self) -> bool:
+        return bool(self.save_all_workers or self.worker == self.chief_worker)
+
+
+def _has_output_of_interest(module: nn.Module) -> bool:
+    return isinstance(module, (nn.Linear, nn.Tanh, nn.Sigmoid, *RECTIFIERS))
+
+
+def _matrices(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    return ((name, p) for name, p in model.named_parameters() if p.requires_grad and p.ndim > 1)
