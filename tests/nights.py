@@ -16,6 +16,7 @@ from sqlalchemy import make_url
 from tasks.ledger.database import open_engine
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.models import Count
+from tasks.object_store import ensure_bucket
 from tasks.release.registry import Registration, register
 from tasks.settings import Settings
 from tests.installation import ROOT, Installation
@@ -165,7 +166,7 @@ def approve_brightness(installation: Installation, group: str = "binventory", pa
     try:
         settings = Settings(home=Path(installation.home), model_group=group)
         client = boto3.client("s3")
-        client.create_bucket(Bucket=settings.bucket)
+        ensure_bucket(f"s3://{settings.bucket}")
         key = "models/brightness/model.tar.gz"
         client.put_object(Bucket=settings.bucket, Key=key, Body=archive(BRIGHTNESS))
         registration = Registration(
