@@ -21,6 +21,11 @@ def predictor(endpoint: str, running_cloud: RunningCloud, monkeypatch: pytest.Mo
     return ImagePredictor(endpoint)
 
 
+def same(one: Prediction, other: Prediction) -> bool:
+    """Whether two answers agree, up to how the sums of batches of different sizes are rounded."""
+    return one.count == other.count and one.probabilities == pytest.approx(other.probabilities, abs=1e-5)
+
+
 def test_every_kind_of_photo_is_answered(predictor: ImagePredictor, hosting: Hosting, web: Web, tmp_path: Path) -> None:
     file = tmp_path / "a.jpg"
     file.write_bytes(PHOTO)
@@ -30,9 +35,9 @@ def test_every_kind_of_photo_is_answered(predictor: ImagePredictor, hosting: Hos
     assert wanted.model == "v7"
     uri = hosting.put("predictor.jpg", PHOTO)
     answers = predictor.predict([file, str(file), PHOTO, web.url("photo"), uri])
-    assert answers == [wanted] * 5
+    assert all(same(answer, wanted) for answer in answers)
     image = picture()
-    assert predictor.predict(image) == predictor.predict(encoded(image, "PNG"))
+    assert same(predictor.predict(image), predictor.predict(encoded(image, "PNG")))
     assert isinstance(predictor.predict(Image.open(file)), Prediction)
     assert predictor.predict(image.convert("CMYK")).count in range(1, 6)
     assert predictor.predict([]) == []
@@ -40,7 +45,7 @@ def test_every_kind_of_photo_is_answered(predictor: ImagePredictor, hosting: Hos
 
 def test_throttling_is_waited_out(predictor: ImagePredictor, running_cloud: RunningCloud) -> None:
     running_cloud.command("faults", "throttle", "3", "--operation", "InvokeEndpoint")
-    assert predictor.predict(PHOTO) == predictor.predict(PHOTO)
+    assert same(predictor.predict(PHOTO), predictor.predict(PHOTO))
 
 
 def test_what_the_endpoint_refuses_says_why(predictor: ImagePredictor, web: Web) -> None:
