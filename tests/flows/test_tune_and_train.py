@@ -17,7 +17,7 @@ def test_features_are_computed_once_and_a_search_goes_on_from_another(installati
     said = installation.run("flows.tune_and_train", *SMALL)
     first = installation.summary()
     assert "Traceback" not in said
-    assert list(first["stages"]) == ["prepare", "features", "tune", "train"]
+    assert list(first["stages"]) == ["prepare", "features", "tune", "train", "debug"]
     assert first["tuning"]["jobs"] == 2
     assert first["cost"]["billable_seconds"].keys() == {"features", "tune", "train"}
     assert first["cost"]["instances"]["tune"] == "ml.c5.xlarge"
