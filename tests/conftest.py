@@ -8,7 +8,15 @@ import pytest
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as localcloud does; read when torch is imported
 
+import boto3
+
 from tests.installation import PHOTOS, Installation
+
+
+@pytest.fixture(autouse=True)
+def _no_remembered_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test meets its own cloud: boto3 would go on with the keys of the one before."""
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
 
 
 @pytest.fixture
