@@ -28,7 +28,7 @@ review: install ## Count by eye, in a browser, what the last nights flagged
 	$(BIN)/python -m flows.review
 
 test: check ## Check, then run the tests
-	$(PYTEST) -n 2 --dist loadfile
+	$(PYTEST)
 
 check: install ## Format, lint, types, and which room may import which
 	$(BIN)/ruff format --check .
