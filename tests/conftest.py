@@ -1,6 +1,7 @@
 """Fixtures of all rooms."""
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,9 +15,11 @@ from tests.installation import PHOTOS, Installation
 
 
 @pytest.fixture(autouse=True)
-def _no_remembered_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each test meets its own cloud: boto3 would go on with the keys of the one before."""
+def _no_remembered_clients(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test meets its own cloud: boto3 and the SageMaker SDK would go on with that of the one before."""
     monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+    if sdk := sys.modules.get("sagemaker.core.utils.utils"):  # importing it takes seconds; most tests need not
+        sdk.SageMakerClient.reset()
 
 
 @pytest.fixture

@@ -56,6 +56,7 @@ def test_two_people_count_with_fingers_and_keys_until_nothing_is_left(
     with chromium() as browser:
         ann, bob = enter(browser, server, "Ann Ö"), enter(browser, server, "bob", width=768, height=1024)
         assert shown(ann) != shown(bob)
+        ann.wait_for_load_state("load")  # its photos too
         photos = ann.locator("img")
         assert photos.count() == 2  # the photo, and the one before it
         for number in range(2):
