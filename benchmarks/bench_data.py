@@ -206,23 +206,24 @@ def _ids(count: int, number: int) -> Iterator[int]:
 
 
 def _child(kind: str, parameters: dict[str, Any]) -> None:
-    from prefect.testing.utilities import prefect_test_harness
-
     import flows.prepare_data
     from tasks.data.prepared_data import PrepareParameters
+    from tasks.services import leave, use_prefect_server
+    from tasks.settings import settings
 
     setattr(flows.prepare_data, "use_cloud", lambda _: None)  # noqa: B010 - the parent's servers are the cloud
     given = PrepareParameters(**parameters)
     again = 0.0
     if kind == "flow":
-        with prefect_test_harness(server_startup_timeout=120):
-            # The first run of a flow in a process warms Prefect up; it isn't what is measured.
-            flows.prepare_data.prepare_data(given.model_copy(update={"dataset": "warm", "limit": 50}))
-            with _Memory() as memory:
-                before = _own_processor_seconds()
-                seconds = _seconds(lambda: flows.prepare_data.prepare_data(given))
-                processor = _own_processor_seconds() - before
-            again = _seconds(lambda: flows.prepare_data.prepare_data(given))
+        use_prefect_server(settings())
+        # The first run of a flow in a process warms Prefect up; it isn't what is measured.
+        flows.prepare_data.prepare_data(given.model_copy(update={"dataset": "warm", "limit": 50}))
+        with _Memory() as memory:
+            before = _own_processor_seconds()
+            seconds = _seconds(lambda: flows.prepare_data.prepare_data(given))
+            processor = _own_processor_seconds() - before
+        again = _seconds(lambda: flows.prepare_data.prepare_data(given))
+        leave(settings())
     else:
         with _Memory() as memory:
             before = _own_processor_seconds()

@@ -112,7 +112,7 @@ def test_files_that_the_docs_link_to_are_there() -> None:
 
 def test_what_changes_nothing_is_run_as_it_stands(installation: Installation) -> None:
     """In an empty installation: nothing is registered, nothing was left, and nobody runs."""
-    installation.run("tasks.services")
+    installation.run("tasks.services", "up")
     try:
         assert "Models in the group" in installation.run("flows.deploy", "--list")
         assert "left nothing" in installation.run("flows.teardown", "--run-id", "261125-120000")

@@ -39,22 +39,18 @@ def bin_groups(ids: Sequence[str], asins: Sequence[Collection[object] | None]) -
         asins: For each id the products in its record (any hashable that stands for them); None where its
             metadata is missing.
     """
-    numbered = []
-    for row, photo_id in enumerate(ids):
-        numbering = numbering_of(photo_id)
-        if numbering is not None:
-            numbered.append((*numbering, row))
-    numbered.sort()
-    sets = DisjointSets(len(numbered))
-    for here, (width, number, row) in enumerate(numbered):
+    numbers = {row: numbering for row, photo_id in enumerate(ids) if (numbering := numbering_of(photo_id))}
+    order = sorted(numbers, key=numbers.__getitem__)
+    sets = DisjointSets(len(order))
+    for here, row in enumerate(order):
         for there in range(max(0, here - _FARTHEST), here):
-            other_width, other_number, other_row = numbered[there]
-            near = other_width == width and number - other_number <= _FARTHEST
-            if near and _one_bin(asins[row], asins[other_row], number - other_number):
+            (width, number), (other_width, other) = numbers[row], numbers[order[there]]
+            near = other_width == width and number - other <= _FARTHEST
+            if near and _one_bin(asins[row], asins[order[there]], number - other):
                 sets.unite(here, there)
     groups = list(ids)
-    for here, (_, _, row) in enumerate(numbered):
-        groups[row] = ids[numbered[sets.find(here)][2]]
+    for here, row in enumerate(order):
+        groups[row] = ids[order[sets.find(here)]]
     return groups
 
 

@@ -130,7 +130,7 @@ _EXAMPLES = 20
 
 
 def write_catalog(
-    workspace: Workspace, groups: Sequence[str], duplicate_of: dict[str, str], splits: dict[str, SplitName]
+    workspace: Workspace, groups: Sequence[str], duplicate_of: dict[str, str], splits: Sequence[SplitName | None]
 ) -> CatalogSummary:
     """Write the catalog, partition after partition, and count what is in it.
 
@@ -138,7 +138,7 @@ def write_catalog(
         workspace: Whose catalog.
         groups: The bin group of every listed photo, in the catalog's order.
         duplicate_of: For photos with the same bytes as another, that other's id.
-        splits: The split of every photo that can be used.
+        splits: The split of every listed photo, in the same order; None where it can't be used.
     """
     summary = CatalogSummary(duplicates=len(duplicate_of))
     with explain_disk_errors(workspace.folder):
@@ -150,17 +150,18 @@ def _full_rows(
     workspace: Workspace,
     groups: Sequence[str],
     duplicate_of: dict[str, str],
-    splits: dict[str, SplitName],
+    splits: Sequence[SplitName | None],
     summary: CatalogSummary,
 ) -> Iterator[pa.Table]:
     start = 0
     for partition in range(PARTITIONS):
         rows = join_partition(workspace, partition)
         ids: list[Any] = rows["id"].to_pylist()
+        here = slice(start, start + len(ids))
         columns = {name: rows[name] for name in rows.column_names} | {
-            "bin_group": pa.array(groups[start : start + len(ids)], pa.string()),
+            "bin_group": pa.array(groups[here], pa.string()),
             "duplicate_of": pa.array([duplicate_of.get(i) for i in ids], pa.string()),
-            "split": pa.array([splits.get(i) for i in ids], pa.string()),
+            "split": pa.array(splits[here], pa.string()),
         }
         start += len(ids)
         summary.add(rows)

@@ -42,8 +42,7 @@ def group_photos(workspace: Workspace) -> GroupedPhotos:
     """Find the bin groups and the exact duplicates of all listed photos."""
     ids: list[str] = []
     counts: list[int | None] = []
-    first_with: dict[bytes, str] = {}
-    duplicate_of: dict[str, str] = {}
+    digests = bytearray()
     products = _Products()
     for partition in range(PARTITIONS):
         rows = join_partition(workspace, partition)
@@ -52,11 +51,29 @@ def group_photos(workspace: Workspace) -> GroupedPhotos:
         for photo_id, count, status, digest in columns:
             ids.append(photo_id)
             counts.append(count if status == "ok" else None)
-            if digest:
-                first = first_with.setdefault(bytes.fromhex(digest)[:16], photo_id)
-                if first != photo_id:
-                    duplicate_of[photo_id] = first
-    return GroupedPhotos(ids, counts, bin_groups(ids, products.join()), duplicate_of)
+            digests += bytes.fromhex(digest)[:_DIGEST] if digest else bytes(_DIGEST)
+    return GroupedPhotos(ids, counts, bin_groups(ids, products.join()), _duplicates(ids, digests))
+
+
+_DIGEST = 16
+"""So many bytes of a digest tell photos apart."""
+
+
+def _duplicates(ids: Sequence[str], digests: bytearray) -> dict[str, str]:
+    """Return, for each photo with the digest of one before it, the first that has it; zeros are no digest."""
+    numbers = np.frombuffer(digests, "u8").reshape(-1, 2)
+    order = np.lexsort((numbers[:, 1], numbers[:, 0]))  # stable: the first of equals is the first in the list
+    ordered = numbers[order]
+    same = np.zeros(len(ids), bool)
+    same[1:] = (ordered[1:] == ordered[:-1]).all(axis=1) & ordered[1:].any(axis=1)
+    duplicate_of: dict[str, str] = {}
+    first = ""
+    for row, repeated in zip(order.tolist(), same.tolist(), strict=True):
+        if repeated:
+            duplicate_of[ids[row]] = first
+        else:
+            first = ids[row]
+    return duplicate_of
 
 
 class _Products(Sequence["list[int] | None"]):
@@ -93,9 +110,9 @@ class _Products(Sequence["list[int] | None"]):
 
 @dataclass(frozen=True)
 class SplitPhotos:
-    """The split of every usable photo, and the leak of a random one."""
+    """The split of every photo, in the catalog's order (None: it can't be used), and the leak of a random one."""
 
-    splits: dict[str, SplitName]
+    splits: list[SplitName | None]
     leak: Leak
     random_leak: Leak
     in_sets: int
@@ -115,13 +132,15 @@ def split_photos(
         before = _read_placed(path)
         units = ids if mode == "random" else _units(ids, groups, photos.duplicate_of)
         splits = assign_splits(ids, units, counts, before, seed)
-        placed = dict(zip(ids, splits, strict=True))
-        if any(before.get(photo_id) != split for photo_id, split in placed.items()):
-            _write_placed(before | placed, path)
+        if any(before.get(photo_id) != split for photo_id, split in zip(ids, splits, strict=True)):
+            _write_placed(before | dict(zip(ids, splits, strict=True)), path)
     random = splits if mode == "random" else assign_splits(ids, ids, counts, {}, seed)
     sizes: dict[str, int] = {}
     for group in groups:
         sizes[group] = sizes.get(group, 0) + 1
+    placed: list[SplitName | None] = [None] * len(photos.ids)
+    for row, split in zip(rows, splits, strict=True):
+        placed[row] = split
     return SplitPhotos(
         placed,
         measure_leak(groups, splits),

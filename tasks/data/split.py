@@ -1,9 +1,12 @@
 """Train, valid and test: stratified by count, a bin's photos together, and stable as photos are added."""
 
 import hashlib
-from collections import Counter, defaultdict
-from collections.abc import Hashable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 from tasks.data.prepared_data import SPLITS, SplitName
 
@@ -25,7 +28,7 @@ class Leak:
 
 def assign_splits(
     ids: Sequence[str],
-    units: Sequence[Hashable],
+    units: Sequence[str],
     counts: Sequence[int],
     placed: Mapping[str, SplitName],
     seed: int,
@@ -44,25 +47,44 @@ def assign_splits(
         placed: Where photos were placed before, by id; photos that aren't in ``ids`` don't matter.
         seed: Decides the order of new units.
     """
-    members: defaultdict[Hashable, list[int]] = defaultdict(list)
-    for row, unit in enumerate(units):
-        members[unit].append(row)
+    members = _Members(units)
     balance = _Balance(counts)
-    where: dict[Hashable, SplitName] = {}
-    new = []
-    for unit, rows in members.items():
-        before = {placed[ids[row]] for row in rows if ids[row] in placed}
+    where = np.full(len(members), -1, np.int8)
+    new, sizes, digests = [], [], bytearray()
+    for unit, rows in enumerate(members):
+        before = {placed[ids[row]] for row in rows if ids[row] in placed} if placed else ()
         if before:
-            where[unit] = next(split for split in SPLITS if split in before)
-            balance.add(where[unit], Counter(counts[row] for row in rows))
+            where[unit] = min(SPLITS.index(split) for split in before)
+            balance.add(SPLITS[where[unit]], Counter(counts[row] for row in rows))
         else:
             name = min(ids[row] for row in rows)
-            new.append((-len(rows), hashlib.sha256(f"{seed}/{name}".encode()).digest(), unit))
-    for _, _, unit in sorted(new, key=lambda entry: entry[:2]):
+            new.append(unit)
+            sizes.append(len(rows))
+            digests += hashlib.sha256(f"{seed}/{name}".encode()).digest()
+    for place in np.lexsort((np.frombuffer(digests, "S32"), -np.array(sizes, np.int64))):
+        unit = new[place]
         shown = Counter(counts[row] for row in members[unit])
-        where[unit] = balance.neediest(shown)
-        balance.add(where[unit], shown)
-    return [where[unit] for unit in units]
+        split = balance.neediest(shown)
+        where[unit] = SPLITS.index(split)
+        balance.add(split, shown)
+    return [SPLITS[split] for split in where[members.unit_of]]
+
+
+class _Members(Sequence["list[int]"]):
+    """The rows of each unit, in arrays: half a million lists would fill the memory."""
+
+    def __init__(self, units: Sequence[str]) -> None:
+        _, self.unit_of = np.unique(np.asarray(units, str), return_inverse=True)
+        self._rows = np.argsort(self.unit_of, kind="stable")
+        self._ends = np.cumsum(np.bincount(self.unit_of))
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def __getitem__(self, unit: Any) -> Any:
+        if not 0 <= unit < len(self):
+            raise IndexError(unit)
+        return self._rows[self._ends[unit - 1] if unit else 0 : self._ends[unit]].tolist()
 
 
 class _Balance:

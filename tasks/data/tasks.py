@@ -81,8 +81,9 @@ def catalog_and_split(workspace: Workspace, parameters: PrepareParameters) -> tu
     split = grouping.split_photos(workspace, found, parameters.split, parameters.seed)
     summary = write_catalog(workspace, found.groups, found.duplicate_of, split.splits)
     counts: dict[str, Counter[int]] = {name: Counter() for name in SPLITS}
-    for row in found.usable():
-        counts[split.splits[found.ids[row]]][found.counts[row] or 0] += 1
+    for placed, count in zip(split.splits, found.counts, strict=True):
+        if placed is not None:
+            counts[placed][count or 0] += 1
     publish_tables(parameters.dataset_name, summary, split, counts, parameters.split)
     _refuse_too_many_bad(summary, parameters.max_bad_fraction, workspace)
     return summary, {name: counts[name].total() for name in SPLITS}

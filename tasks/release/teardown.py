@@ -96,12 +96,7 @@ def _objects(run_id: str, settings: Settings) -> Iterator[Leftover]:
         ("checkpoints", f"b{run_id}-"),
         ("transform", f"b{run_id}-"),
     ):
-        entries = [
-            (entry["path"], entry["size"])
-            for page in obstore.list(store, prefix=folder)
-            for entry in page
-            if entry["path"].startswith(f"{folder}/{prefix}")
-        ]
+        entries = _listed(settings.bucket, f"{folder}/{prefix}")
         if entries:
             paths = [path for path, _ in entries]
             megabytes = sum(size for _, size in entries) / 1e6
@@ -111,6 +106,17 @@ def _objects(run_id: str, settings: Settings) -> Iterator[Leftover]:
                 f"{len(entries)} objects, {megabytes:.1f} MB",
                 partial(_delete_all, store, paths),
             )
+
+
+def _listed(bucket: str, prefix: str) -> list[tuple[str, int]]:
+    """Keys and sizes; none where there is no bucket. By boto3: obstore's prefixes are whole folders."""
+    pages = boto3.client("s3").get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+    try:
+        return [(item["Key"], item["Size"]) for page in pages for item in page.get("Contents", ())]
+    except ClientError as error:
+        if error.response["Error"]["Code"] == "NoSuchBucket":
+            return []
+        raise
 
 
 def _delete_all(store: Any, paths: list[str]) -> None:
