@@ -22,6 +22,8 @@ from tasks.object_store import open_store
 from tasks.settings import Settings
 from tasks.transient import RETRIES
 
+MANIFEST = "photos.manifest"
+
 
 @task(name="batch transform", task_run_name="batch transform", **RETRIES)
 def batch_transform(
@@ -41,32 +43,71 @@ def batch_transform(
     """
     keys = [photo.key for photo in list_photos(data, "test")[:photos]]
     name = job_name(run_id, "count", [model_name, data.digest, keys])
-    folder = f"s3://{settings.bucket}/transform/{name}"
+    folder = folder_of(name, settings)
     manifest = json.dumps([{"prefix": f"{data.uri}/"}, *keys])
-    obstore.put(open_store(folder), "photos.manifest", manifest.encode())
+    obstore.put(open_store(folder), MANIFEST, manifest.encode())
+    job = start_count(name, model_name, run_id, settings)
+    follow(job, status_of, settings, get_run_logger(), LogTail("TransformJobs", job.transform_job_name))
+    return read_outputs(f"{folder}/out")
+
+
+def folder_of(name: str, settings: Settings) -> str:
+    """Where a job's manifest lies and its answers go."""
+    return f"s3://{settings.bucket}/transform/{name}"
+
+
+def start_count(name: str, model_name: str, run_id: str, settings: Settings) -> TransformJob:
+    """Start the job whose manifest lies in its folder, or find it."""
 
     def create(candidate: str) -> TransformJob:
-        source = TransformS3DataSource(s3_data_type="ManifestFile", s3_uri=f"{folder}/photos.manifest")
-        return TransformJob.create(
-            transform_job_name=candidate,
-            model_name=model_name,
-            transform_input=TransformInput(
-                data_source=TransformDataSource(s3_data_source=source), content_type="image/jpeg"
-            ),
-            transform_output=TransformOutput(s3_output_path=f"{folder}/out", accept="application/json"),
-            transform_resources=TransformResources(instance_type=settings.transform_instance, instance_count=1),
-            batch_strategy="SingleRecord",
-            max_concurrent_transforms=2,
-            max_payload_in_mb=20,
-            tags=tags(run_id),
-        )
+        folder = folder_of(name, settings)
+        return create_transform(candidate, model_name, folder, run_id, settings, at_once=2, megabytes=20)
 
-    def status(job: TransformJob) -> str:
-        return str(job.transform_job_status)
+    return attach(name, TransformJob.get, create, status_of)
 
-    job = attach(name, TransformJob.get, create, status)
-    follow(job, status, settings, get_run_logger(), LogTail("TransformJobs", job.transform_job_name))
-    return read_outputs(f"{folder}/out")
+
+def create_transform(
+    name: str,
+    model_name: str,
+    folder: str,
+    run_id: str,
+    settings: Settings,
+    *,
+    at_once: int,
+    megabytes: int,
+    instances: int = 1,
+) -> TransformJob:
+    """Ask SageMaker to count the photos of a manifest.
+
+    Args:
+        name: of the job.
+        model_name: the SageMaker Model.
+        folder: S3 URI; the manifest is in it, the answers go to ``out`` below it.
+        run_id: of the run that asks.
+        settings: on what.
+        at_once: photos that an instance is given at the same time.
+        megabytes: the largest photo; times ``at_once`` it may not exceed 100.
+        instances: how many.
+    """
+    source = TransformS3DataSource(s3_data_type="ManifestFile", s3_uri=f"{folder}/{MANIFEST}")
+    return TransformJob.create(
+        transform_job_name=name,
+        model_name=model_name,
+        transform_input=TransformInput(
+            data_source=TransformDataSource(s3_data_source=source), content_type="image/jpeg"
+        ),
+        transform_output=TransformOutput(s3_output_path=f"{folder}/out", accept="application/json"),
+        transform_resources=TransformResources(instance_type=settings.transform_instance, instance_count=instances),
+        batch_strategy="SingleRecord",
+        max_concurrent_transforms=at_once,
+        max_payload_in_mb=megabytes,
+        tags=tags(run_id),
+    )
+
+
+def status_of(job: TransformJob) -> str:
+    """The job's status."""
+    return str(job.transform_job_status)
 
 
 def read_outputs(uri: str) -> dict[str, Prediction]:

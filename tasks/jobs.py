@@ -39,6 +39,11 @@ def tags(run_id: str) -> list[dict[str, str]]:
     return [{"key": "project", "value": "binventory"}, {"key": "binventory-run", "value": run_id}]
 
 
+def api_tags(run_id: str) -> list[Any]:
+    """`tags` as boto3 takes them."""
+    return [{"Key": tag["key"], "Value": tag["value"]} for tag in tags(run_id)]
+
+
 def image_uri(settings: Settings, scope: str, instance: str) -> str:
     """AWS's PyTorch container for training or inference on an instance type."""
     uri: str = image_uris.retrieve(

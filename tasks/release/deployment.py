@@ -13,7 +13,7 @@ from prefect import get_run_logger, task
 from prefect.transactions import Transaction, transaction
 from pydantic import BaseModel, ConfigDict, Field
 
-from tasks.jobs import already_exists, is_missing, tags
+from tasks.jobs import already_exists, api_tags, is_missing
 from tasks.release.package import SmokeCase
 from tasks.release.registry import RegisteredModel, serving_model, set_status
 from tasks.release.scaling import scale
@@ -56,6 +56,7 @@ def release(
         with transaction() as changes:
             changes.set("endpoint_name", endpoint_name)
             changes.set("settings", settings)
+            changes.set("run_id", run_id)
             changes.set("before", remember(endpoint_name, model.name))
             config = create_config(model, run_id, settings)
             changes.set("candidate", config)
@@ -94,7 +95,7 @@ def bring_back(changes: Transaction) -> None:
     elif describe(endpoint_name) is not None:
         found = _settled(endpoint_name, settings)
         if found.config != before or found.status != "InService":
-            put_config_behind(endpoint_name, before, found, "rollback", settings)
+            put_config_behind(endpoint_name, before, found, changes.get("run_id"), settings)
     candidate = changes.get("candidate", None)
     if candidate not in (None, before):
         boto3.client("sagemaker").delete_endpoint_config(EndpointConfigName=candidate)
@@ -120,7 +121,7 @@ def create_config(model: RegisteredModel, run_id: str, settings: Settings) -> st
         boto3.client("sagemaker").create_endpoint_config(
             EndpointConfigName=name,
             ProductionVariants=[variant],  # type: ignore[list-item]
-            Tags=_tags(run_id),  # type: ignore[arg-type]
+            Tags=api_tags(run_id),
         )
     except ClientError as error:
         if not already_exists(error):
@@ -158,7 +159,7 @@ def put_config_behind(
         _delete_endpoint(endpoint_name)
         found = None
     if found is None:
-        client.create_endpoint(EndpointName=endpoint_name, EndpointConfigName=config, Tags=_tags(run_id))  # type: ignore[arg-type]
+        client.create_endpoint(EndpointName=endpoint_name, EndpointConfigName=config, Tags=api_tags(run_id))
     else:
         client.update_endpoint(
             EndpointName=endpoint_name,
@@ -223,7 +224,3 @@ def _check_rolled_back(endpoint_name: str, model: RegisteredModel, cause: Deploy
             f"endpoint {endpoint_name} is {found.status} with {found.config}: the rollback failed too, look at it now. "
             f"It was started because: {cause}"
         ) from cause
-
-
-def _tags(run_id: str) -> list[dict[str, str]]:
-    return [{"Key": tag["key"], "Value": tag["value"]} for tag in tags(run_id)]
