@@ -5,6 +5,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from rich.table import Table
 
 from flows.command_line import console, run
+from tasks.plan import stages
+from tasks.plan.plan import Draft
 from tasks.release.deployment import Deployment, release
 from tasks.release.package import read_cases
 from tasks.release.registry import approved_model, find_model, models, set_status
@@ -67,5 +69,10 @@ def _show(here: Settings) -> None:
     console.print(table)
 
 
+def ask(draft: Draft, parameters: DeployParameters) -> None:
+    """What a deployment asks of the cloud, for a plan."""
+    stages.deploy_registered(draft, parameters.endpoint_name)
+
+
 if __name__ == "__main__":
-    raise SystemExit(run(deploy, DeployParameters, "deploy"))
+    raise SystemExit(run(deploy, DeployParameters, "deploy", ask))

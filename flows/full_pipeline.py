@@ -12,6 +12,8 @@ from tasks.data.prepared_data import PreparedData
 from tasks.evaluation.evaluate import EvaluatedModel, evaluate
 from tasks.evaluation.page import publish
 from tasks.evaluation.reference import BENCHMARK
+from tasks.plan import stages
+from tasks.plan.plan import Draft
 from tasks.release.deployment import release
 from tasks.release.gate import judge
 from tasks.release.package import package_model, read_cases
@@ -101,5 +103,13 @@ def _register(
     return model
 
 
+def ask(draft: Draft, parameters: FullPipelineParameters) -> None:
+    """What a run asks of the cloud, for a plan."""
+    stages.prepare(draft, parameters)
+    stages.learn(draft, parameters, parameters)
+    stages.serve(draft, parameters, parameters.endpoint_name, parameters.smoke_photos)
+    stages.count_batch(draft, parameters)
+
+
 if __name__ == "__main__":
-    raise SystemExit(run(full_pipeline, FullPipelineParameters, "full_pipeline"))
+    raise SystemExit(run(full_pipeline, FullPipelineParameters, "full_pipeline", ask))

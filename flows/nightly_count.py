@@ -14,6 +14,8 @@ from tasks.nightly.night import Night
 from tasks.nightly.parameters import NightParameters
 from tasks.nightly.report import Report
 from tasks.nightly.tell import in_words
+from tasks.plan import stages
+from tasks.plan.plan import Draft
 from tasks.run_record import run_of
 from tasks.services import use_cloud
 from tasks.settings import Settings, settings
@@ -81,5 +83,10 @@ def _show(report: Report, folder: Path) -> None:
     console.print(f"The report is {folder}/report.html, for the WMS {folder}/exceptions.csv", soft_wrap=True)
 
 
+def ask(draft: Draft, parameters: NightParameters) -> None:
+    """What a night asks of the cloud, for a plan."""
+    stages.count_night(draft, parameters)
+
+
 if __name__ == "__main__":
-    sys.exit(run(nightly_count, NightParameters, "nightly_count"))
+    sys.exit(run(nightly_count, NightParameters, "nightly_count", ask))

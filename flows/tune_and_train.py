@@ -12,6 +12,8 @@ from tasks.data.prepared_data import PreparedData, PrepareParameters
 from tasks.debugger.stage import debug_job
 from tasks.features import compute_features
 from tasks.learning import LearnParameters
+from tasks.plan import stages
+from tasks.plan.plan import Draft
 from tasks.prices import Cost, summed
 from tasks.run_record import Run, run_of
 from tasks.services import use_cloud
@@ -86,5 +88,11 @@ def learn(record: Run, parameters: TuneAndTrainParameters, data: PreparedData, h
     return model
 
 
+def ask(draft: Draft, parameters: TuneAndTrainParameters) -> None:
+    """What a run asks of the cloud, for a plan."""
+    stages.prepare(draft, parameters)
+    stages.learn(draft, parameters, parameters)
+
+
 if __name__ == "__main__":
-    raise SystemExit(run(tune_and_train, TuneAndTrainParameters, "tune_and_train"))
+    raise SystemExit(run(tune_and_train, TuneAndTrainParameters, "tune_and_train", ask))

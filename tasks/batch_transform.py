@@ -22,8 +22,6 @@ from tasks.object_store import open_store
 from tasks.settings import Settings
 from tasks.transient import RETRIES
 
-MANIFEST = "photos.manifest"
-
 
 @task(name="batch transform", task_run_name="batch transform", **RETRIES)
 def batch_transform(
@@ -45,9 +43,9 @@ def batch_transform(
     name = job_name(run_id, "count", [model_name, data.digest, keys])
     folder = folder_of(name, settings)
     manifest = json.dumps([{"prefix": f"{data.uri}/"}, *keys])
-    obstore.put(open_store(folder), MANIFEST, manifest.encode())
+    obstore.put(open_store(folder), "photos.manifest", manifest.encode())
     job = start_count(name, model_name, run_id, settings)
-    follow(job, status_of, settings, get_run_logger(), LogTail("TransformJobs", job.transform_job_name))
+    follow(job, _status, settings, get_run_logger(), LogTail("TransformJobs", job.transform_job_name))
     return read_outputs(f"{folder}/out")
 
 
@@ -58,55 +56,28 @@ def folder_of(name: str, settings: Settings) -> str:
 
 def start_count(name: str, model_name: str, run_id: str, settings: Settings) -> TransformJob:
     """Start the job whose manifest lies in its folder, or find it."""
+    folder = folder_of(name, settings)
 
     def create(candidate: str) -> TransformJob:
-        folder = folder_of(name, settings)
-        return create_transform(candidate, model_name, folder, run_id, settings, at_once=2, megabytes=20)
+        source = TransformS3DataSource(s3_data_type="ManifestFile", s3_uri=f"{folder}/photos.manifest")
+        return TransformJob.create(
+            transform_job_name=candidate,
+            model_name=model_name,
+            transform_input=TransformInput(
+                data_source=TransformDataSource(s3_data_source=source), content_type="image/jpeg"
+            ),
+            transform_output=TransformOutput(s3_output_path=f"{folder}/out", accept="application/json"),
+            transform_resources=TransformResources(instance_type=settings.transform_instance, instance_count=1),
+            batch_strategy="SingleRecord",
+            max_concurrent_transforms=2,
+            max_payload_in_mb=20,
+            tags=tags(run_id),
+        )
 
-    return attach(name, TransformJob.get, create, status_of)
-
-
-def create_transform(
-    name: str,
-    model_name: str,
-    folder: str,
-    run_id: str,
-    settings: Settings,
-    *,
-    at_once: int,
-    megabytes: int,
-    instances: int = 1,
-) -> TransformJob:
-    """Ask SageMaker to count the photos of a manifest.
-
-    Args:
-        name: of the job.
-        model_name: the SageMaker Model.
-        folder: S3 URI; the manifest is in it, the answers go to ``out`` below it.
-        run_id: of the run that asks.
-        settings: on what.
-        at_once: photos that an instance is given at the same time.
-        megabytes: the largest photo; times ``at_once`` it may not exceed 100.
-        instances: how many.
-    """
-    source = TransformS3DataSource(s3_data_type="ManifestFile", s3_uri=f"{folder}/{MANIFEST}")
-    return TransformJob.create(
-        transform_job_name=name,
-        model_name=model_name,
-        transform_input=TransformInput(
-            data_source=TransformDataSource(s3_data_source=source), content_type="image/jpeg"
-        ),
-        transform_output=TransformOutput(s3_output_path=f"{folder}/out", accept="application/json"),
-        transform_resources=TransformResources(instance_type=settings.transform_instance, instance_count=instances),
-        batch_strategy="SingleRecord",
-        max_concurrent_transforms=at_once,
-        max_payload_in_mb=megabytes,
-        tags=tags(run_id),
-    )
+    return attach(name, TransformJob.get, create, _status)
 
 
-def status_of(job: TransformJob) -> str:
-    """The job's status."""
+def _status(job: TransformJob) -> str:
     return str(job.transform_job_status)
 
 

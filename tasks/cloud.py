@@ -35,7 +35,7 @@ def _localcloud(settings: Settings, *arguments: str) -> str:
     return done.stdout
 
 
-def _quiet() -> None:
+def quiet() -> None:
     """Silence what the SDK says at every start and nobody can act on: where it looked for settings, its region."""
     for name in ("sagemaker.config", "sagemaker.core.utils.utils", "botocore.credentials", "httpx"):
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -47,7 +47,7 @@ def connect(settings: Settings) -> None:
     Raises:
         CloudError: the cloud does not start, cannot be reached, or refuses the credentials.
     """
-    _quiet()
+    quiet()
     os.environ.setdefault("AWS_DEFAULT_REGION", settings.region)
     os.environ.setdefault("AWS_REGION", settings.region)
     if settings.target == "local":

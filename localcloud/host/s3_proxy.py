@@ -1,7 +1,8 @@
-"""A faulty network in front of S3: ``s3_proxy.py PORT UPSTREAM_PORT FAULTS_FILE``.
+"""A faulty network in front of S3, which remembers: ``s3_proxy.py PORT UPSTREAM_PORT FAULTS_FILE JOURNAL``.
 
-The file says ``latency_ms``, added to every request, and ``cut``, how many of the next GETs end in the middle of
-their body. Standard library only, so that it starts quickly.
+The faults file says ``latency_ms``, added to every request, and ``cut``, how many of the next GETs end in the middle
+of their body. Requests are written into the journal. Each file may be absent. Standard library only, so that it starts
+quickly.
 """
 
 import asyncio
@@ -12,16 +13,30 @@ import sys
 from pathlib import Path
 
 CHUNK = 256 * 1024
+_REQUEST = re.compile(rb"(GET|HEAD|PUT|POST|DELETE) ([^ ?]+)\??([^ ]*) HTTP/1\.[01]\r\n")
+_AGENT = re.compile(rb"\r\nuser-agent: *([^\r]*)", re.IGNORECASE)
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
 
 class Proxy:
     """Passes connections on to rclone, with the faults that are left."""
 
-    def __init__(self, upstream_port: int, latency: float, cut: int) -> None:
+    def __init__(self, upstream_port: int, latency: float, cut: int, journal: Path) -> None:
         self.upstream_port = upstream_port
         self.latency = latency
         self.cut = cut
+        self._journal = journal
+
+    def remember(self, chunk: bytes) -> None:
+        """Write a request into the journal, if there is one and a request begins here."""
+        found = _REQUEST.match(chunk)
+        if found is None or not self._journal.exists():
+            return
+        method, path, query = (part.decode("ascii", "replace") for part in found.groups())
+        agent = _AGENT.search(chunk)
+        line = {"service": "s3", "method": method, "path": path, "query": query}
+        with self._journal.open("a") as file:
+            file.write(json.dumps(line | {"agent": agent[1].decode("ascii", "replace") if agent else ""}) + "\n")
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Carry one connection until either side ends it."""
@@ -64,6 +79,7 @@ class Connection:
             if self.answered:
                 self.answered = False
                 self.cutting = chunk.startswith(b"GET ")
+                self.proxy.remember(chunk)
                 await asyncio.sleep(self.proxy.latency)
             self.upstream_writer.write(chunk)
             await self.upstream_writer.drain()
@@ -96,8 +112,9 @@ class Connection:
 async def main() -> None:
     """Serve until killed."""
     port, upstream_port = int(sys.argv[1]), int(sys.argv[2])
-    faults = json.loads(Path(sys.argv[3]).read_text())
-    proxy = Proxy(upstream_port, faults.get("latency_ms", 0) / 1000, faults.get("cut", 0))
+    faults_file, journal = Path(sys.argv[3]), Path(sys.argv[4])
+    faults = json.loads(faults_file.read_text()) if faults_file.exists() else {}
+    proxy = Proxy(upstream_port, faults.get("latency_ms", 0) / 1000, faults.get("cut", 0), journal)
     server = await asyncio.start_server(proxy.serve, "127.0.0.1", port, reuse_address=True, backlog=512)
     async with server:
         await server.serve_forever()

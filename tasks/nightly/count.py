@@ -11,12 +11,18 @@ from typing import Any
 import obstore
 from botocore.exceptions import ClientError
 from sagemaker.core.resources import TransformJob
+from sagemaker.core.shapes import (
+    TransformDataSource,
+    TransformInput,
+    TransformOutput,
+    TransformResources,
+    TransformS3DataSource,
+)
 
 from serving.prediction import Prediction
 from serving.predictor import ImagePredictor
-from tasks.batch_transform import MANIFEST, create_transform, status_of
 from tasks.data.fetch import transfer_errors
-from tasks.jobs import LogTail, find_or_create, follow, job_name
+from tasks.jobs import LogTail, find_or_create, follow, job_name, tags
 from tasks.nightly.outcomes import Outcome
 from tasks.nightly.photos import NightPhoto, is_gone, read_object, s3_client
 from tasks.nightly.plan import Chunk
@@ -97,13 +103,13 @@ def _transform(
         ensure_bucket(folder)
         manifest = _manifest(chunk, photos, run_id, settings)
         with transfer_errors(folder):
-            obstore.put(open_store(folder), MANIFEST, json.dumps(manifest).encode())
+            obstore.put(open_store(folder), "photos.manifest", json.dumps(manifest).encode())
         return ask_for_counts(name, model_name, run_id, settings, large=chunk.large, instances=instances)
 
     reason = ""
     job = find_or_create(partial(TransformJob.get, name), create)
     try:
-        follow(job, status_of, settings, logger, LogTail("TransformJobs", name))
+        follow(job, _status, settings, logger, LogTail("TransformJobs", name))
     except JobError as error:
         reason = str(error)
     return read_answers(f"{folder}/out", {_output(chunk, photo): photo.photo for photo in photos}), reason
@@ -118,16 +124,25 @@ def ask_for_counts(
     name: str, model_name: str, run_id: str, settings: Settings, *, large: bool, instances: int
 ) -> TransformJob:
     """Start the job whose manifest lies in its folder; fewer photos at once where they are large."""
-    return create_transform(
-        name,
-        model_name,
-        folder_of(name, run_id, settings),
-        run_id,
-        settings,
-        at_once=LARGE_AT_ONCE if large else SMALL_AT_ONCE,
-        megabytes=LARGE_MB if large else SMALL_MB,
-        instances=instances,
+    folder = folder_of(name, run_id, settings)
+    source = TransformS3DataSource(s3_data_type="ManifestFile", s3_uri=f"{folder}/photos.manifest")
+    return TransformJob.create(
+        transform_job_name=name,
+        model_name=model_name,
+        transform_input=TransformInput(
+            data_source=TransformDataSource(s3_data_source=source), content_type="image/jpeg"
+        ),
+        transform_output=TransformOutput(s3_output_path=f"{folder}/out", accept="application/json"),
+        transform_resources=TransformResources(instance_type=settings.transform_instance, instance_count=instances),
+        batch_strategy="SingleRecord",
+        max_concurrent_transforms=LARGE_AT_ONCE if large else SMALL_AT_ONCE,
+        max_payload_in_mb=LARGE_MB if large else SMALL_MB,
+        tags=tags(run_id),
     )
+
+
+def _status(job: TransformJob) -> str:
+    return str(job.transform_job_status)
 
 
 def _manifest(chunk: Chunk, photos: Sequence[NightPhoto], run_id: str, settings: Settings) -> list[Any]:

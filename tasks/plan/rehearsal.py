@@ -12,6 +12,7 @@ from typing import Any
 import boto3
 import botocore.session
 from botocore.awsrequest import AWSResponse
+from botocore.compat import HTTPHeaders
 from botocore.model import ListShape, OperationModel, Shape, StructureShape
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -53,7 +54,9 @@ class Rehearsal:
             return 200, {}
         # A list is empty; other answers may lack what they need not have.
         lists = {name: [] for name, member in shape.members.items() if isinstance(member, ListShape)}
-        return 200, _example(shape, (lists if request.operation.startswith("List") else {}) | known | request.parameters)
+        return 200, _example(
+            shape, (lists if request.operation.startswith("List") else {}) | known | request.parameters
+        )
 
     def _known(self, request: Request) -> dict[str, Any]:
         """What was said of the resource that a request names when it was made."""
@@ -99,11 +102,11 @@ def _deaf_session(rehearsal: Rehearsal) -> botocore.session.Session:
 
     def answer(model: OperationModel, **_: Any) -> tuple[AWSResponse, dict[str, Any]]:
         status, content = rehearsal.answer(model)
-        return AWSResponse("", status, {}, None), content
+        return AWSResponse("", status, HTTPHeaders(), None), content
 
     session = botocore.session.Session()
-    session.register("provide-client-params", remember)
-    session.register("before-call", answer)
+    session.register("provide-client-params", remember)  # type: ignore[arg-type]  # the stubs know no answers
+    session.register("before-call", answer)  # type: ignore[arg-type]
     return session
 
 
