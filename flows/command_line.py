@@ -68,9 +68,10 @@ def parse(model: type[Parameters], program: str, arguments: list[str] | None = N
         plans: whether there is ``--plan``.
     """
     fields: dict[str, Any] = {name: (field.annotation, field) for name, field in model.model_fields.items()}
+    base: type[_CommandLine] = _PlanCommandLine if plans else _CommandLine
     command_line = create_model(
         model.__name__,
-        __base__=_PlanCommandLine if plans else _CommandLine,
+        __base__=base,
         __doc__=model.__doc__,
         **fields,
     )

@@ -16,6 +16,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 from tasks.settings import Settings
 from training.errors import CloudError
 
+MOST_ATTEMPTS = "10"
+"""Tries of a call that AWS throttles or fails at; the pauses between them grow to twenty seconds."""
+
 
 def cloud_home(settings: Settings) -> Path:
     """Folder in which the embedded cloud keeps its state."""
@@ -50,6 +53,9 @@ def connect(settings: Settings) -> None:
     quiet()
     os.environ.setdefault("AWS_DEFAULT_REGION", settings.region)
     os.environ.setdefault("AWS_REGION", settings.region)
+    # For every client in this process, the SageMaker SDK's too; boto3 itself would give up after four retries.
+    os.environ.setdefault("AWS_RETRY_MODE", "standard")
+    os.environ.setdefault("AWS_MAX_ATTEMPTS", MOST_ATTEMPTS)
     if settings.target == "local":
         _localcloud(settings, "up")
         os.environ.update(json.loads(_localcloud(settings, "env", "--format", "json")))

@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-RUN, DIGEST = "<run>", "<digest>"
+RUN, DIGEST, TOKEN = "<run>", "<digest>", "<token>"
 
 _AFTER_THE_RUN = re.compile(rf"({RUN}-[\w<>-]*?-?|features/)[0-9a-f]{{8}}(?![0-9a-f])")
 """Names and folders end in digests of what goes in, and some of that is a placeholder itself."""
@@ -13,7 +13,7 @@ _ANY = re.compile(r"<[^<>]+>")
 def without_digests(value: Any) -> Any:
     """A request's parameters, with digests that a plan cannot know replaced."""
     if isinstance(value, dict):
-        return {key: without_digests(item) for key, item in value.items()}
+        return {key: TOKEN if key == "ClientToken" else without_digests(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [without_digests(item) for item in value]
     if isinstance(value, str):

@@ -102,8 +102,7 @@ class Draft:
         self.stages.append(stage)
         yield stage
         for request in self._rehearsal.requests[began:]:
-            told = request.model_copy(update={"parameters": without_digests(request.parameters)})
-            stage.requests.append(told)
+            stage.requests.append(request.model_copy(update={"parameters": without_digests(request.parameters)}))
 
 
 def _kind(request: Request) -> str:

@@ -53,10 +53,10 @@ class Rehearsal:
         if shape is None:
             return 200, {}
         # A list is empty; other answers may lack what they need not have.
-        lists = {name: [] for name, member in shape.members.items() if isinstance(member, ListShape)}
-        return 200, _example(
-            shape, (lists if request.operation.startswith("List") else {}) | known | request.parameters
-        )
+        lists: dict[str, Any] = {}
+        if request.operation.startswith("List"):
+            lists = {name: [] for name, member in shape.members.items() if isinstance(member, ListShape)}
+        return 200, _example(shape, lists | known | request.parameters)
 
     def _known(self, request: Request) -> dict[str, Any]:
         """What was said of the resource that a request names when it was made."""
@@ -105,8 +105,9 @@ def _deaf_session(rehearsal: Rehearsal) -> botocore.session.Session:
         return AWSResponse("", status, HTTPHeaders(), None), content
 
     session = botocore.session.Session()
-    session.register("provide-client-params", remember)  # type: ignore[arg-type]  # the stubs know no answers
-    session.register("before-call", answer)  # type: ignore[arg-type]
+    # Last, when botocore has added what it adds to parameters.
+    session.get_component("event_emitter").register_last("before-parameter-build", remember)
+    session.register("before-call", answer)  # type: ignore[arg-type]  # the stubs know no answers
     return session
 
 

@@ -5,6 +5,7 @@ served before. SageMaker itself keeps the old model answering until the new one 
 """
 
 import time
+from functools import partial
 from typing import Any
 
 import boto3
@@ -13,7 +14,7 @@ from prefect import get_run_logger, task
 from prefect.transactions import Transaction, transaction
 from pydantic import BaseModel, ConfigDict, Field
 
-from tasks.jobs import already_exists, api_tags, is_missing
+from tasks.jobs import already_exists, api_tags, is_missing, once_seen
 from tasks.release.package import SmokeCase
 from tasks.release.registry import RegisteredModel, serving_model, set_status
 from tasks.release.scaling import scale
@@ -117,12 +118,10 @@ def create_config(model: RegisteredModel, run_id: str, settings: Settings) -> st
             "ContainerStartupHealthCheckTimeoutInSeconds": settings.startup_seconds,
         }
     name = f"{model.name}-{digest_of(variant)}"
+    client: Any = boto3.client("sagemaker")
+    create = partial(client.create_endpoint_config, EndpointConfigName=name, ProductionVariants=[variant])
     try:
-        boto3.client("sagemaker").create_endpoint_config(
-            EndpointConfigName=name,
-            ProductionVariants=[variant],  # type: ignore[list-item]
-            Tags=api_tags(run_id),
-        )
+        once_seen(partial(create, Tags=api_tags(run_id)))
     except ClientError as error:
         if not already_exists(error):
             raise
@@ -154,18 +153,17 @@ def put_config_behind(
     Raises:
         DeploymentError: it does not serve this configuration in the end.
     """
-    client = boto3.client("sagemaker")
+    client: Any = boto3.client("sagemaker")
     if found is not None and found.status != "InService":
         _delete_endpoint(endpoint_name)
         found = None
+    names = {"EndpointName": endpoint_name, "EndpointConfigName": config}
     if found is None:
-        client.create_endpoint(EndpointName=endpoint_name, EndpointConfigName=config, Tags=api_tags(run_id))
+        once_seen(partial(client.create_endpoint, **names, Tags=api_tags(run_id)))
+        once_seen(partial(client.describe_endpoint, EndpointName=endpoint_name))
     else:
-        client.update_endpoint(
-            EndpointName=endpoint_name,
-            EndpointConfigName=config,
-            RetainAllVariantProperties=settings.autoscaling_instances > 1,
-        )
+        keep = settings.autoscaling_instances > 1
+        once_seen(partial(client.update_endpoint, **names, RetainAllVariantProperties=keep))
     after = _settled(endpoint_name, settings)
     if after.status != "InService" or after.config != config:
         with_old = ", still with its earlier model" if after.status == "InService" else ""

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from sagemaker.core.resources import Model
 from sagemaker.core.shapes import ContainerDefinition
 
-from tasks.jobs import already_exists, api_tags, find_or_create, is_missing, tags
+from tasks.jobs import already_exists, api_tags, find_or_create, is_missing, once_seen, tags
 from tasks.settings import Settings
 from training.errors import ModelError
 
@@ -95,24 +95,27 @@ def register(model: Registration, status: Status, reason: str, settings: Setting
         if summary.get("ModelPackageDescription", "") == model.name:
             return _described(summary["ModelPackageArn"])
     _ensure_group(model.facts.get("run_id", ""), settings)
-    created = client.create_model_package(
-        ModelPackageGroupName=settings.model_group,
-        ModelPackageDescription=model.name,
-        ModelApprovalStatus=status,
-        InferenceSpecification={
-            "Containers": [
-                {"Image": model.image, "ModelDataUrl": model.uri, "Environment": model.environment},
-            ],
-            "SupportedContentTypes": CONTENT_TYPES,
-            "SupportedResponseMIMETypes": ANSWER_TYPES,
-        },
-        ModelMetrics={
-            "ModelQuality": {"Statistics": {"ContentType": "application/json", "S3Uri": model.evaluation_uri}}
-        },
-        CustomerMetadataProperties={key: _value(text) for key, text in model.facts.items() if text},
+    created = once_seen(
+        lambda: client.create_model_package(
+            ModelPackageGroupName=settings.model_group,
+            ModelPackageDescription=model.name,
+            ModelApprovalStatus=status,
+            InferenceSpecification={
+                "Containers": [
+                    {"Image": model.image, "ModelDataUrl": model.uri, "Environment": model.environment},
+                ],
+                "SupportedContentTypes": CONTENT_TYPES,
+                "SupportedResponseMIMETypes": ANSWER_TYPES,
+            },
+            ModelMetrics={
+                "ModelQuality": {"Statistics": {"ContentType": "application/json", "S3Uri": model.evaluation_uri}}
+            },
+            CustomerMetadataProperties={key: _value(text) for key, text in model.facts.items() if text},
+        )
     )
-    set_status(created["ModelPackageArn"], status, reason)
-    return _described(created["ModelPackageArn"])
+    arn = created["ModelPackageArn"]
+    once_seen(lambda: set_status(arn, status, reason))
+    return once_seen(lambda: _described(arn))
 
 
 def set_status(arn: str, status: Status, reason: str) -> None:
