@@ -13,6 +13,7 @@ from pathlib import Path
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
+from tasks import credentials
 from tasks.settings import Settings
 from training.errors import CloudError
 
@@ -60,6 +61,8 @@ def connect(settings: Settings) -> None:
         _localcloud(settings, "up")
         os.environ.update(json.loads(_localcloud(settings, "env", "--format", "json")))
     else:
+        if settings.credentials:
+            credentials.take(settings.credentials)
         _check_credentials()
 
 

@@ -31,6 +31,11 @@ class Settings(BaseSettings):
         description="ARN of the IAM role that SageMaker jobs run as.",
         pattern=r"^arn:aws[a-z\-]*:iam::\d{12}:role/.+",
     )
+    credentials: str | None = Field(
+        None,
+        description='Prefect block with AWS credentials, like "aws-credentials/warehouse". Default: where boto3 looks.',
+        pattern=r"^aws-credentials/[a-z0-9-]+$",
+    )
     training_instance: str = Field("ml.g5.xlarge", description="Instance type of training jobs.", pattern=r"^ml\.")
     tuning_instance: str = Field("ml.g5.xlarge", description="Instance type of tuning trials.", pattern=r"^ml\.")
     head_instance: str = Field(
