@@ -5,11 +5,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from rich.table import Table
 
 from flows.command_line import console, run
-from tasks.plan import stages
+from tasks.plan import release as plan_release
 from tasks.plan.plan import Draft
 from tasks.release.deployment import Deployment, release
 from tasks.release.package import read_cases
-from tasks.release.registry import approved_model, find_model, models, set_status
+from tasks.release.registry import Status, approved_model, find_model, models, set_status
 from tasks.services import use_cloud
 from tasks.settings import Settings, settings
 
@@ -71,7 +71,10 @@ def _show(here: Settings) -> None:
 
 def ask(draft: Draft, parameters: DeployParameters) -> None:
     """What a deployment asks of the cloud, for a plan."""
-    stages.deploy_registered(draft, parameters.endpoint_name)
+    status: Status | None = "Rejected" if parameters.reject else "Approved" if parameters.approve else None
+    plan_release.find(draft, status, parameters.reject or parameters.approve or "")
+    if not (parameters.list or parameters.reject):
+        plan_release.deploy(draft, parameters.endpoint_name, "its smoke test's")
 
 
 if __name__ == "__main__":

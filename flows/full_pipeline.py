@@ -12,7 +12,9 @@ from tasks.data.prepared_data import PreparedData
 from tasks.evaluation.evaluate import EvaluatedModel, evaluate
 from tasks.evaluation.page import publish
 from tasks.evaluation.reference import BENCHMARK
-from tasks.plan import stages
+from tasks.plan import counting as plan_counting
+from tasks.plan import learning as plan_learning
+from tasks.plan import release as plan_release
 from tasks.plan.plan import Draft
 from tasks.release.deployment import release
 from tasks.release.gate import judge
@@ -105,10 +107,13 @@ def _register(
 
 def ask(draft: Draft, parameters: FullPipelineParameters) -> None:
     """What a run asks of the cloud, for a plan."""
-    stages.prepare(draft, parameters)
-    stages.learn(draft, parameters, parameters)
-    stages.serve(draft, parameters, parameters.endpoint_name, parameters.smoke_photos)
-    stages.count_batch(draft, parameters)
+    plan_learning.prepare(draft, parameters)
+    plan_learning.learn(draft, parameters, parameters)
+    plan_release.evaluate(draft, parameters, parameters.endpoint_name)
+    plan_release.register_model(draft)
+    if draft.settings.approval == "automatic":
+        plan_release.deploy(draft, parameters.endpoint_name, str(parameters.smoke_photos))
+        plan_counting.count_batch(draft, parameters)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from tasks.nightly.night import Night
 from tasks.nightly.parameters import NightParameters
 from tasks.nightly.report import Report
 from tasks.nightly.tell import in_words
-from tasks.plan import stages
+from tasks.plan import counting
 from tasks.plan.plan import Draft
 from tasks.run_record import run_of
 from tasks.services import use_cloud
@@ -85,7 +85,7 @@ def _show(report: Report, folder: Path) -> None:
 
 def ask(draft: Draft, parameters: NightParameters) -> None:
     """What a night asks of the cloud, for a plan."""
-    stages.count_night(draft, parameters)
+    counting.count_night(draft, parameters)
 
 
 if __name__ == "__main__":

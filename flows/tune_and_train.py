@@ -12,7 +12,7 @@ from tasks.data.prepared_data import PreparedData, PrepareParameters
 from tasks.debugger.stage import debug_job
 from tasks.features import compute_features
 from tasks.learning import LearnParameters
-from tasks.plan import stages
+from tasks.plan import learning as plan_learning
 from tasks.plan.plan import Draft
 from tasks.prices import Cost, summed
 from tasks.run_record import Run, run_of
@@ -90,8 +90,8 @@ def learn(record: Run, parameters: TuneAndTrainParameters, data: PreparedData, h
 
 def ask(draft: Draft, parameters: TuneAndTrainParameters) -> None:
     """What a run asks of the cloud, for a plan."""
-    stages.prepare(draft, parameters)
-    stages.learn(draft, parameters, parameters)
+    plan_learning.prepare(draft, parameters)
+    plan_learning.learn(draft, parameters, parameters)
 
 
 if __name__ == "__main__":

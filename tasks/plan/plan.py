@@ -4,25 +4,16 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, computed_field
+from pydantic import BaseModel, Field, computed_field
 
 from tasks import cloud
 from tasks.plan.actions import actions_of, actions_of_operation
 from tasks.plan.costs import PlannedCost, costs_of
 from tasks.plan.placeholders import without_digests
 from tasks.plan.rehearsal import Rehearsal, Request, rehearsing
+from tasks.plan.storage import Storage
 from tasks.prices import PRICED_AT
 from tasks.settings import Settings
-
-
-class Storage(BaseModel):
-    """What a stage does on S3."""
-
-    model_config = ConfigDict(frozen=True)
-
-    operation: str = Field(description="As S3 names it.")
-    uri: str
-    what: str
 
 
 class Stage(BaseModel):
