@@ -7,7 +7,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torchvision.transforms.functional import pil_to_tensor
 
 from serving import answers, requests
 from serving.batching import Batcher
@@ -16,8 +15,7 @@ from serving.refusal import Refusal
 from training.errors import ModelError, PhotoError
 from training.model import ModelCard, load, net, probabilities
 from training.outputs import tempered
-from training.picture import squash
-from training.preprocessing import normalise, to_pixels
+from training.preprocessing import normalise, squashed, to_pixels
 
 __all__ = ["MODULES", "Model", "Refusal", "input_fn", "model_fn", "net", "output_fn", "predict_batch", "predict_fn"]
 
@@ -119,7 +117,7 @@ def predict_fn(photos: requests.Photos, model: Model) -> answers.Answer:
             raise Refusal(400, str(error)) from None
         return model.count_together([pixels])[0]
     size = model.card.input_size
-    return model.count_together([pil_to_tensor(squash(photo, size)) for photo in photos])
+    return model.count_together([squashed(photo, size) for photo in photos])
 
 
 def predict_batch(pixels: Tensor, model: Model) -> list[Prediction]:

@@ -3,11 +3,6 @@
 import base64
 import io
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-from matplotlib.figure import Figure
 from pydantic import BaseModel, ConfigDict, Field
 
 
@@ -25,6 +20,8 @@ class Trial(BaseModel):
 
 def draw_trials(trials: list[Trial], title: str) -> bytes:
     """Draw the objective over the learning rate, a colour for each batch size, as PNG."""
+    from matplotlib.figure import Figure  # takes a second to import, which a run that is refused need not spend
+
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
     measured = [(trial, trial.objective) for trial in trials if trial.objective is not None]

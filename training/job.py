@@ -1,6 +1,7 @@
 """One training job from its channels to its model, shared by the entry scripts."""
 
 import dataclasses
+import importlib.metadata
 import json
 import os
 import platform
@@ -10,7 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-import torchvision
 
 from training import distributed, launch, metrics, model
 from training.channels import Channels
@@ -129,7 +129,7 @@ def _card(recipe: Hyperparameters, result: Fit, digest: str, clock: PhaseClock) 
         versions={
             "python": platform.python_version(),
             "torch": torch.__version__,
-            "torchvision": torchvision.__version__,
+            "torchvision": importlib.metadata.version("torchvision"),
         },
     )
 

@@ -4,11 +4,11 @@ import dataclasses
 import json
 import pickle
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-import torchvision
 from torch import Tensor, nn
 
 from training.errors import ModelError
@@ -43,6 +43,13 @@ def _efficientnet_lite0() -> nn.Module:
     return model
 
 
+def _resnet(name: str) -> nn.Module:
+    import torchvision  # as long an import as torch's, which only these need
+
+    model: nn.Module = torchvision.models.get_model(name)
+    return model
+
+
 class Head(nn.Linear):
     """A last layer that leaves out a share of its inputs in training."""
 
@@ -57,9 +64,9 @@ class Head(nn.Linear):
 
 BACKBONES = {
     "efficientnet_lite0": Backbone(_efficientnet_lite0, "_fc", *TENSORFLOW),
-    "resnet18": Backbone(torchvision.models.resnet18, "fc", *IMAGENET),
-    "resnet34": Backbone(torchvision.models.resnet34, "fc", *IMAGENET),
-    "resnet50": Backbone(torchvision.models.resnet50, "fc", *IMAGENET),
+    "resnet18": Backbone(partial(_resnet, "resnet18"), "fc", *IMAGENET),
+    "resnet34": Backbone(partial(_resnet, "resnet34"), "fc", *IMAGENET),
+    "resnet50": Backbone(partial(_resnet, "resnet50"), "fc", *IMAGENET),
 }
 
 

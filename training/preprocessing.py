@@ -3,9 +3,10 @@
 Training, serving and batch inference all come through here, so that none of them can drift apart.
 """
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
-from torchvision.transforms.functional import pil_to_tensor
 
 from training.picture import decode, squash
 
@@ -19,8 +20,17 @@ def to_pixels(data: bytes, size: int) -> Tensor:
     Raises:
         PhotoError: as `training.picture.decode`.
     """
-    pixels: Tensor = pil_to_tensor(squash(decode(data, size), size))
-    return pixels
+    return squashed(decode(data, size), size)
+
+
+def squashed(photo: Image.Image, size: int) -> Tensor:
+    """Squash a decoded photo to a square.
+
+    Returns:
+        uint8 tensor of shape (3, size, size).
+    """
+    # As torchvision's pil_to_tensor does; importing that takes as long as importing torch, in every job and process.
+    return torch.from_numpy(np.array(squash(photo, size))).permute(2, 0, 1)
 
 
 def normalise(pixels: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:

@@ -36,6 +36,7 @@ class Supervisor:
         self.stop_grace = stop_grace
         self.keys = load_or_make(home.keys)
         self.stopping = False
+        self.bereaved = False
         self.socket = _listen(_remembered(home, "service"))
         self.s3 = S3Server(home, self.keys, _free_port(_remembered(home, "s3")), _free_port)
         self.service: subprocess.Popen[bytes] | None = None
@@ -48,6 +49,7 @@ class Supervisor:
         os.environ[MARKER] = str(self.home.root / "cloud")  # by which `down` finds what a killed supervisor left
         signal.signal(signal.SIGTERM, self._on_term)
         signal.signal(signal.SIGINT, self._on_term)
+        signal.signal(signal.SIGCHLD, self._on_child)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # of the terminal that started it
         write_json(self.home.ports, {"s3": self.s3.port, "service": self.socket.getsockname()[1]})
         try:
@@ -63,6 +65,9 @@ class Supervisor:
 
     def _on_term(self, *_: object) -> None:
         self.stopping = True
+
+    def _on_child(self, *_: object) -> None:
+        self.bereaved = True
 
     def _start_service(self) -> None:
         self.started_at = time.monotonic()
@@ -118,7 +123,9 @@ class Supervisor:
             changed = True
         if changed:
             self._publish()
-        self._reap_orphans()
+        if self.bereaved:  # looking for children reads all of /proc: not on every tick of an idle cloud
+            self.bereaved = False
+            self._reap_orphans()
 
     def _reap_orphans(self) -> None:
         # Jobs of a killed service become our children; collect them, and leave our own to Popen.

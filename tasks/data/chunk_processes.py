@@ -56,7 +56,8 @@ class ChunkProcesses:
         for worker in self._all:
             worker.kill()  # nobody waits for an answer any more, or the run was interrupted
         for worker in self._all:
-            worker.wait()
+            with contextlib.suppress(BrokenPipeError):  # a call that it died with is in the pipe still
+                worker.__exit__(None, None, None)  # closes the pipes, and waits
 
     def call(self, function: Callable[..., Result], *arguments: Any, **options: Any) -> Result:
         """Call ``function`` in a worker of its own and return what it returns.

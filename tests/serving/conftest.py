@@ -46,4 +46,7 @@ def endpoint(hosting: Hosting, tmp_path_factory: pytest.TempPathFactory) -> str:
         "BINVENTORY_PHOTO_BUCKETS": hosting.bucket,
     }
     hosting.create_model(f"{hosting.bucket}-m", url, environment)
-    return hosting.endpoint(hosting.config(f"{hosting.bucket}-m"))
+    name = hosting.endpoint(hosting.config(f"{hosting.bucket}-m"))
+    described = hosting.settle(name)
+    assert described["EndpointStatus"] == "InService", described.get("FailureReason")
+    return name

@@ -30,7 +30,7 @@ def render_photo(photo: PlannedPhoto, contents: Contents, seed: int) -> bytes:
     shown = sorted(places[: photo.count], key=lambda place: -place.depth)
     for place in shown:
         _put(picture, place, frame, shot)
-    _inner_light(picture, frame)
+    picture = ImageChops.multiply(picture, _falloff(frame.width, frame.height))
     _strings(picture, frame, rng)
     _front(picture, frame, rng)
     return _expose(picture, shot)
@@ -74,7 +74,7 @@ def _put(picture: Image.Image, place: Place, frame: _Frame, shot: random.Random)
     if abs(angle) > 0.5:
         patch = patch.rotate(angle, Image.Resampling.BILINEAR, expand=True)
     alpha = patch.getchannel("A")
-    patch = patch.convert("RGB").point(_dimming(round(20 * (1.0 - 0.35 * place.depth))))
+    patch = _dimmed(patch.convert("RGB"), 1.0 - 0.35 * place.depth)
     x = round(frame.left + place.x - patch.width / 2 + shot.gauss(0, 1.5))
     y = round(frame.ceiling + place.y - patch.height / 2 + shot.gauss(0, 0.8))
     soft = max(2, round(0.012 * frame.width))
@@ -87,16 +87,16 @@ def _shadow(alpha: Image.Image, soft: int) -> Image.Image:
     """Return the soft shadow of an outline, ``2 * soft`` pixels larger on every side; made at a quarter of the size."""
     small = Image.new("L", (alpha.width // 4 + soft + 1, alpha.height // 4 + soft + 1))
     small.paste(alpha.reduce(4), (soft // 2, soft // 2))
-    small = small.filter(ImageFilter.BoxBlur(soft / 4)).point(_SHADOW)
+    small = _dimmed(small.filter(ImageFilter.BoxBlur(soft / 4)), 0.63)
     return small.resize((alpha.width + 4 * soft, alpha.height + 4 * soft), Image.Resampling.BILINEAR)
 
 
-_SHADOW = [value * 160 // 255 for value in range(256)]
-
-
-@lru_cache(maxsize=32)
-def _dimming(twentieths: int) -> list[int]:
-    return [value * twentieths // 20 for value in range(256)] * 3
+def _dimmed(picture: Image.Image, factor: float) -> Image.Image:
+    """Return the picture darker; `Image.point` takes longer to round its table than this takes for a small picture."""
+    grey = round(255 * factor)
+    return ImageChops.multiply(
+        picture, Image.new(picture.mode, picture.size, grey if picture.mode == "L" else (grey,) * 3)
+    )
 
 
 @lru_cache(maxsize=32)
@@ -107,10 +107,6 @@ def _falloff(width: int, height: int) -> Image.Image:
     light = (1 - 0.22 * x**3) * (0.62 + 0.38 * np.clip(y * 1.9, 0, 1))
     grey = Image.fromarray((255 * light).astype(np.uint8))
     return Image.merge("RGB", (grey, grey, grey))
-
-
-def _inner_light(picture: Image.Image, frame: _Frame) -> None:
-    picture.paste(ImageChops.multiply(picture, _falloff(frame.width, frame.height)))
 
 
 def _strings(picture: Image.Image, frame: _Frame, rng: random.Random) -> None:
@@ -138,12 +134,9 @@ def _strings(picture: Image.Image, frame: _Frame, rng: random.Random) -> None:
             draw.line(points, fill=rng.randint(strength - 40, strength + 25), width=1)
             y += spacing * rng.uniform(0.75, 1.25)
     tone = rng.choice([(226, 220, 208), (206, 200, 188), (230, 216, 190), (196, 194, 190)])
-    shade = ImageChops.offset(layer, 0, 1).point(_STRING_SHADE)
+    shade = _dimmed(ImageChops.offset(layer, 0, 1), 0.2)
     picture.paste((40, 34, 26), (0, 0, *picture.size), shade)
     picture.paste(tone, (0, 0, *picture.size), layer)
-
-
-_STRING_SHADE = [value // 5 for value in range(256)]
 
 
 def _front(picture: Image.Image, frame: _Frame, rng: random.Random) -> None:
