@@ -66,7 +66,11 @@ def parse(model: type[Parameters], program: str, arguments: list[str] | None = N
     except ValidationError as error:
         for problem in error.errors():
             option = "-".join(str(part) for part in problem["loc"]).replace("_", "-")
-            errors.print(f"{f'--{option}: ' if option else ''}{problem['msg'].removeprefix('Value error, ')}", style="red", highlight=False)
+            errors.print(
+                f"{f'--{option}: ' if option else ''}{problem['msg'].removeprefix('Value error, ')}",
+                style="red",
+                highlight=False,
+            )
         raise SystemExit(2) from None
 
 
@@ -77,10 +81,9 @@ def _with_values(model: type[BaseModel], arguments: list[str]) -> list[str]:
         for name, field in model.model_fields.items()
         if isinstance(field.json_schema_extra, dict) and "without_value" in field.json_schema_extra
     }
-    following = [*arguments[1:], "--"]
     return [
         f"{argument}={alone[argument]}" if argument in alone and after.startswith("--") else argument
-        for argument, after in zip(arguments, following, strict=True)
+        for argument, after in zip(arguments, [*arguments[1:], "--"], strict=False)
     ]
 
 

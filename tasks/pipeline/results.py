@@ -41,7 +41,7 @@ def tell_debugging(debugged: DebuggedJob) -> Sections:
 
 def tell_evaluation(evaluated: EvaluatedModel) -> Sections:
     """The figures, and the published ones."""
-    return {"evaluation": evaluated.evaluation.model_dump(mode="json"), "benchmark": BENCHMARK}
+    return {"evaluation": evaluated.evaluation.model_dump(mode="json", exclude_none=True), "benchmark": BENCHMARK}
 
 
 def tell_registration(model: RegisteredModel) -> Sections:
