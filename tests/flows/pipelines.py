@@ -28,23 +28,20 @@ SMALL = (
     "--night-photos=10",
 )
 STAGES = ["prepare", "tune", "train", "debug", "evaluate", "register", "deploy", "night"]
-MOST_LINES = 12
-"""A process is killed after it has printed at most so many lines: a run prints some seventy."""
-
 _TOLD = ("status", "reason", "expected", "products", "count", "confidence", "out_of_range", "probabilities", "verdict")
 _JUDGED = ("verdict_reason", "mismatch", "size", "score")
 
 
-def kill_at_random(installation: Installation, kills: int, seed: int) -> list[str]:
+def kill_at_random(installation: Installation, kills: int, seed: int, most_lines: int) -> list[str]:
     """Start the pipeline, kill it, resume it, kill it, and so on; returns what was printed by all of them.
 
     A moment is a number of printed lines and a part of a second after that, so that slow machines are killed at the
-    same places.
+    same places. An undisturbed run prints some seventy lines.
     """
     chance = random.Random(seed)
     printed: list[str] = []
     for number in range(1, kills + 1):
-        lines, seconds = chance.randint(1, MOST_LINES), chance.random()
+        lines, seconds = chance.randint(1, most_lines), chance.random()
         process = start(installation)
         seen = _read_lines(process, lines)
         time.sleep(seconds)
