@@ -77,15 +77,31 @@ def parse(model: type[Parameters], program: str, arguments: list[str] | None = N
     )
     command_line.model_config["cli_prog_name"] = program
     try:
-        given = CliApp.run(command_line, sys.argv[1:] if arguments is None else arguments)
-        return model.model_validate(
-            given.model_dump(exclude_unset=True, exclude={"plan", "plan_json"} if plans else None)
-        )
+        given = CliApp.run(command_line, _with_values(model, sys.argv[1:] if arguments is None else arguments))
+        planning = {"plan", "plan_json"} if plans else None
+        return model.model_validate(given.model_dump(exclude_unset=True, by_alias=True, exclude=planning))
     except ValidationError as error:
         for problem in error.errors():
             option = "-".join(str(part) for part in problem["loc"]).replace("_", "-")
-            errors.print(f"--{option}: {problem['msg']}", style="red", highlight=False)
+            errors.print(
+                f"{f'--{option}: ' if option else ''}{problem['msg'].removeprefix('Value error, ')}",
+                style="red",
+                highlight=False,
+            )
         raise SystemExit(2) from None
+
+
+def _with_values(model: type[BaseModel], arguments: list[str]) -> list[str]:
+    """Give options that may stand alone, like ``--resume``, the value that they have then."""
+    alone = {
+        f"--{name.replace('_', '-')}": str(field.json_schema_extra["without_value"])
+        for name, field in model.model_fields.items()
+        if isinstance(field.json_schema_extra, dict) and "without_value" in field.json_schema_extra
+    }
+    return [
+        f"{argument}={alone[argument]}" if argument in alone and after.startswith("--") else argument
+        for argument, after in zip(arguments, [*arguments[1:], "--"], strict=False)
+    ]
 
 
 def run(

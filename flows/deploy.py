@@ -35,7 +35,7 @@ class DeployParameters(BaseModel):
     )
 
 
-@flow(name="deploy", flow_run_name="deploy {parameters.model} model to {parameters.endpoint_name}")
+@flow(name="deploy", flow_run_name="deploy model {parameters.model} to {parameters.endpoint_name}")
 def deploy(parameters: DeployParameters) -> Deployment | None:
     """Deploy a model and prove it; what served before serves again when that fails."""
     here = settings()

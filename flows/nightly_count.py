@@ -16,7 +16,7 @@ from tasks.nightly.report import Report
 from tasks.nightly.tell import in_words
 from tasks.plan import counting
 from tasks.plan.plan import Draft
-from tasks.run_record import run_of
+from tasks.runs import run_of
 from tasks.services import use_cloud
 from tasks.settings import Settings, settings
 from training.errors import LeaseError, NightError
@@ -45,7 +45,7 @@ def nightly_count(parameters: NightParameters) -> str | None:
 
 
 def _night(parameters: NightParameters, ledger: Ledger, here: Settings) -> str:
-    with run_of(here, "nightly_count", parameters) as record:
+    with run_of(here, "nightly_count", parameters, part="night") as record:
         night = Night(parameters, ledger, here, record.run_id, record.folder, now().date())
         record.record(source=parameters.prefix)
         with record.stage("find"):

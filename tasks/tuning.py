@@ -54,6 +54,7 @@ class TunedHyperparameters(BaseModel):
     lr: float
     batch_size: int
     cost: Cost
+    trials: list[Trial]
 
 
 @task(name="tune", task_run_name="tune", **RETRIES)
@@ -198,6 +199,7 @@ def _outcome(job: HyperParameterTuningJob) -> TunedHyperparameters:
         lr=chosen.lr,
         batch_size=chosen.batch_size,
         cost=cost_of([TrainingJob.get(trial.name) for trial in trials]),
+        trials=trials,
     )
 
 

@@ -1,7 +1,5 @@
 """The stages that count, asked for in a rehearsal."""
 
-from tasks.batch_transform import folder_of as batch_folder
-from tasks.batch_transform import start_count
 from tasks.data.prepared_data import PrepareParameters
 from tasks.jobs import job_name
 from tasks.nightly.count import ask_for_counts
@@ -9,24 +7,22 @@ from tasks.nightly.parameters import NightParameters
 from tasks.plan.learning import LOGS, dataset_uri
 from tasks.plan.placeholders import RUN
 from tasks.plan.plan import Draft, Stage
-from tasks.plan.release import NAME
 from tasks.plan.storage import Storage, read, s3, written
 
 _JOBS = ("sagemaker DescribeModel", "sagemaker DescribeTransformJob", *LOGS)
 _FIND_MODEL = ("sagemaker ListModelPackages", "sagemaker DescribeModelPackage")
 
 
-def count_batch(draft: Draft, parameters: PrepareParameters) -> None:
-    """Count a batch of test photos."""
-    name = job_name(RUN, "count", "")
-    folder = f"{batch_folder(name, draft.settings)}/"
+def hold_back(draft: Draft, parameters: PrepareParameters, most: int) -> None:
+    """Put photos of the test split where a first night finds them."""
+    held = f"s3://{draft.settings.bucket}/nightly/{RUN}/held-back/"
     files = [
-        *read(f"{dataset_uri(parameters, draft.settings)}/", "photos to count"),
-        *written(folder, "the list of photos"),
-        *read(folder, "predictions"),
+        s3("ListObjectsV2", f"{dataset_uri(parameters, draft.settings)}/", "test photos"),
+        s3("CopyObject", held, f"at most {most} of them"),
+        *written(held, "their record"),
     ]
-    with draft.stage("transform", _JOBS, files):
-        start_count(name, NAME, RUN, draft.settings)
+    with draft.stage("hold back", storage=files):
+        pass
 
 
 def count_night(draft: Draft, parameters: NightParameters) -> None:

@@ -93,7 +93,11 @@ def register(model: Registration, status: Status, reason: str, settings: Setting
     client = boto3.client("sagemaker")
     for summary in _summaries(settings):
         if summary.get("ModelPackageDescription", "") == model.name:
-            return _described(summary["ModelPackageArn"])
+            found = _described(summary["ModelPackageArn"])
+            if found.reason:
+                return found
+            set_status(found.arn, status, reason)  # whoever created it died before it could say why
+            return _described(found.arn)
     _ensure_group(model.facts.get("run_id", ""), settings)
     created = once_seen(
         lambda: client.create_model_package(

@@ -17,7 +17,7 @@ SMALL = (
     "--tuning-epochs=1",
     "--epochs=1",
     "--smoke-photos=3",
-    "--transform-photos=5",
+    "--night-photos=5",
 )
 NIGHT = ("--prefix=s3://binventory-demo/bin-images/", "--limit=5")
 UNSEEN = ("CreateModelPackage", "UpdateModelPackage", "CreateEndpointConfig", "CreateEndpoint", "CreateTransformJob")

@@ -88,7 +88,7 @@ def test_the_bucket_is_closed_and_forgets_what_is_passing() -> None:
     assert all(bucket["PublicAccessBlockConfiguration"].values())
     assert bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"]
     forgotten = {rule.get("Prefix", "") for rule in bucket["LifecycleConfiguration"]["Rules"]}
-    assert forgotten == {"", "checkpoints/", "transform/", "features/"}
+    assert forgotten == {"", "checkpoints/", "features/"}
     assert not forgotten & {"models/", "datasets/", "jobs/", "nightly/"}
 
 

@@ -231,6 +231,22 @@ def test_faults_strike_as_often_as_asked_and_then_end(cloud: RunningCloud, fault
     client.list_models()
 
 
+def test_s3_refuses_the_share_of_requests_that_was_asked_for(own_cloud: RunningCloud) -> None:
+    Training(own_cloud).put("small", b"x" * 1000)
+    own_cloud.command("faults", "s3-fail", "20")
+    refused = 0
+    client = own_cloud.client("s3", s3={"addressing_style": "path"})
+    for number in range(100):
+        try:
+            client.put_object(Bucket="training", Key=f"small-{number}", Body=b"x" * 1000)
+        except client.exceptions.ClientError as error:
+            refused += error.response["Error"]["Code"] == "SlowDown"
+    assert 5 <= refused <= 40
+    own_cloud.command("faults", "clear")
+    kept = own_cloud.client("s3").list_objects_v2(Bucket="training", Prefix="small-")
+    assert kept["KeyCount"] == 100 - refused
+
+
 def test_slow_and_cut_s3_answers_until_cleared(own_cloud: RunningCloud) -> None:
     training = Training(own_cloud)
     training.put("whole", b"x" * 100_000)
