@@ -14,7 +14,7 @@ import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
 from tasks import credentials
-from tasks.settings import Settings
+from tasks.settings import NO_ROLE, Settings
 from training.errors import CloudError
 
 MOST_ATTEMPTS = "10"
@@ -49,7 +49,8 @@ def connect(settings: Settings) -> None:
     """Point this process's AWS clients at the target cloud; start the embedded one where that is it.
 
     Raises:
-        CloudError: the cloud does not start, cannot be reached, or refuses the credentials.
+        CloudError: the cloud does not start, cannot be reached, or refuses the credentials; or AWS's jobs have no role.
+        SettingsError: the credentials are in a Prefect block that cannot be taken.
     """
     quiet()
     os.environ.setdefault("AWS_DEFAULT_REGION", settings.region)
@@ -64,6 +65,10 @@ def connect(settings: Settings) -> None:
         if settings.credentials:
             credentials.take(settings.credentials)
         _check_credentials()
+        if settings.role == NO_ROLE:
+            raise CloudError(
+                "BINVENTORY_ROLE is not set: on AWS, jobs need the ARN of a role to run as. docs/aws.md makes one."
+            )
 
 
 def stop(settings: Settings) -> None:

@@ -22,7 +22,8 @@ SMALL = (
 NIGHT = ("--prefix=s3://binventory-demo/bin-images/", "--limit=5")
 UNSEEN = ("CreateModelPackage", "UpdateModelPackage", "CreateEndpointConfig", "CreateEndpoint", "CreateTransformJob")
 """Requests that name what was made just before; the first of each is told that it is not there."""
-THROTTLED = ("CreateHyperParameterTuningJob", "InvokeEndpoint")
+THROTTLED = {"CreateHyperParameterTuningJob": 2, "CreateModelPackageGroup": 5, "InvokeEndpoint": 2}
+"""How often; by itself, boto3 would give up at the fifth time."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,8 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorded]:
     house.run("tasks.services", "up")
     for operation in UNSEEN:
         house.localcloud("faults", "unseen", "1", "--operation", operation)
-    for operation in THROTTLED:
-        house.localcloud("faults", "throttle", "6", "--operation", operation)
+    for operation, calls in THROTTLED.items():
+        house.localcloud("faults", "throttle", str(calls), "--operation", operation)
     house.run("flows.full_pipeline", *SMALL)
     left = house.localcloud("faults", "list")
     pipeline = read_journal(journal)

@@ -1,5 +1,7 @@
 """A plan is what a run then asks for, and making one asks for nothing."""
 
+import importlib
+import inspect
 import json
 import socket
 import threading
@@ -7,11 +9,14 @@ from collections.abc import Iterator
 
 import pytest
 
+from flows.command_line import parse
 from tasks.plan.placeholders import agrees
-from tasks.plan.plan import Plan
+from tasks.plan.plan import Plan, make_plan
 from tasks.plan.rehearsal import Request
+from tasks.settings import Settings
 from tests.aws.conftest import NIGHT, SMALL, Recorded
 from tests.installation import Installation
+from training.errors import RunError
 
 
 class Ear:
@@ -52,12 +57,13 @@ def nowhere(installation: Installation, ear: Ear) -> Installation:
     return installation
 
 
-def plan_of(installation: Installation, flow: str, *arguments: str) -> Plan:
-    said = json.loads(installation.run(f"flows.{flow}", *arguments, "--plan-json"))
-    for stage in said["stages"]:
-        for derived in ("makes", "costs", "actions"):
-            del stage[derived]
-    return Plan.model_validate(said)
+def plan_of(flow: str, *arguments: str, **changed: str) -> Plan:
+    """The plan of a flow that is started with these arguments, under the default settings but for those changed."""
+    module = importlib.import_module(f"flows.{flow}")
+    model = inspect.get_annotations(module.ask)["parameters"]
+    parameters = parse(model, flow, list(arguments))
+    here = Settings().model_copy(update=changed)
+    return make_plan(flow, here, lambda draft: module.ask(draft, parameters))
 
 
 def changes(requests: list[Request]) -> list[Request]:
@@ -65,8 +71,8 @@ def changes(requests: list[Request]) -> list[Request]:
     return [each for each in requests if each.changes and each.service != "sagemaker-runtime"]
 
 
-def test_a_run_asks_for_what_its_plan_says(recorded: Recorded, nowhere: Installation) -> None:
-    plan = plan_of(nowhere, "full_pipeline", *SMALL)
+def test_a_run_asks_for_what_its_plan_says(recorded: Recorded) -> None:
+    plan = plan_of("full_pipeline", *SMALL)
     planned = [request for stage in plan.stages for request in changes(stage.requests)]
     real = changes(recorded.pipeline.requests)
     assert [request.operation for request in real] == [request.operation for request in planned]
@@ -74,30 +80,30 @@ def test_a_run_asks_for_what_its_plan_says(recorded: Recorded, nowhere: Installa
         assert agrees(ours.parameters, theirs.parameters), (ours.parameters, theirs.parameters)
 
 
-def test_a_plan_names_every_action_that_its_run_needs(recorded: Recorded, nowhere: Installation) -> None:
-    plan = plan_of(nowhere, "full_pipeline", *SMALL)
+def test_a_plan_names_every_action_that_its_run_needs(recorded: Recorded) -> None:
+    plan = plan_of("full_pipeline", *SMALL)
     assert recorded.pipeline.actions <= {action for stage in plan.stages for action in stage.actions}
-    others = [plan_of(nowhere, "deploy"), plan_of(nowhere, "nightly_count", *NIGHT)]
+    others = [plan_of("deploy"), plan_of("nightly_count", *NIGHT)]
     planned = {action for other in others for stage in other.stages for action in stage.actions}
     teardown = {"sagemaker:ListEndpointConfigs", "sagemaker:ListModels", "sagemaker:ListEndpoints"}
     teardown |= {"sagemaker:DeleteModel", "sagemaker:DeleteModelPackage"}
     assert recorded.after.actions <= planned | teardown
 
 
-def test_a_plan_says_where_a_run_writes(recorded: Recorded, nowhere: Installation) -> None:
-    plan = plan_of(nowhere, "full_pipeline", *SMALL)
+def test_a_plan_says_where_a_run_writes(recorded: Recorded) -> None:
+    plan = plan_of("full_pipeline", *SMALL)
     places = [each.uri for stage in plan.stages for each in stage.storage if each.operation == "PutObject"]
     written = {f"s3://{each.bucket}/{each.key}" for each in recorded.pipeline.s3 if each.operation == "PutObject"}
     for uri in written:
         assert any(agrees(place + "<more>" if place.endswith("/") else place, uri) for place in places), uri
 
 
-@pytest.mark.parametrize("target", ["local", "aws"])
-def test_a_plan_is_for_people_and_asks_nobody(target: str, nowhere: Installation, ear: Ear) -> None:
+@pytest.mark.parametrize(("target", "option"), [("local", "--plan-json"), ("aws", "--plan")])
+def test_a_plan_is_printed_and_asks_nobody(target: str, option: str, nowhere: Installation, ear: Ear) -> None:
     nowhere.environment |= {"BINVENTORY_TARGET": target, "BINVENTORY_DEBUGGER": "true"}
     if target == "aws":
         nowhere.environment |= {"BINVENTORY_AUTOSCALING_INSTANCES": "3", "BINVENTORY_TRAINING_INSTANCES": "2"}
-    said = nowhere.run("flows.full_pipeline", "--source", "abid", "--trials", "10", "--parallel-trials", "2", "--plan")
+    said = nowhere.run("flows.full_pipeline", "--source", "abid", "--trials", "10", "--parallel-trials", "2", option)
     assert "Traceback" not in said
     for text in (
         "CreateHyperParameterTuningJob",
@@ -106,10 +112,10 @@ def test_a_plan_is_for_people_and_asks_nobody(target: str, nowhere: Installation
         "b<run>-train-<digest>",
         "iam:PassRole",
         "until it is deleted",
-        "Nothing was sent.",
     ):
         assert text in said
     assert ("RegisterScalableTarget" in said) == (target == "aws")
+    assert json.loads(said)["stages"] if option == "--plan-json" else "Nothing was sent." in said
     # Ten trials of at most four hours, two at a time: twenty hours at twice the rate.
     assert "2.816" in said
     assert "56.32" in said
@@ -117,9 +123,18 @@ def test_a_plan_is_for_people_and_asks_nobody(target: str, nowhere: Installation
     assert not nowhere.home.exists()
 
 
-def test_a_plan_ends_where_a_person_has_to_approve(nowhere: Installation) -> None:
-    nowhere.environment["BINVENTORY_APPROVAL"] = "manual"
-    plan = plan_of(nowhere, "full_pipeline")
+def test_a_plan_ends_where_a_person_has_to_approve() -> None:
+    plan = plan_of("full_pipeline", approval="manual")
     assert plan.stages[-1].name == "register"
     package = next(each for each in plan.stages[-1].requests if each.operation == "CreateModelPackage")
     assert package.parameters["ModelApprovalStatus"] == "PendingManualApproval"
+
+
+def test_a_plan_has_the_stages_that_are_wanted() -> None:
+    stages = [stage.name for stage in plan_of("full_pipeline", "--from", "train", "--skip", "night").stages]
+    assert stages == ["train", "debug", "evaluate", "register", "deploy"]
+    with pytest.raises(RunError, match="its own options"):
+        plan_of("full_pipeline", "--resume")
+    turned_away = plan_of("deploy", "--reject", "too slow")
+    [request] = [request for stage in turned_away.stages for request in stage.requests]
+    assert request.parameters["ModelApprovalStatus"] == "Rejected"
