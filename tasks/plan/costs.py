@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, computed_field
 
 from tasks.plan.rehearsal import Request
 from tasks.prices import HOURLY_USD, SERVERLESS_USD
@@ -22,6 +22,7 @@ class PlannedCost(BaseModel):
     at_most_hours: float | None = Field(None, description="Instance-hours divided by instances; None: until deleted.")
     note: str = ""
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def at_most_usd(self) -> float | None:
         """The ceiling, if there is one and the price is known."""
