@@ -1,0 +1,138 @@
+"""The commands in README and docs are ones that work: each is parsed, and those that change nothing are run."""
+
+import importlib
+import importlib.util
+import inspect
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from flows.command_line import parse
+from tasks.settings import Settings
+from tests.installation import ROOT, Installation
+
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PYTHON = ("python -m ", ".venv/bin/python -m ")
+NOT_OURS = ("aws", "apt-get", "sqlite3", "uv", "cfn-lint", "eval", "git", "cd", "docker", "curl")
+"""Other people's programs: what they take is for their documentation to say."""
+
+
+def commands(page: Path) -> list[str]:
+    """Commands of a page's code blocks and of its text, without comments; lines that end in a backslash go on."""
+    text = page.read_text()
+    fenced = re.findall(r"^```console\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    said = [line[2:] for block in fenced for line in block.replace("\\\n", " ").splitlines() if line.startswith("$ ")]
+    said += re.findall(r"^    ((?:\.venv/bin/)?python -m .*)$", text, re.MULTILINE)
+    said += [" ".join(span.split()) for span in re.findall(r"(?<!`)`((?:python -m|make|prefect)\s[^`]+)`", text)]
+    return [re.split(r"\s+#\s", command)[0].strip() for command in said if "<" not in command]
+
+
+COMMANDS = sorted({(page.relative_to(ROOT).as_posix(), command) for page in PAGES for command in commands(page)})
+
+
+def parameters_of(module: str) -> type[BaseModel]:
+    """The parameter model of the flow that ``flows.<name>`` runs."""
+    flow = getattr(importlib.import_module(module), module.partition(".")[2])
+    (parameter,) = inspect.signature(getattr(flow, "fn", flow)).parameters.values()
+    model: type[BaseModel] = parameter.annotation
+    return model
+
+
+def helped(*command: str) -> str:
+    """What a program says of itself."""
+    return subprocess.run([*command, "--help"], cwd=ROOT, text=True, capture_output=True, check=True).stdout
+
+
+def check_python(module: str, arguments: list[str]) -> None:
+    if "--help" in arguments or not arguments:
+        assert importlib.util.find_spec(module), module
+    elif module.startswith("flows."):
+        parse(parameters_of(module), module, arguments)
+    else:
+        said = helped(sys.executable, "-m", module, *(part for part in arguments[:1] if not part.startswith("-")))
+        for option in (part for part in arguments if part.startswith("--")):
+            assert option in said, f"{module} knows no {option}"
+
+
+def test_pages_have_commands() -> None:
+    assert len(COMMANDS) > 30
+
+
+@pytest.mark.parametrize(("page", "command"), COMMANDS)
+def test_a_command_is_one_that_is_understood(page: str, command: str) -> None:
+    words = shlex.split(command)
+    while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):
+        check_variable(words.pop(0))
+    if command.startswith(PYTHON) or words[:1] in (["python"], [".venv/bin/python"]):
+        check_python(words[2], words[3:])
+    elif words[0] == "make":
+        targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        assert set(words[1:]) <= set(targets)
+    elif words[0] == "prefect":
+        check_prefect(words[1:])
+    elif words[0] == "export":
+        check_variable(words[1])
+    else:
+        assert Path(words[0]).name in NOT_OURS, f"{page}: what is {words[0]}?"
+
+
+def check_variable(assignment: str) -> None:
+    name = assignment.partition("=")[0]
+    if name.startswith("BINVENTORY_"):
+        assert name.removeprefix("BINVENTORY_").lower() in Settings.model_fields
+
+
+def check_prefect(words: list[str]) -> None:
+    names = [word for word in words if re.fullmatch(r"[a-z-]+", word) and not word.startswith("-")]
+    said = helped(str(Path(sys.executable).with_name("prefect")), *names[:2])
+    for option in (word for word in words if word.startswith("--")):
+        assert option in said, f"prefect {' '.join(names[:2])} knows no {option}"
+    for file in (word for word in words if word.endswith(".yaml")):
+        assert (ROOT / file).exists()
+
+
+def test_settings_in_the_docs_are_settings() -> None:
+    named = {name for page in PAGES for name in re.findall(r"BINVENTORY_([A-Z_]*[A-Z])\b", page.read_text())}
+    containers = {"SERVING_WORKERS"}  # told to the container, by the setting of the same name
+    assert {name.lower() for name in named - containers} <= {*Settings.model_fields, "photo_hosts"}
+
+
+def test_files_that_the_docs_link_to_are_there() -> None:
+    for page in PAGES:
+        for link in re.findall(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)", page.read_text()):
+            assert (page.parent / link).exists(), f"{page.name} links to {link}"
+
+
+def test_what_changes_nothing_is_run_as_it_stands(installation: Installation) -> None:
+    """In an empty installation: nothing is registered, nothing was left, and nobody runs."""
+    installation.run("tasks.services")
+    try:
+        assert "Models in the group" in installation.run("flows.deploy", "--list")
+        assert "left nothing" in installation.run("flows.teardown", "--run-id", "261125-120000")
+        assert "running" in installation.localcloud("status")
+        url = json.loads((installation.home / "prefect" / "server.json").read_text())["api_url"]
+        created = subprocess.run(
+            [
+                Path(sys.executable).with_name("prefect"),
+                "automation",
+                "create",
+                "--from-file",
+                "automations/nightly.yaml",
+            ],
+            cwd=ROOT,
+            env=os.environ | installation.environment | {"PREFECT_API_URL": url},
+            text=True,
+            capture_output=True,
+            check=False,
+        )
+        assert created.returncode == 0, created.stdout + created.stderr
+        assert len(installation.prefect("automations/filter")) == 4
+    finally:
+        installation.run("tasks.services", "down")
