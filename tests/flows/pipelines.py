@@ -36,12 +36,14 @@ def kill_at_random(installation: Installation, kills: int, seed: int, most_lines
     """Start the pipeline, kill it, resume it, kill it, and so on; returns what was printed by all of them.
 
     A moment is a number of printed lines and a part of a second after that, so that slow machines are killed at the
-    same places. An undisturbed run prints some seventy lines.
+    same places; without a line, it is somewhere in the ten seconds in which services start. An undisturbed run prints
+    some seventy lines.
     """
     chance = random.Random(seed)
     printed: list[str] = []
     for number in range(1, kills + 1):
-        lines, seconds = chance.randint(1, most_lines), chance.random()
+        lines = chance.randint(0, most_lines)
+        seconds = chance.uniform(0, 1 if lines else 10)
         process = start(installation)
         seen = _read_lines(process, lines)
         time.sleep(seconds)

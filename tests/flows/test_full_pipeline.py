@@ -65,7 +65,7 @@ def test_killed_and_resumed_it_ends_as_an_undisturbed_run(installation: Installa
     installation.environment["BINVENTORY_SERVING_PRECISION"] = "float32"  # "auto" asks which is faster just now
     said = kill_at_random(installation, kills=2, seed=7, most_lines=40)
     said += finish(installation).splitlines()
-    assert not [line for line in said if "Traceback" in line]
+    assert "Traceback" not in "\n".join(said), "\n".join(said)
     summary = installation.summary()
     assert [folder.name for folder in (installation.home / "runs").glob("*-*")] == [summary["run_id"]]
     assert list(summary["stages"]) == STAGES
