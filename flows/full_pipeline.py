@@ -42,13 +42,18 @@ class FullPipelineParameters(StageParameters, TuneAndTrainParameters):
         1000, ge=1, title="First night", description="Count at most so many of the photos held back for testing."
     )
 
+    @property
+    def names_its_source(self) -> bool:
+        """Whether what earlier runs left is of use only if it is of the same source."""
+        return "prepare" in self.stages or "source" in self.model_fields_set
+
     def of(self, kind: Any) -> Any:
         """Those of them that another flow takes."""
         return kind(**self.model_dump(include=set(kind.model_fields) - {"run"}))
 
 
 def _name() -> str:
-    parameters: FullPipelineParameters = flow_run.parameters["parameters"]
+    parameters = FullPipelineParameters.model_validate(flow_run.parameters["parameters"])
     return f"resume {parameters.resume}" if parameters.resume else f"full pipeline on {parameters.source}"
 
 
@@ -60,8 +65,8 @@ def full_pipeline(parameters: FullPipelineParameters) -> str:
     ending = partial(conclude, console=console)
     with run_of(here, "full_pipeline", parameters, resume=parameters.resume, ending=ending) as record:
         parameters = record.parameters(FullPipelineParameters)
-        given = {"source": parameters.source} if "source" in parameters.model_fields_set else {}
-        set_out(record, parameters.stages, here, parameters.run, **given)
+        same = {"source": parameters.source} if parameters.names_its_source else {}
+        set_out(record, parameters.stages, here, parameters.run, **same)
         prepare(record, parameters)
         if record.is_to_do("tune", "train", "debug"):
             tune_and_train(parameters.of(TuneAndTrainParameters))

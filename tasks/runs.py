@@ -18,6 +18,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from tasks.killed_flow_runs import call_crashed, this_flow_run
 from tasks.run_record import Run, digest_of, result_file
 from tasks.settings import Settings
 from training.errors import RunError
@@ -155,6 +156,10 @@ def in_words(names: Sequence[str]) -> str:
 
 def _begin(run: Run, settings: Settings) -> Run:
     run.begin(settings)
+    killed, mine = run.flow_run, this_flow_run()
+    if killed and mine:
+        call_crashed(killed, mine)
+    run.belongs_to(mine)
     latest = settings.runs / "latest"
     scratch = latest.with_name(f".latest.{os.getpid()}")
     scratch.unlink(missing_ok=True)  # of a process that was killed here, and had the same id

@@ -5,6 +5,7 @@ import json
 import random
 import shutil
 import signal
+import sqlite3
 import subprocess
 import tarfile
 import time
@@ -112,6 +113,12 @@ def jobs(installation: Installation) -> list[str]:
     names += [job["HyperParameterTuningJobName"] for job in tuning]
     names += [job["TransformJobName"] for job in transform]
     return sorted("-".join(part for part in name.split("-")[2:] if len(part) != 8) for name in names)
+
+
+def flow_runs(installation: Installation) -> list[str]:
+    """States of all flow runs, as Prefect has them in its own database."""
+    with sqlite3.connect(f"file:{installation.home}/prefect/prefect.db?mode=ro", uri=True) as database:
+        return [state for (state,) in database.execute("SELECT DISTINCT state_type FROM flow_run ORDER BY 1")]
 
 
 def left_serving(installation: Installation) -> dict[str, list[str]]:
