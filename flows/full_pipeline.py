@@ -1,24 +1,23 @@
 """From a list of photos to an endpoint that counts, and a first night: ``python -m flows.full_pipeline --help``."""
 
 from functools import partial
-from typing import Any
 
 from prefect import flow
 from prefect.runtime import flow_run
-from pydantic import Field
 
 from flows.command_line import console, run
 from flows.deploy import DeployParameters, deploy
-from flows.evaluate import EvaluateParameters, evaluate_model
+from flows.evaluate import evaluate_model
 from flows.nightly_count import nightly_count
-from flows.tune_and_train import TuneAndTrainParameters, prepare, tune_and_train
+from flows.tune_and_train import prepare, tune_and_train
 from tasks.data.prepared_data import PreparedData
 from tasks.evaluation.evaluate import EvaluatedModel
 from tasks.nightly.held_back import FirstNight, hold_back, outcome
 from tasks.nightly.parameters import NightParameters
 from tasks.pipeline.conclusion import conclude
+from tasks.pipeline.parameters import EvaluateParameters, FullPipelineParameters, TuneAndTrainParameters
 from tasks.pipeline.results import tell_deployment, tell_night, tell_registration
-from tasks.pipeline.stages import StageParameters, set_out
+from tasks.pipeline.stages import set_out
 from tasks.release.deployment import Deployment
 from tasks.release.registry import RegisteredModel, find_model
 from tasks.run_record import Run
@@ -26,30 +25,6 @@ from tasks.runs import run_of
 from tasks.services import use_cloud
 from tasks.settings import Settings, settings
 from training.errors import DeploymentError, LeaseError, ModelError
-
-
-class FullPipelineParameters(StageParameters, TuneAndTrainParameters):
-    """Prepare data, tune, train, evaluate, deploy, and count a first night."""
-
-    endpoint_name: str = Field(
-        "binventory",
-        title="Endpoint",
-        description="Endpoint to create or to update.",
-        pattern=r"^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$",
-    )
-    smoke_photos: int = Field(20, ge=1, title="Smoke photos", description="Test photos to ask the endpoint about.")
-    night_photos: int = Field(
-        1000, ge=1, title="First night", description="Count at most so many of the photos held back for testing."
-    )
-
-    @property
-    def names_its_source(self) -> bool:
-        """Whether what earlier runs left is of use only if it is of the same source."""
-        return "prepare" in self.stages or "source" in self.model_fields_set
-
-    def of(self, kind: Any) -> Any:
-        """Those of them that another flow takes."""
-        return kind(**self.model_dump(include=set(kind.model_fields) - {"run"}))
 
 
 def _name() -> str:

@@ -10,8 +10,8 @@ from flows.prepare_data import prepare_data
 from tasks.data.prepared_data import PreparedData, PrepareParameters
 from tasks.debugger.stage import debug_job
 from tasks.features import StoredFeatures, compute_features
-from tasks.learning import LearnParameters
 from tasks.pipeline.conclusion import conclude
+from tasks.pipeline.parameters import TuneAndTrainParameters
 from tasks.pipeline.results import tell_debugging, tell_preparation, tell_training, tell_tuning
 from tasks.run_record import Run
 from tasks.runs import run_of
@@ -21,10 +21,6 @@ from tasks.training_job import JobInputs, TrainedModel, train, upload_code
 from tasks.tuning import TunedHyperparameters, tune
 from tasks.weights import stage_weights
 from training.features import can_stand_for_photos
-
-
-class TuneAndTrainParameters(PrepareParameters, LearnParameters):
-    """Prepare data unless that is done, tune, and train."""
 
 
 @flow(name="tune-and-train", flow_run_name="tune and train on {parameters.source}")
