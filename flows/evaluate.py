@@ -3,15 +3,15 @@
 from functools import partial
 
 from prefect import flow
-from pydantic import BaseModel, ConfigDict, Field
 
 from flows.command_line import console, run
 from tasks.data.prepared_data import PreparedData
 from tasks.evaluation.evaluate import EvaluatedModel, evaluate
 from tasks.evaluation.page import publish
 from tasks.pipeline.conclusion import conclude
+from tasks.pipeline.parameters import EvaluateParameters
 from tasks.pipeline.results import tell_evaluation, tell_registration
-from tasks.pipeline.stages import RUN_ID, set_out
+from tasks.pipeline.stages import set_out
 from tasks.release.gate import judge
 from tasks.release.package import package_model
 from tasks.release.registry import RegisteredModel, Status, register
@@ -20,23 +20,6 @@ from tasks.runs import run_of
 from tasks.services import use_cloud
 from tasks.settings import Settings, settings
 from tasks.training_job import TrainedModel
-
-
-class EvaluateParameters(BaseModel):
-    """Measure the newest trained model, or that of another run, and register it if the gate lets it in."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    run: str | None = Field(
-        None, title="Run", description="Whose model, and data; default: the newest that has both.", pattern=RUN_ID
-    )
-    endpoint_name: str = Field(
-        "binventory",
-        title="Endpoint",
-        description="The model behind this endpoint is measured on the same photos.",
-        pattern=r"^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$",
-    )
-    smoke_photos: int = Field(20, ge=1, title="Smoke photos", description="Test photos to ask an endpoint about.")
 
 
 @flow(name="evaluate", flow_run_name="evaluate")

@@ -1,60 +1,35 @@
 """From a list of photos to an endpoint that counts, and a first night: ``python -m flows.full_pipeline --help``."""
 
 from functools import partial
-from typing import Any
 
 from prefect import flow
 from prefect.runtime import flow_run
-from pydantic import Field
 
 from flows.command_line import console, run
 from flows.deploy import DeployParameters, deploy
-from flows.evaluate import EvaluateParameters, evaluate_model
+from flows.evaluate import evaluate_model
 from flows.nightly_count import nightly_count
-from flows.tune_and_train import TuneAndTrainParameters, prepare, tune_and_train
+from flows.tune_and_train import prepare, tune_and_train
 from tasks.data.prepared_data import PreparedData
 from tasks.evaluation.evaluate import EvaluatedModel
 from tasks.nightly.held_back import FirstNight, hold_back, outcome
-from tasks.nightly.held_back import photos_uri as held_back_uri
 from tasks.nightly.parameters import NightParameters
 from tasks.pipeline.conclusion import conclude
+from tasks.pipeline.parameters import EvaluateParameters, FullPipelineParameters, TuneAndTrainParameters
 from tasks.pipeline.results import tell_deployment, tell_night, tell_registration
-from tasks.pipeline.stages import StageParameters, set_out
-from tasks.plan import counting as plan_counting
-from tasks.plan import learning as plan_learning
-from tasks.plan import release as plan_release
-from tasks.plan.placeholders import RUN
-from tasks.plan.plan import Draft
+from tasks.pipeline.stages import set_out
+from tasks.plan import pipeline as plan_pipeline
 from tasks.release.deployment import Deployment
 from tasks.release.registry import RegisteredModel, find_model
 from tasks.run_record import Run
 from tasks.runs import run_of
 from tasks.services import use_cloud
 from tasks.settings import Settings, settings
-from training.errors import DeploymentError, LeaseError, ModelError, RunError
-
-
-class FullPipelineParameters(StageParameters, TuneAndTrainParameters):
-    """Prepare data, tune, train, evaluate, deploy, and count a first night."""
-
-    endpoint_name: str = Field(
-        "binventory",
-        title="Endpoint",
-        description="Endpoint to create or to update.",
-        pattern=r"^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$",
-    )
-    smoke_photos: int = Field(20, ge=1, title="Smoke photos", description="Test photos to ask the endpoint about.")
-    night_photos: int = Field(
-        1000, ge=1, title="First night", description="Count at most so many of the photos held back for testing."
-    )
-
-    def of(self, kind: Any) -> Any:
-        """Those of them that another flow takes."""
-        return kind(**self.model_dump(include=set(kind.model_fields) - {"run"}))
+from training.errors import DeploymentError, LeaseError, ModelError
 
 
 def _name() -> str:
-    parameters: FullPipelineParameters = flow_run.parameters["parameters"]
+    parameters = FullPipelineParameters.model_validate(flow_run.parameters["parameters"])
     return f"resume {parameters.resume}" if parameters.resume else f"full pipeline on {parameters.source}"
 
 
@@ -66,8 +41,8 @@ def full_pipeline(parameters: FullPipelineParameters) -> str:
     ending = partial(conclude, console=console)
     with run_of(here, "full_pipeline", parameters, resume=parameters.resume, ending=ending) as record:
         parameters = record.parameters(FullPipelineParameters)
-        given = {"source": parameters.source} if "source" in parameters.model_fields_set else {}
-        set_out(record, parameters.stages, here, parameters.run, **given)
+        same = {"source": parameters.source} if parameters.names_its_source else {}
+        set_out(record, parameters.stages, here, parameters.run, **same)
         prepare(record, parameters)
         if record.is_to_do("tune", "train", "debug"):
             tune_and_train(parameters.of(TuneAndTrainParameters))
@@ -110,30 +85,5 @@ def _first_night(record: Run, parameters: FullPipelineParameters, here: Settings
     return outcome(record.folder / "night", prefix, record.result("evaluate", EvaluatedModel).predictions)
 
 
-def ask(draft: Draft, parameters: FullPipelineParameters) -> None:
-    """What a run asks of the cloud, for a plan.
-
-    Raises:
-        RunError: the plan of a run that is resumed is asked for.
-    """
-    if parameters.resume:
-        raise RunError("a run that is resumed has asked for a part already: plan it with its own options instead")
-    wanted, endpoint = parameters.stages, parameters.endpoint_name
-    if "prepare" in wanted:
-        plan_learning.prepare(draft, parameters)
-    plan_learning.learn(draft, parameters, parameters, wanted)
-    if "evaluate" in wanted:
-        plan_release.evaluate(draft, parameters, endpoint)
-    if "register" in wanted:
-        plan_release.register_model(draft)
-        if draft.settings.approval == "manual":
-            return
-    if "deploy" in wanted:
-        plan_release.deploy(draft, endpoint, str(parameters.smoke_photos))
-    if "night" in wanted:
-        plan_counting.hold_back(draft, parameters, parameters.night_photos)
-        plan_counting.count_night(draft, NightParameters(prefix=held_back_uri(RUN, draft.settings)))
-
-
 if __name__ == "__main__":
-    raise SystemExit(run(full_pipeline, FullPipelineParameters, "full_pipeline", ask))
+    raise SystemExit(run(full_pipeline, FullPipelineParameters, "full_pipeline", plan_pipeline.full_pipeline))

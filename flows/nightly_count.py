@@ -15,7 +15,6 @@ from tasks.nightly.parameters import NightParameters
 from tasks.nightly.report import Report
 from tasks.nightly.tell import in_words
 from tasks.plan import counting
-from tasks.plan.plan import Draft
 from tasks.runs import run_of
 from tasks.services import use_cloud
 from tasks.settings import Settings, settings
@@ -83,10 +82,5 @@ def _show(report: Report, folder: Path) -> None:
     console.print(f"The report is {folder}/report.html, for the WMS {folder}/exceptions.csv", soft_wrap=True)
 
 
-def ask(draft: Draft, parameters: NightParameters) -> None:
-    """What a night asks of the cloud, for a plan."""
-    counting.count_night(draft, parameters)
-
-
 if __name__ == "__main__":
-    sys.exit(run(nightly_count, NightParameters, "nightly_count", ask))
+    sys.exit(run(nightly_count, NightParameters, "nightly_count", counting.count_night))

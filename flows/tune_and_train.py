@@ -10,11 +10,10 @@ from flows.prepare_data import prepare_data
 from tasks.data.prepared_data import PreparedData, PrepareParameters
 from tasks.debugger.stage import debug_job
 from tasks.features import StoredFeatures, compute_features
-from tasks.learning import LearnParameters
 from tasks.pipeline.conclusion import conclude
+from tasks.pipeline.parameters import TuneAndTrainParameters
 from tasks.pipeline.results import tell_debugging, tell_preparation, tell_training, tell_tuning
-from tasks.plan import learning as plan_learning
-from tasks.plan.plan import Draft
+from tasks.plan import pipeline as plan_pipeline
 from tasks.run_record import Run
 from tasks.runs import run_of
 from tasks.services import use_cloud
@@ -23,10 +22,6 @@ from tasks.training_job import JobInputs, TrainedModel, train, upload_code
 from tasks.tuning import TunedHyperparameters, tune
 from tasks.weights import stage_weights
 from training.features import can_stand_for_photos
-
-
-class TuneAndTrainParameters(PrepareParameters, LearnParameters):
-    """Prepare data unless that is done, tune, and train."""
 
 
 @flow(name="tune-and-train", flow_run_name="tune and train on {parameters.source}")
@@ -74,11 +69,5 @@ def _learn(record: Run, parameters: TuneAndTrainParameters, here: Settings) -> N
     record.do("train", lambda: train(inputs, chosen, here), tell_training)
 
 
-def ask(draft: Draft, parameters: TuneAndTrainParameters) -> None:
-    """What a run asks of the cloud, for a plan."""
-    plan_learning.prepare(draft, parameters)
-    plan_learning.learn(draft, parameters, parameters)
-
-
 if __name__ == "__main__":
-    raise SystemExit(run(tune_and_train, TuneAndTrainParameters, "tune_and_train", ask))
+    raise SystemExit(run(tune_and_train, TuneAndTrainParameters, "tune_and_train", plan_pipeline.tune_and_train))

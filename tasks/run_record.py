@@ -79,6 +79,17 @@ class Run:
             raise RunError(f"The run {self.run_id} has parameters that the flow does not take: {error}") from error
 
     @property
+    def flow_run(self) -> str | None:
+        """Prefect's flow run that was the last to work on it, if any."""
+        found: str | None = self._state.get("flow_run")
+        return found
+
+    def belongs_to(self, flow_run: str | None) -> None:
+        """Write down which of Prefect's flow runs works on it."""
+        self._state["flow_run"] = flow_run
+        self._set_status("running")
+
+    @property
     def taken_from(self) -> str | None:
         """The run whose stages this one goes on from, if any."""
         donor: str | None = self._state.get("taken_from")

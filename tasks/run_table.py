@@ -1,5 +1,6 @@
 """What a run came to, as a table in the terminal and as markdown in the Prefect UI."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,6 @@ from rich.console import Console
 from rich.table import Table
 
 from tasks.evaluation.reference import ALWAYS_THREE, BENCHMARK, OLD_SYSTEM
-from tasks.runs import in_words
 
 Row = tuple[str, str, str]
 
@@ -158,3 +158,8 @@ def as_markdown(summary: dict[str, Any]) -> str:
     """The stages as a Prefect artifact has them."""
     lines = [f"| {' | '.join(row)} |" for row in rows(summary)]
     return "\n".join(("| stage | seconds | what came of it |", "|---|---|---|", *lines))
+
+
+def in_words(names: Sequence[str]) -> str:
+    """Names as a sentence has them: one, two and three."""
+    return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else "".join(names)

@@ -1,4 +1,4 @@
-"""All runs of an installation: beginning one, picking one up, and going on from an earlier one.
+"""All runs of an installation: beginning one, and picking one up.
 
 A run that died, or failed, is picked up by the next start of the same flow with the same parameters, or by its id. The
 kernel drops the lock of a killed process, which is how a dead run is told from one that is under way.
@@ -10,7 +10,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +18,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from tasks.run_record import Run, digest_of, result_file
+from tasks.killed_flow_runs import call_crashed, this_flow_run
+from tasks.run_record import Run, digest_of
 from tasks.settings import Settings
 from training.errors import RunError
 
@@ -81,7 +82,7 @@ def open_run(settings: Settings, flow: str, parameters: BaseModel) -> Run:
     """Pick up the newest unfinished run of the same flow and parameters, or begin a new one."""
     settings.runs.mkdir(parents=True, exist_ok=True)
     digest = digest_of([flow, settings.target, parameters.model_dump(mode="json")])
-    for folder in _folders(settings):
+    for folder in run_folders(settings):
         state = _read_state(folder)
         if state.get("digest") != digest or state.get("status") == "completed":
             continue
@@ -99,7 +100,7 @@ def pick_up(settings: Settings, flow: str, run_id: str) -> Run:
     """
     if run_id != NEWEST:
         return _pick_up(settings, flow, settings.runs / run_id)
-    for folder in _folders(settings):
+    for folder in run_folders(settings):
         with contextlib.suppress(RunError):
             return _pick_up(settings, flow, folder)
     raise RunError(f"No run of {flow} waits to be picked up in {settings.runs}: start one without --resume.")
@@ -112,49 +113,12 @@ def part_of(outer: Run, settings: Settings, flow: str, parameters: BaseModel, na
     return Run(folder, outer.run_id, _new_state(settings, flow, parameters, ""), _lock(folder)).begin(settings)
 
 
-def find_donor(settings: Settings, stages: Sequence[str], run_id: str | None, wanted: dict[str, str]) -> Path:
-    """The newest run that has the results of all these stages, or the given one if it has.
-
-    Args:
-        settings: where runs are, and of which target.
-        stages: names of stages.
-        run_id: of a run to take, whichever it is.
-        wanted: sections of its summary that it must have so, like its source.
-
-    Raises:
-        RunError: there is none; names what is missing.
-    """
-    folders = _folders(settings) if run_id is None else [settings.runs / run_id]
-    asked = {"target": settings.target} | wanted
-    fitting = [folder for folder in folders if _says(folder, asked)]
-    for folder in fitting:
-        if not _missing(folder, stages):
-            return folder
-    of = ", ".join(f"{name} {value}" for name, value in asked.items())
-    if not fitting:
-        raise RunError(
-            f"What {in_words(stages)} left is needed, but there is no {'such ' if run_id else ''}run of {of}."
-        )
-    lacking = f"run {fitting[0].name} of {of} lacks {in_words(_missing(fitting[0], stages))}"
-    raise RunError(f"What {in_words(stages)} left is needed, but {lacking}. Begin with an earlier stage.")
-
-
-def _says(folder: Path, asked: dict[str, str]) -> bool:
-    summary = _read_json(folder / "summary.json")
-    return all(summary.get(name) == value for name, value in asked.items())
-
-
-def _missing(folder: Path, stages: Sequence[str]) -> list[str]:
-    return [stage for stage in stages if not result_file(folder, stage).exists()]
-
-
-def in_words(names: Sequence[str]) -> str:
-    """Names as a sentence has them: one, two and three."""
-    return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else "".join(names)
-
-
 def _begin(run: Run, settings: Settings) -> Run:
     run.begin(settings)
+    killed, mine = run.flow_run, this_flow_run()
+    if killed and mine:
+        call_crashed(killed, mine)
+    run.belongs_to(mine)
     latest = settings.runs / "latest"
     scratch = latest.with_name(f".latest.{os.getpid()}")
     scratch.unlink(missing_ok=True)  # of a process that was killed here, and had the same id
@@ -177,7 +141,7 @@ def _pick_up(settings: Settings, flow: str, folder: Path) -> Run:
     return _begin(Run(folder, folder.name, state, lock), settings)
 
 
-def _folders(settings: Settings) -> list[Path]:
+def run_folders(settings: Settings) -> list[Path]:
     """The folders of all runs, newest first."""
     return sorted(settings.runs.glob("*-*"), reverse=True)
 
@@ -192,10 +156,11 @@ def _new_state(settings: Settings, flow: str, parameters: BaseModel, digest: str
 
 
 def _read_state(folder: Path) -> dict[str, Any]:
-    return _read_json(folder / "run.json")
+    return read_json(folder / "run.json")
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """A small JSON file; empty where there is none that can be read."""
     try:
         content: dict[str, Any] = json.loads(path.read_text())
     except (FileNotFoundError, NotADirectoryError):

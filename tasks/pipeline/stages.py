@@ -5,8 +5,9 @@ from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from tasks.pipeline.earlier_runs import find_donor
 from tasks.run_record import Run
-from tasks.runs import find_donor, in_words
+from tasks.run_table import in_words
 from tasks.settings import Settings
 
 Stage = Literal["prepare", "tune", "train", "debug", "evaluate", "register", "deploy", "night"]

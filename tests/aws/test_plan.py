@@ -1,17 +1,19 @@
 """A plan is what a run then asks for, and making one asks for nothing."""
 
-import importlib
 import inspect
 import json
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
+from flows import deploy
 from flows.command_line import parse
+from tasks.plan import counting, pipeline
 from tasks.plan.placeholders import agrees
-from tasks.plan.plan import Plan, make_plan
+from tasks.plan.plan import Draft, Plan, make_plan
 from tasks.plan.rehearsal import Request
 from tasks.settings import Settings
 from tests.aws.conftest import NIGHT, SMALL, Recorded
@@ -57,13 +59,19 @@ def nowhere(installation: Installation, ear: Ear) -> Installation:
     return installation
 
 
+FLOWS: dict[str, Callable[[Draft, Any], None]] = {
+    "full_pipeline": pipeline.full_pipeline,
+    "tune_and_train": pipeline.tune_and_train,
+    "deploy": deploy.ask,
+    "nightly_count": counting.count_night,
+}
+
+
 def plan_of(flow: str, *arguments: str, **changed: str) -> Plan:
     """The plan of a flow that is started with these arguments, under the default settings but for those changed."""
-    module = importlib.import_module(f"flows.{flow}")
-    model = inspect.get_annotations(module.ask)["parameters"]
-    parameters = parse(model, flow, list(arguments))
-    here = Settings().model_copy(update=changed)
-    return make_plan(flow, here, lambda draft: module.ask(draft, parameters))
+    ask = FLOWS[flow]
+    parameters = parse(inspect.get_annotations(ask)["parameters"], flow, list(arguments))
+    return make_plan(flow, Settings().model_copy(update=changed), lambda draft: ask(draft, parameters))
 
 
 def changes(requests: list[Request]) -> list[Request]:
@@ -135,6 +143,8 @@ def test_a_plan_has_the_stages_that_are_wanted() -> None:
     assert stages == ["train", "debug", "evaluate", "register", "deploy"]
     with pytest.raises(RunError, match="its own options"):
         plan_of("full_pipeline", "--resume")
+    learned = plan_of("tune_and_train", "--recipe", "frozen")
+    assert [stage.name for stage in learned.stages] == ["prepare", "features", "tune", "train", "debug"]
     turned_away = plan_of("deploy", "--reject", "too slow")
     [request] = [request for stage in turned_away.stages for request in stage.requests]
     assert request.parameters["ModelApprovalStatus"] == "Rejected"

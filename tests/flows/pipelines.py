@@ -5,6 +5,7 @@ import json
 import random
 import shutil
 import signal
+import sqlite3
 import subprocess
 import tarfile
 import time
@@ -36,12 +37,14 @@ def kill_at_random(installation: Installation, kills: int, seed: int, most_lines
     """Start the pipeline, kill it, resume it, kill it, and so on; returns what was printed by all of them.
 
     A moment is a number of printed lines and a part of a second after that, so that slow machines are killed at the
-    same places. An undisturbed run prints some seventy lines.
+    same places; without a line, it is somewhere in the ten seconds in which services start. An undisturbed run prints
+    some seventy lines.
     """
     chance = random.Random(seed)
     printed: list[str] = []
     for number in range(1, kills + 1):
-        lines, seconds = chance.randint(1, most_lines), chance.random()
+        lines = chance.randint(0, most_lines)
+        seconds = chance.uniform(0, 1 if lines else 10)
         process = start(installation)
         seen = _read_lines(process, lines)
         time.sleep(seconds)
@@ -110,6 +113,12 @@ def jobs(installation: Installation) -> list[str]:
     names += [job["HyperParameterTuningJobName"] for job in tuning]
     names += [job["TransformJobName"] for job in transform]
     return sorted("-".join(part for part in name.split("-")[2:] if len(part) != 8) for name in names)
+
+
+def flow_runs(installation: Installation) -> list[str]:
+    """States of all flow runs, as Prefect has them in its own database."""
+    with sqlite3.connect(f"file:{installation.home}/prefect/prefect.db?mode=ro", uri=True) as database:
+        return [state for (state,) in database.execute("SELECT DISTINCT state_type FROM flow_run ORDER BY 1")]
 
 
 def left_serving(installation: Installation) -> dict[str, list[str]]:

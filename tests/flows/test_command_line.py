@@ -6,7 +6,7 @@ import pytest
 from pydantic import BaseModel, Field
 
 from flows.command_line import parse
-from flows.full_pipeline import FullPipelineParameters
+from tasks.pipeline.parameters import FullPipelineParameters
 
 
 class Parameters(BaseModel):

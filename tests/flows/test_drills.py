@@ -15,12 +15,12 @@ KILLS = 10
 @pytest.mark.drill
 @pytest.mark.timeout(7200)
 def test_killed_ten_times_it_ends_as_an_undisturbed_run(installation: Installation, tmp_path: Path) -> None:
-    seed = int(os.environ.get("BINVENTORY_SEED", "5"))
+    seed = int(os.environ.get("BINVENTORY_SEED", "1"))
     installation.environment |= {"BINVENTORY_SERVING_PRECISION": "float32"}
     installation.environment.pop("BINVENTORY_SEED", None)
     said = kill_at_random(installation, KILLS, seed, most_lines=12)
     said += finish(installation).splitlines()
-    assert not [line for line in said if "Traceback" in line]
+    assert "Traceback" not in "\n".join(said), "\n".join(said)
     summary = installation.summary()
     assert [folder.name for folder in (installation.home / "runs").glob("*-*")] == [summary["run_id"]]
     assert list(summary["stages"]) == STAGES

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
+from tasks.pipeline.earlier_runs import find_donor
 from tasks.run_record import Run, digest_of
-from tasks.runs import find_donor, open_run, pick_up, run_of
+from tasks.runs import open_run, pick_up, run_of
 from tasks.settings import Settings
 from training.errors import RunError
 
