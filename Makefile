@@ -5,7 +5,7 @@ BIN := .venv/bin
 PYTEST := $(BIN)/pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help install browser pipeline review test check format lock bench up down clean
+.PHONY: help install browser pipeline review test drill check format lock bench up down clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ review: install ## Count by eye, in a browser, what the last nights flagged
 
 test: check ## Check, then run the tests
 	$(PYTEST)
+
+drill: install ## Kill the full pipeline ten times, and run it against a failing cloud
+	$(PYTEST) -m drill
 
 check: install ## Format, lint, types, and which room may import which
 	$(BIN)/ruff format --check .

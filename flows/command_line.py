@@ -10,11 +10,13 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from prefect.logging.handlers import APILogHandler
-from pydantic import BaseModel, ValidationError, create_model
+from pydantic import BaseModel, Field, ValidationError, create_model
 from pydantic_settings import BaseSettings, CliApp, PydanticBaseSettingsSource, SettingsConfigDict
 from rich.console import Console
 from rich.markup import escape
 
+from tasks.plan.plan import Draft, make_plan
+from tasks.plan.show import show
 from tasks.services import use_prefect_server
 from tasks.settings import settings
 from training.errors import BinventoryError
@@ -44,40 +46,86 @@ class _CommandLine(BaseSettings):
         return (init_settings,)
 
 
-def parse(model: type[Parameters], program: str, arguments: list[str] | None = None) -> Parameters:
+class _PlanCommandLine(_CommandLine):
+    """Options of a flow that can be planned."""
+
+    plan: bool = Field(
+        False,
+        title="Plan",
+        description="Print the requests that a run would send to AWS, what they make and cost, and which IAM actions "
+        "they need; send nothing.",
+    )
+    plan_json: bool = Field(False, title="Plan as JSON", description="The same for programs.")
+
+
+def parse(model: type[Parameters], program: str, arguments: list[str] | None = None, plans: bool = False) -> Parameters:
     """Parse the command line into ``model``; exits with 2 and a message when it cannot be.
 
     Args:
         model: the flow's parameters; titles and descriptions make the help text.
         program: what stands before the options in the help text.
         arguments: the command line without the program; default ``sys.argv[1:]``.
+        plans: whether there is ``--plan``.
     """
     fields: dict[str, Any] = {name: (field.annotation, field) for name, field in model.model_fields.items()}
+    base: type[_CommandLine] = _PlanCommandLine if plans else _CommandLine
     command_line = create_model(
         model.__name__,
-        __base__=_CommandLine,
+        __base__=base,
         __doc__=model.__doc__,
         **fields,
     )
     command_line.model_config["cli_prog_name"] = program
     try:
-        given = CliApp.run(command_line, sys.argv[1:] if arguments is None else arguments)
-        return model.model_validate(given.model_dump(exclude_unset=True))
+        given = CliApp.run(command_line, _with_values(model, sys.argv[1:] if arguments is None else arguments))
+        planning = {"plan", "plan_json"} if plans else None
+        return model.model_validate(given.model_dump(exclude_unset=True, by_alias=True, exclude=planning))
     except ValidationError as error:
         for problem in error.errors():
             option = "-".join(str(part) for part in problem["loc"]).replace("_", "-")
-            errors.print(f"--{option}: {problem['msg']}", style="red", highlight=False)
+            errors.print(
+                f"{f'--{option}: ' if option else ''}{problem['msg'].removeprefix('Value error, ')}",
+                style="red",
+                highlight=False,
+            )
         raise SystemExit(2) from None
 
 
-def run(flow: Callable[[Parameters], Any], model: type[Parameters], name: str) -> int:
+def _with_values(model: type[BaseModel], arguments: list[str]) -> list[str]:
+    """Give options that may stand alone, like ``--resume``, the value that they have then."""
+    alone = {
+        f"--{name.replace('_', '-')}": str(field.json_schema_extra["without_value"])
+        for name, field in model.model_fields.items()
+        if isinstance(field.json_schema_extra, dict) and "without_value" in field.json_schema_extra
+    }
+    return [
+        f"{argument}={alone[argument]}" if argument in alone and after.startswith("--") else argument
+        for argument, after in zip(arguments, [*arguments[1:], "--"], strict=False)
+    ]
+
+
+def run(
+    flow: Callable[[Parameters], Any],
+    model: type[Parameters],
+    name: str,
+    ask: Callable[[Draft, Parameters], None] | None = None,
+) -> int:
     """Run a flow from the command line; returns the exit code.
 
     An error that we foresaw is printed as one message, without a traceback; 130 after Ctrl-C.
+
+    Args:
+        flow: takes the parameters.
+        model: of the parameters.
+        name: of the flow's module.
+        ask: asks of the cloud what the flow would, in a rehearsal; makes ``--plan``.
     """
-    parameters = parse(model, f"python -m flows.{name}")
+    parameters = parse(model, f"python -m flows.{name}", plans=ask is not None)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
+        if ask is not None and (wanted := {"--plan", "--plan-json"} & {*sys.argv[1:]}):
+            show(make_plan(name, settings(), lambda draft: ask(draft, parameters)), console, "--plan-json" in wanted)
+            return 0
         url = use_prefect_server(settings())
         _say_foreseen_errors_once()
         console.print(f"[dim]Prefect UI: {url.removesuffix('/api')}[/dim]")

@@ -5,9 +5,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from rich.table import Table
 
 from flows.command_line import console, run
+from tasks.plan import release as plan_release
+from tasks.plan.plan import Draft
 from tasks.release.deployment import Deployment, release
 from tasks.release.package import read_cases
-from tasks.release.registry import approved_model, find_model, models, set_status
+from tasks.release.registry import Status, approved_model, find_model, models, set_status
 from tasks.services import use_cloud
 from tasks.settings import Settings, settings
 
@@ -33,7 +35,7 @@ class DeployParameters(BaseModel):
     )
 
 
-@flow(name="deploy", flow_run_name="deploy {parameters.model} model to {parameters.endpoint_name}")
+@flow(name="deploy", flow_run_name="deploy model {parameters.model} to {parameters.endpoint_name}")
 def deploy(parameters: DeployParameters) -> Deployment | None:
     """Deploy a model and prove it; what served before serves again when that fails."""
     here = settings()
@@ -67,5 +69,13 @@ def _show(here: Settings) -> None:
     console.print(table)
 
 
+def ask(draft: Draft, parameters: DeployParameters) -> None:
+    """What a deployment asks of the cloud, for a plan."""
+    status: Status | None = "Rejected" if parameters.reject else "Approved" if parameters.approve else None
+    plan_release.find(draft, status, parameters.reject or parameters.approve or "")
+    if not (parameters.list or parameters.reject):
+        plan_release.deploy(draft, parameters.endpoint_name, "its smoke test's")
+
+
 if __name__ == "__main__":
-    raise SystemExit(run(deploy, DeployParameters, "deploy"))
+    raise SystemExit(run(deploy, DeployParameters, "deploy", ask))

@@ -1,105 +1,89 @@
-"""From a list of photos to an endpoint that counts: ``python -m flows.full_pipeline --help``."""
+"""From a list of photos to an endpoint that counts, and a first night: ``python -m flows.full_pipeline --help``."""
+
+from functools import partial
 
 from prefect import flow
-from prefect.artifacts import create_markdown_artifact
-from pydantic import Field
+from prefect.runtime import flow_run
 
 from flows.command_line import console, run
-from flows.tune_and_train import TuneAndTrainParameters, learn, prepare
-from tasks import run_table
-from tasks.batch_transform import batch_transform
+from flows.deploy import DeployParameters, deploy
+from flows.evaluate import evaluate_model
+from flows.nightly_count import nightly_count
+from flows.tune_and_train import prepare, tune_and_train
 from tasks.data.prepared_data import PreparedData
-from tasks.evaluation.evaluate import EvaluatedModel, evaluate
-from tasks.evaluation.page import publish
-from tasks.evaluation.reference import BENCHMARK
-from tasks.release.deployment import release
-from tasks.release.gate import judge
-from tasks.release.package import package_model, read_cases
-from tasks.release.registry import RegisteredModel, Status, register
-from tasks.release.smoke import compare
-from tasks.run_record import Run, run_of
+from tasks.evaluation.evaluate import EvaluatedModel
+from tasks.nightly.held_back import FirstNight, hold_back, outcome
+from tasks.nightly.parameters import NightParameters
+from tasks.pipeline.conclusion import conclude
+from tasks.pipeline.parameters import EvaluateParameters, FullPipelineParameters, TuneAndTrainParameters
+from tasks.pipeline.results import tell_deployment, tell_night, tell_registration
+from tasks.pipeline.stages import set_out
+from tasks.plan import pipeline as plan_pipeline
+from tasks.release.deployment import Deployment
+from tasks.release.registry import RegisteredModel, find_model
+from tasks.run_record import Run
+from tasks.runs import run_of
 from tasks.services import use_cloud
 from tasks.settings import Settings, settings
-from tasks.training_job import TrainedModel
+from training.errors import DeploymentError, LeaseError, ModelError
 
 
-class FullPipelineParameters(TuneAndTrainParameters):
-    """Prepare data, tune, train, evaluate, deploy, and count a batch of photos."""
-
-    endpoint_name: str = Field(
-        "binventory",
-        title="Endpoint",
-        description="Endpoint to create or to update.",
-        pattern=r"^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$",
-    )
-    smoke_photos: int = Field(20, ge=1, title="Smoke photos", description="Test photos to ask the endpoint about.")
-    transform_photos: int = Field(50, ge=1, title="Batch photos", description="Test photos to count in one batch job.")
+def _name() -> str:
+    parameters = FullPipelineParameters.model_validate(flow_run.parameters["parameters"])
+    return f"resume {parameters.resume}" if parameters.resume else f"full pipeline on {parameters.source}"
 
 
-@flow(name="full-pipeline", flow_run_name="full pipeline on {parameters.source}")
+@flow(name="full-pipeline", flow_run_name=_name)
 def full_pipeline(parameters: FullPipelineParameters) -> str:
-    """Run every stage; returns the run's id. A run that died is picked up where it stopped."""
+    """Run the stages that are wanted; returns the run's id. A run that died is picked up where it stopped."""
     here = settings()
     use_cloud(here)
-    with run_of(here, "full_pipeline", parameters) as record:
-        record.record(source=parameters.source)
-        data = prepare(record, parameters)
-        model = learn(record, parameters, data, here)
-        _serve(record, parameters, data, model, here)
-    create_markdown_artifact(run_table.as_markdown(record.summary), key="run", description=f"Run {record.run_id}")
-    run_table.show(record.summary, record.folder, console)
+    ending = partial(conclude, console=console)
+    with run_of(here, "full_pipeline", parameters, resume=parameters.resume, ending=ending) as record:
+        parameters = record.parameters(FullPipelineParameters)
+        same = {"source": parameters.source} if parameters.names_its_source else {}
+        set_out(record, parameters.stages, here, parameters.run, **same)
+        prepare(record, parameters)
+        if record.is_to_do("tune", "train", "debug"):
+            tune_and_train(parameters.of(TuneAndTrainParameters))
+        if record.is_to_do("evaluate", "register"):
+            evaluate_model(parameters.of(EvaluateParameters))
+        if record.is_to_do("deploy", "night") and _is_let_in(record, here):
+            record.do("deploy", lambda: _deploy(record, parameters), tell_deployment)
+            record.do("night", lambda: _first_night(record, parameters, here), tell_night)
     return record.run_id
 
 
-def _serve(
-    record: Run, parameters: FullPipelineParameters, data: PreparedData, trained: TrainedModel, here: Settings
-) -> None:
-    """Evaluate and register; a model that is let in is deployed, and counts a batch."""
-    with record.stage("evaluate"):
-        evaluated = evaluate(trained.archive, data, parameters.endpoint_name, here)
-        publish(evaluated, data, record.folder)
-    record.record(evaluation=evaluated.evaluation.model_dump(mode="json"), benchmark=BENCHMARK)
-    with record.stage("register"):
-        model = _register(record, parameters, data, trained, evaluated, here)
-    if model.status != "Approved":
-        return
-    with record.stage("deploy"):
-        deployed = release(model, read_cases(model.uri), parameters.endpoint_name, record.run_id, here)
-    record.record(endpoint=deployed.model_dump())
-    with record.stage("transform"):
-        counted = batch_transform(model.name, data, parameters.transform_photos, record.run_id, here)
-    agreed = compare(
-        {photo: counted[photo] for photo in counted if photo in evaluated.predictions}, evaluated.predictions
-    )
-    record.record(transform={"photos": len(counted), "equal": agreed.equal})
+def _is_let_in(record: Run, here: Settings) -> bool:
+    """Whether the model is approved, now: a person, or a deployment that was taken back, may have changed it.
+
+    Raises:
+        ModelError: it is not, and it was another run that registered it.
+    """
+    model = find_model(record.result("register", RegisteredModel).arn, here)
+    if record.wants("register"):
+        record.record(**tell_registration(model))
+    elif model.status != "Approved":
+        raise ModelError(f"model {model.version} of run {record.taken_from} is {model.status}: {model.reason}")
+    return model.status == "Approved"
 
 
-def _register(
-    record: Run,
-    parameters: FullPipelineParameters,
-    data: PreparedData,
-    trained: TrainedModel,
-    evaluated: EvaluatedModel,
-    here: Settings,
-) -> RegisteredModel:
-    """Package the model, judge it, and write both down in the registry."""
-    packed = package_model(trained.archive, evaluated, data, record.run_id, parameters.smoke_photos, here)
-    verdict = judge(evaluated, packed.uri, here)
-    waits = here.approval == "manual"
-    status: Status = "Rejected" if not verdict.passed else "PendingManualApproval" if waits else "Approved"
-    model = register(packed, status, verdict.text, here)
-    approved = model.status == "Approved"
-    record.record(
-        model={
-            "uri": model.uri,
-            "name": model.name,
-            "package_arn": model.arn,
-            "approved": approved,
-            "reason": model.reason,
-        }
-    )
-    return model
+def _deploy(record: Run, parameters: FullPipelineParameters) -> Deployment:
+    model = record.result("register", RegisteredModel)
+    deployed = deploy(DeployParameters(model=str(model.version), endpoint_name=parameters.endpoint_name))
+    if deployed is None:
+        raise DeploymentError(f"model {model.version} was not deployed")
+    return deployed
+
+
+def _first_night(record: Run, parameters: FullPipelineParameters, here: Settings) -> FirstNight:
+    """Count photos that no training has seen, with the model just registered, as every night will."""
+    model = record.result("register", RegisteredModel)
+    prefix = hold_back(record.result("prepare", PreparedData), record.run_id, parameters.night_photos, here)
+    if nightly_count(NightParameters(prefix=prefix, model=str(model.version))) is None:
+        raise LeaseError(f"another run is counting photos of {here.bucket}: resume this one when it is done")
+    return outcome(record.folder / "night", prefix, record.result("evaluate", EvaluatedModel).predictions)
 
 
 if __name__ == "__main__":
-    raise SystemExit(run(full_pipeline, FullPipelineParameters, "full_pipeline"))
+    raise SystemExit(run(full_pipeline, FullPipelineParameters, "full_pipeline", plan_pipeline.full_pipeline))

@@ -14,7 +14,8 @@ from tasks.nightly.night import Night
 from tasks.nightly.parameters import NightParameters
 from tasks.nightly.report import Report
 from tasks.nightly.tell import in_words
-from tasks.run_record import run_of
+from tasks.plan import counting
+from tasks.runs import run_of
 from tasks.services import use_cloud
 from tasks.settings import Settings, settings
 from training.errors import LeaseError, NightError
@@ -43,7 +44,7 @@ def nightly_count(parameters: NightParameters) -> str | None:
 
 
 def _night(parameters: NightParameters, ledger: Ledger, here: Settings) -> str:
-    with run_of(here, "nightly_count", parameters) as record:
+    with run_of(here, "nightly_count", parameters, part="night") as record:
         night = Night(parameters, ledger, here, record.run_id, record.folder, now().date())
         record.record(source=parameters.prefix)
         with record.stage("find"):
@@ -82,4 +83,4 @@ def _show(report: Report, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run(nightly_count, NightParameters, "nightly_count"))
+    sys.exit(run(nightly_count, NightParameters, "nightly_count", counting.count_night))

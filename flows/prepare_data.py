@@ -39,7 +39,7 @@ def prepare_data(parameters: PrepareParameters) -> PreparedData:
         _list_photos(workspace, source, parameters, runner)
         photos = _fetch_photos(workspace, source, parameters, runner)
         workspace.remember_source(source.identity)
-        summary, sizes = step.catalog_and_split(workspace, parameters)
+        summary, counts = step.catalog_and_split(workspace, parameters)
         step.draw_contact_sheets(workspace, parameters.dataset_name)
         digest = _pack_and_upload(workspace, uri, parameters, runner)
     return PreparedData(
@@ -49,7 +49,8 @@ def prepare_data(parameters: PrepareParameters) -> PreparedData:
         uri=uri,
         digest=digest,
         images=_image_counts(summary, photos),
-        splits=SplitCounts(**sizes, grouped=parameters.split == "grouped"),
+        splits=SplitCounts(**{split: n.total() for split, n in counts.items()}, grouped=parameters.split == "grouped"),
+        counts={split: dict(sorted(n.items())) for split, n in counts.items()},
     )
 
 

@@ -15,6 +15,9 @@ from localcloud.host.keys import load_or_make
 def _up(home: Home, arguments: argparse.Namespace) -> None:
     from localcloud.host import lifecycle
 
+    if arguments.journal:
+        home.make()
+        home.journal.touch(mode=0o600)
     state = lifecycle.up(home, arguments.region, arguments.stop_grace)
     print(f"S3         {state.s3_endpoint}\nSageMaker  {state.service_endpoint}\nstate      {home.root}")
     print(f'For a shell: eval "$(python -m localcloud env --home {shlex.quote(str(home.root))})"')
@@ -96,6 +99,9 @@ def parser() -> argparse.ArgumentParser:
         default=STOP_GRACE_SECONDS,
         metavar="SECONDS",
         help="from SIGTERM to SIGKILL when a job is stopped (default: %(default)s, as on AWS)",
+    )
+    up.add_argument(
+        "--journal", action="store_true", help="write every request into journal.jsonl in the state folder, until reset"
     )
     command("down", _down, "stop the cloud and every job in it; its state stays")
     for name, action, text in (

@@ -27,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, text in (
         ("throttle", "answer the next calls with ThrottlingException"),
         ("fail", "answer the next calls with HTTP 500"),
+        ("unseen", "answer the next calls as if what they name were not there yet"),
     ):
         sub = kind(name, text)
         sub.add_argument("calls", type=int)
@@ -37,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     kind("kill-endpoint", "kill the processes of an endpoint, as a crash would").add_argument("endpoint")
     kind("s3-latency", "delay every S3 request").add_argument("milliseconds", type=float)
     kind("s3-cut", "end the next S3 GETs in the middle of their body").add_argument("responses", type=int)
+    kind("s3-fail", "answer a share of the S3 requests with 503 SlowDown").add_argument("percent", type=float)
     kind("list", "say which faults are on")
     kind("clear", "end all faults")
 
@@ -47,6 +49,8 @@ def run(home: Home, state: State, arguments: argparse.Namespace) -> str:
         return _change_s3(home, latency_ms=arguments.milliseconds)
     if arguments.fault == "s3-cut":
         return _change_s3(home, cut=arguments.responses)
+    if arguments.fault == "s3-fail":
+        return _change_s3(home, fail_percent=arguments.percent)
     names = ("calls", "operation", "seconds", "endpoint")
     order = {name: getattr(arguments, name) for name in names if getattr(arguments, name, None) is not None}
     answer = _post(home, state, {"do": arguments.fault, **order})

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from localcloud.host.cores import Cores
     from localcloud.host.processes import Processes
     from localcloud.host.workers import Workers
+    from localcloud.journal import Journal
     from localcloud.s3 import S3
 
 registered_modules = (
@@ -86,6 +87,7 @@ class Cloud:
     workers: "Workers"
     cores: "Cores"
     faults: "Faults"
+    journal: "Journal"
     environment: dict[str, str]
     stop_grace_seconds: float = STOP_GRACE_SECONDS
 

@@ -13,8 +13,12 @@ from pathlib import Path
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
-from tasks.settings import Settings
+from tasks import credentials
+from tasks.settings import NO_ROLE, Settings
 from training.errors import CloudError
+
+MOST_ATTEMPTS = "10"
+"""Tries of a call that AWS throttles or fails at; the pauses between them grow to twenty seconds."""
 
 
 def cloud_home(settings: Settings) -> Path:
@@ -35,7 +39,7 @@ def _localcloud(settings: Settings, *arguments: str) -> str:
     return done.stdout
 
 
-def _quiet() -> None:
+def quiet() -> None:
     """Silence what the SDK says at every start and nobody can act on: where it looked for settings, its region."""
     for name in ("sagemaker.config", "sagemaker.core.utils.utils", "botocore.credentials", "httpx"):
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -45,16 +49,26 @@ def connect(settings: Settings) -> None:
     """Point this process's AWS clients at the target cloud; start the embedded one where that is it.
 
     Raises:
-        CloudError: the cloud does not start, cannot be reached, or refuses the credentials.
+        CloudError: the cloud does not start, cannot be reached, or refuses the credentials; or AWS's jobs have no role.
+        SettingsError: the credentials are in a Prefect block that cannot be taken.
     """
-    _quiet()
+    quiet()
     os.environ.setdefault("AWS_DEFAULT_REGION", settings.region)
     os.environ.setdefault("AWS_REGION", settings.region)
+    # For every client in this process, the SageMaker SDK's too; boto3 itself would give up after four retries.
+    os.environ.setdefault("AWS_RETRY_MODE", "standard")
+    os.environ.setdefault("AWS_MAX_ATTEMPTS", MOST_ATTEMPTS)
     if settings.target == "local":
         _localcloud(settings, "up")
         os.environ.update(json.loads(_localcloud(settings, "env", "--format", "json")))
     else:
+        if settings.credentials:
+            credentials.take(settings.credentials)
         _check_credentials()
+        if settings.role == NO_ROLE:
+            raise CloudError(
+                "BINVENTORY_ROLE is not set: on AWS, jobs need the ARN of a role to run as. docs/aws.md makes one."
+            )
 
 
 def stop(settings: Settings) -> None:

@@ -10,7 +10,7 @@ from tasks.object_store import open_store
 from tasks.prices import Cost
 from tasks.run_record import digest_of
 from tasks.settings import Settings
-from tasks.training_job import JobInputs, cost_of, run_script, script_hyperparameters
+from tasks.training_job import JobInputs, Script, cost_of, run_script, script_hyperparameters
 from tasks.transient import RETRIES
 from training.hyperparameters import Hyperparameters
 
@@ -31,17 +31,25 @@ def compute_features(inputs: JobInputs, recipe: Hyperparameters, settings: Setti
     Raises:
         JobError: the job failed; carries SageMaker's reason and the end of the log.
     """
+    script = features_script(inputs, recipe, settings)
+    if found := _archive_below(script.outputs):
+        return StoredFeatures(uri=found, cost=None)
+    job = run_script(script, "Features", settings)
+    return StoredFeatures(uri=str(job.model_artifacts.s3_model_artifacts), cost=cost_of([job]))
+
+
+def features_script(inputs: JobInputs, recipe: Hyperparameters, settings: Settings) -> Script:
+    """The computation of features, as a script to run; its outputs are where equal features lie."""
     told = {"backbone": recipe.backbone, "image_size": recipe.image_size}
     digest = digest_of([inputs.code, inputs.weights, inputs.data_digest, told])
-    prefix = f"s3://{settings.bucket}/features/{digest}"
-    if found := _archive_below(prefix):
-        return StoredFeatures(uri=found, cost=None)
     # One phase: a schedule of growing photos would ask for features at each size.
     parameters = dataclasses.asdict(dataclasses.replace(recipe, schedule="", epochs=1, processes=1))
-    request = script_hyperparameters(inputs.code, "compute_features.py", parameters)
-    name = job_name(inputs.run_id, "features", digest)
-    job = run_script(name, inputs, request, settings, prefix, 1, "Features")
-    return StoredFeatures(uri=str(job.model_artifacts.s3_model_artifacts), cost=cost_of([job]))
+    return Script(
+        name=job_name(inputs.run_id, "features", digest),
+        inputs=inputs,
+        request=script_hyperparameters(inputs.code, "compute_features.py", parameters),
+        outputs=f"s3://{settings.bucket}/features/{digest}",
+    )
 
 
 def _archive_below(prefix: str) -> str | None:

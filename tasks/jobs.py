@@ -17,6 +17,8 @@ from training.errors import JobError
 PYTORCH, PYTHON = "2.6.0", "py312"
 ENDED = ("Completed", "Failed", "Stopped")
 ATTEMPTS = 9
+UNSEEN_PAUSES = (0.5, 1, 2, 4, 8)
+"""Seconds between tries of a call that names what AWS has not got about yet."""
 LOG_LINES = 20
 
 Job = TypeVar("Job")
@@ -37,6 +39,11 @@ def tags(run_id: str) -> list[dict[str, str]]:
     Plain dictionaries, because the SDK has two classes named Tag and its resources disagree on which to take.
     """
     return [{"key": "project", "value": "binventory"}, {"key": "binventory-run", "value": run_id}]
+
+
+def api_tags(run_id: str) -> list[Any]:
+    """`tags` as boto3 takes them."""
+    return [{"Key": tag["key"], "Value": tag["value"]} for tag in tags(run_id)]
 
 
 def image_uri(settings: Settings, scope: str, instance: str) -> str:
@@ -68,19 +75,36 @@ def already_exists(error: ClientError) -> bool:
     return detail.get("Code") == "ResourceInUse" or "already exist" in message
 
 
+def is_unseen(error: ClientError) -> bool:
+    """Whether what a request names is not there, or not seen yet: its part of AWS may learn of it seconds later."""
+    return is_missing(error) or "assume role" in error.response.get("Error", {}).get("Message", "").lower()
+
+
+def once_seen(call: Callable[[], Job]) -> Job:
+    """Do a call that names what was just made, again and again for some seconds while AWS does not see that."""
+    for pause in UNSEEN_PAUSES:
+        try:
+            return call()
+        except ClientError as error:
+            if not is_unseen(error):
+                raise
+        time.sleep(pause)
+    return call()
+
+
 def find_or_create(get: Callable[[], Job], create: Callable[[], Job]) -> Job:
-    """Get a resource, or create it; survives another process creating it in between."""
+    """Get a resource, or create it; survives another process creating it in between, and what it needs being unseen."""
     try:
         return get()
     except ClientError as error:
         if not is_missing(error):
             raise
     try:
-        return create()
+        return once_seen(create)
     except ClientError as error:
         if not already_exists(error):
             raise
-        return get()
+        return once_seen(get)
 
 
 def attach(name: str, get: Callable[[str], Job], create: Callable[[str], Job], status: Callable[[Job], str]) -> Job:
@@ -153,7 +177,7 @@ def follow(
     deadline = time.monotonic() + settings.job_timeout_minutes * 60 + 600
     seen: list[str] = []
     while True:
-        job.refresh()
+        once_seen(job.refresh)
         ended = status(job) in ENDED  # read before the log, so that the last lines are not missed
         lines = log.new_lines() if log else []
         for line in lines:

@@ -58,7 +58,7 @@ class LearnParameters(BaseModel):
     precision: str = Field(
         "float32", title="Precision", description=f"What to compute in: {', '.join(PRECISIONS)} (this one on a GPU)."
     )
-    trials: int = Field(3, ge=1, le=500, title="Trials", description="Trainings that tuning runs.")
+    trials: int = Field(4, ge=1, le=500, title="Trials", description="Trainings that tuning runs.")
     parallel_trials: int = Field(1, ge=1, le=100, title="Parallel trials", description="Trials at the same time.")
     tuning_epochs: int = Field(
         2, ge=1, title="Tuning epochs", description="Passes over the data in a trial, at the schedule's smallest size."

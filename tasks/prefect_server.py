@@ -4,13 +4,10 @@ Prefect's automatic ephemeral server loses task-run rows and prints tracebacks a
 get a real one, on loopback, whose history stays in the home folder.
 """
 
-import contextlib
 import socket
-import subprocess
 import sys
 import time
-from pathlib import Path
-from urllib.parse import urlsplit
+from collections.abc import Iterator
 
 import httpx
 import psutil
@@ -20,7 +17,6 @@ from tasks.settings import Settings
 from training.errors import CloudError
 
 PREFERRED_PORT = 4200
-ANY_PORT = 0
 START_SECONDS = 120
 
 
@@ -28,36 +24,24 @@ def _server(settings: Settings) -> Daemon:
     return Daemon(settings.home / "prefect" / "server.json", word="prefect")
 
 
-def server_url(settings: Settings) -> str | None:
-    """API address of our server if it is up and healthy, else None."""
-    server = _server(settings)
-    url, process = server.facts().get("api_url"), server.process()
-    return str(url) if url and process and _healthy(process, url) else None
-
-
-def _healthy(process: psutil.Process, api_url: str) -> bool:
-    """Whether this process answers there: another installation's server may have taken the port."""
+def _healthy(api_url: str) -> bool:
     try:
-        return _listens(process, urlsplit(api_url).port) and httpx.get(f"{api_url}/health", timeout=5).is_success
-    except (httpx.HTTPError, psutil.NoSuchProcess):
+        return httpx.get(f"{api_url}/health", timeout=5).is_success
+    except httpx.HTTPError:
         return False
 
 
-def _listens(process: psutil.Process, port: int | None) -> bool:
-    family = [process, *process.children(recursive=True)]
-    sockets = [each for member in family for each in member.net_connections("tcp")]
-    return any(each.status == psutil.CONN_LISTEN and each.laddr.port == port for each in sockets)
-
-
-def _free_port(preferred: int) -> int:
-    """The preferred port where it is free, else any."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", preferred))
-        except OSError:
-            probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def _ports() -> Iterator[int]:
+    """Prefect's usual port where it is free, then any: another installation may take a free one before us."""
+    for port in (PREFERRED_PORT, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            found = int(probe.getsockname()[1])
+        yield found
 
 
 def start(settings: Settings) -> str:
@@ -66,11 +50,13 @@ def start(settings: Settings) -> str:
     Raises:
         CloudError: it did not answer in time; names the log.
     """
-    if url := server_url(settings):
-        return url
     server = _server(settings)
-    for preferred in (PREFERRED_PORT, ANY_PORT):  # somebody may take the port before the server does
-        port = _free_port(preferred)
+    if (there := server.process()) is not None:  # it is up, or whoever started it was killed before it was
+        url = str(server.facts().get("api_url"))
+        if _comes_up(there, url):
+            return url
+        server.stop()
+    for port in _ports():
         url = f"http://127.0.0.1:{port}/api"
         environment = clean_environment() | {
             "PREFECT_HOME": str(server.state.parent),
@@ -80,23 +66,35 @@ def start(settings: Settings) -> str:
         }
         command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
         process = server.start(command, environment, api_url=url)
-        if _comes_up(process, url, server.log):
+        if _comes_up(psutil.Process(process.pid), url):
             return url
-    raise CloudError(f"The Prefect server ended with exit code {process.returncode}; its log is {server.log}")
+        server.stop()
+    raise CloudError(f"The Prefect server did not come up within {START_SECONDS} s; its log is {server.log}")
 
 
-def _comes_up(process: subprocess.Popen[bytes], url: str, log: Path) -> bool:
-    """Wait until the server answers; False if it ended instead."""
+def _comes_up(process: psutil.Process, url: str) -> bool:
+    """Whether this process, and no other installation's at the same address, answers in time."""
     deadline = time.monotonic() + START_SECONDS
-    while process.poll() is None:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            if _healthy(psutil.Process(process.pid), url):
-                return True
-        if time.monotonic() > deadline:
-            process.terminate()
-            raise CloudError(f"The Prefect server did not answer within {START_SECONDS} s; its log is {log}")
+    while time.monotonic() < deadline:
+        if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:
+            return False
+        if _healthy(url) and _listens(process, int(url.rpartition(":")[2].partition("/")[0])):
+            return True
         time.sleep(0.1)
     return False
+
+
+def _listens(process: psutil.Process, port: int) -> bool:
+    """Whether a process, or one that it started, has a port."""
+    try:
+        family = [process, *process.children(recursive=True)]
+        return any(
+            connection.status == psutil.CONN_LISTEN and connection.laddr.port == port
+            for member in family
+            for connection in member.net_connections("tcp")
+        )
+    except psutil.NoSuchProcess:
+        return False
 
 
 def stop(settings: Settings) -> None:

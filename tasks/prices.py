@@ -12,6 +12,10 @@ HOURLY_USD = {
     "ml.c5.xlarge": 0.204,
     "ml.c5.2xlarge": 0.408,
     "ml.c5.4xlarge": 0.816,
+    "ml.c7i.large": 0.107,
+    "ml.c7i.xlarge": 0.214,
+    "ml.c7i.2xlarge": 0.428,
+    "ml.c7i.4xlarge": 0.857,
     "ml.g4dn.xlarge": 0.736,
     "ml.g4dn.2xlarge": 0.94,
     "ml.g4dn.12xlarge": 4.89,
@@ -19,7 +23,10 @@ HOURLY_USD = {
     "ml.g5.2xlarge": 1.515,
     "ml.g5.12xlarge": 7.09,
 }
-"""US dollars an hour of an instance in a training job, on demand, in us-east-1."""
+"""US dollars an hour of an instance, on demand, in us-east-1; the same in a job and behind an endpoint."""
+
+SERVERLESS_USD = 0.00002
+"""US dollars a second of computing and GB of memory of a serverless endpoint."""
 
 
 class Cost(BaseModel):

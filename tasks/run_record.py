@@ -1,27 +1,26 @@
 """One run: its id, its folder, and its memory of what was done.
 
-A run that died, or failed, is picked up by the next start of the same flow with the same parameters. The
-kernel drops the lock of a killed process, which is how a dead run is told from one that is under way.
+What a stage of a run leaves is kept in ``<run>/stages/<stage>.json``. It is written last, so it says that the stage is
+done: a run that is picked up does not do it again, and another run may begin with the stage after it.
 """
 
 import contextlib
-import fcntl
 import hashlib
 import json
-import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from tasks.atomic_file import write_atomically
 from tasks.settings import Settings
+from training.errors import RunError
 
-log = logging.getLogger(__name__)
+Result = TypeVar("Result", bound=BaseModel)
 
 
 def digest_of(value: Any) -> str:
@@ -30,38 +29,31 @@ def digest_of(value: Any) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:8]
 
 
-class Run:
-    """A run's folder ``<home>/runs/<run_id>``: ``run.json`` has its state, ``summary.json`` its results."""
+def result_file(folder: Path, stage: str) -> Path:
+    """Where the run of a folder keeps what a stage left."""
+    return folder / "stages" / f"{stage}.json"
 
-    def __init__(self, folder: Path, state: dict[str, Any], lock: int) -> None:
-        self.folder, self._state, self._lock = folder, state, lock
-        self.run_id = folder.name
+
+class Run:
+    """A run's folder ``<home>/runs/<run_id>``: ``run.json`` has its state, ``summary.json`` its results.
+
+    Attributes:
+        wanted: the stages that it is to do; None for all.
+        taken_from: the run whose stages it goes on from, if any.
+    """
+
+    def __init__(self, folder: Path, run_id: str, state: dict[str, Any], lock: int) -> None:
+        self.folder, self.run_id, self._state, self._lock = folder, run_id, state, lock
         self.resumed = self._summary_file.exists()
         self.summary: dict[str, Any] = json.loads(self._summary_file.read_text()) if self.resumed else {}
+        self.wanted: Collection[str] | None = None
 
     @property
     def _summary_file(self) -> Path:
         return self.folder / "summary.json"
 
-    @classmethod
-    def open(cls, settings: Settings, flow: str, parameters: BaseModel) -> "Run":
-        """Pick up the newest unfinished run of the same flow and parameters, or begin a new one."""
-        settings.runs.mkdir(parents=True, exist_ok=True)
-        wanted = digest_of([flow, settings.target, parameters.model_dump(mode="json")])
-        for folder in sorted(settings.runs.glob("*-*"), reverse=True):
-            state = _read_state(folder)
-            if state.get("digest") != wanted or state.get("status") == "completed":
-                continue
-            if (lock := _try_lock(folder)) is not None:
-                return cls(folder, state, lock)._begin(settings)
-        folder = _new_folder(settings.runs)
-        lock = _try_lock(folder)
-        if lock is None:
-            raise RuntimeError(f"{folder} was just made, and somebody else locked it")
-        state = {"flow": flow, "digest": wanted, "parameters": parameters.model_dump(mode="json")}
-        return cls(folder, state, lock)._begin(settings)
-
-    def _begin(self, settings: Settings) -> "Run":
+    def begin(self, settings: Settings) -> "Run":
+        """Write down that the run is under way, and a summary if it is new."""
         self._set_status("running")
         if not self.resumed:
             self.summary = {
@@ -73,11 +65,44 @@ class Run:
                 "stages": {},
             }
             self._save()
-        latest = self.folder.parent / "latest"
-        scratch = latest.with_name(f".latest.{os.getpid()}")
-        scratch.symlink_to(self.folder.name)
-        scratch.replace(latest)
         return self
+
+    def parameters(self, kind: type[Result]) -> Result:
+        """The parameters that the run was begun with.
+
+        Raises:
+            RunError: this version's flow does not take them any more.
+        """
+        try:
+            return kind.model_validate(self._state["parameters"])
+        except ValidationError as error:
+            raise RunError(f"The run {self.run_id} has parameters that the flow does not take: {error}") from error
+
+    @property
+    def flow_run(self) -> str | None:
+        """Prefect's flow run that was the last to work on it, if any."""
+        found: str | None = self._state.get("flow_run")
+        return found
+
+    def belongs_to(self, flow_run: str | None) -> None:
+        """Write down which of Prefect's flow runs works on it."""
+        self._state["flow_run"] = flow_run
+        self._set_status("running")
+
+    @property
+    def taken_from(self) -> str | None:
+        """The run whose stages this one goes on from, if any."""
+        donor: str | None = self._state.get("taken_from")
+        return donor
+
+    def take_from(self, donor: Path, stages: Collection[str]) -> None:
+        """Begin with what stages of an earlier run left, as if they were this run's own."""
+        for stage in stages:
+            self.keep(stage, result_file(donor, stage).read_bytes())
+        source = json.loads((donor / "summary.json").read_text()).get("source")
+        self.record(source=source, taken={"run_id": donor.name, "stages": list(stages)})
+        self._state["taken_from"] = donor.name
+        self._set_status("running")
 
     def record(self, **sections: Any) -> None:
         """Add sections to ``summary.json``, at once on disk."""
@@ -96,6 +121,51 @@ class Run:
             self.summary["seconds"] = round(sum(stages.values()), 3)
             self._save()
 
+    def do(self, name: str, work: Callable[[], Result], tell: Callable[[Result], dict[str, Any]] | None = None) -> None:
+        """Do a stage and keep its result, unless it is done already or not wanted.
+
+        Args:
+            name: of the stage.
+            work: does it.
+            tell: makes sections of ``summary.json`` out of the result.
+        """
+        if not self.is_to_do(name):
+            return
+        with self.stage(name):
+            result = work()
+        if tell:
+            self.record(**tell(result))
+        self.keep(name, result.model_dump_json())
+
+    def wants(self, name: str) -> bool:
+        """Whether a stage is to be done in this run."""
+        return self.wanted is None or name in self.wanted
+
+    def is_to_do(self, *names: str) -> bool:
+        """Whether any of these stages is wanted and not done yet."""
+        return any(self.wants(name) and not self.has(name) for name in names)
+
+    def has(self, name: str) -> bool:
+        """Whether the result of a stage is here."""
+        return result_file(self.folder, name).exists()
+
+    def result(self, name: str, kind: type[Result]) -> Result:
+        """What a stage left.
+
+        Raises:
+            RunError: it has not been done, or another version of this code did it.
+        """
+        try:
+            return kind.model_validate_json(result_file(self.folder, name).read_bytes())
+        except FileNotFoundError:
+            raise RunError(f"The run {self.run_id} has no result of the stage {name}.") from None
+        except ValidationError as error:
+            raise RunError(f"The run {self.run_id} has a result of {name} that cannot be read: {error}") from error
+
+    def keep(self, name: str, result: str | bytes) -> None:
+        """Write down what a stage left, as JSON; from now on it is done."""
+        write_atomically(result_file(self.folder, name), result)
+
     def finish(self, status: str) -> None:
         """Close the run as ``completed`` or ``failed``; a failed one is picked up by the next start."""
         self._set_status(status)
@@ -107,48 +177,3 @@ class Run:
 
     def _save(self) -> None:
         write_atomically(self._summary_file, json.dumps(self.summary, indent=2))
-
-
-@contextlib.contextmanager
-def run_of(settings: Settings, flow: str, parameters: BaseModel) -> Iterator[Run]:
-    """A run that ends as completed when the block does, and as failed when the block raises."""
-    run = Run.open(settings, flow, parameters)
-    try:
-        yield run
-    except BaseException:
-        run.finish("failed")
-        raise
-    run.finish("completed")
-
-
-def _read_state(folder: Path) -> dict[str, Any]:
-    try:
-        state: dict[str, Any] = json.loads((folder / "run.json").read_text())
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
-    except ValueError:
-        log.warning("%s is not readable as JSON; the run is left alone", folder / "run.json")
-        return {}
-    return state
-
-
-def _try_lock(folder: Path) -> int | None:
-    handle = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
-        return None
-    return handle
-
-
-def _new_folder(runs: Path) -> Path:
-    """A folder named by the time, to the second; SageMaker's names for tuning jobs leave 13 characters."""
-    while True:
-        folder = runs / datetime.now(UTC).strftime("%y%m%d-%H%M%S")
-        try:
-            folder.mkdir()
-        except FileExistsError:
-            time.sleep(0.2)
-        else:
-            return folder

@@ -1,10 +1,13 @@
 """What a run came to, as a table in the terminal and as markdown in the Prefect UI."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+
+from tasks.evaluation.reference import ALWAYS_THREE, BENCHMARK, OLD_SYSTEM
 
 Row = tuple[str, str, str]
 
@@ -79,9 +82,12 @@ def _deploy(summary: dict[str, Any]) -> str:
     )
 
 
-def _transform(summary: dict[str, Any]) -> str:
-    counted = summary["transform"]
-    return f"{counted['photos']} photos counted in one job, {counted['equal']} as in evaluation"
+def _night(summary: dict[str, Any]) -> str:
+    found = summary["night"]
+    return (
+        f"{found['counted']} photos held back are counted, {found['equal']} as in evaluation; "
+        f"{found['mismatch']} mismatches, {found['uncertain']} uncertain"
+    )
 
 
 _TELLERS = {
@@ -93,23 +99,67 @@ _TELLERS = {
     "evaluate": _evaluate,
     "register": _register,
     "deploy": _deploy,
-    "transform": _transform,
+    "night": _night,
 }
 
 
 def show(summary: dict[str, Any], folder: Path, console: Console) -> None:
-    """Print the table, and where to look next."""
-    table = Table(title=f"Run {summary['run_id']} on {summary['source']}, target {summary['target']}")
+    """Print what happened, the figures beside others', and where to look next."""
+    taken = summary.get("taken")
+    console.print()
+    console.print(_stages(summary))
+    if taken:
+        console.print(f"What {in_words(taken['stages'])} left was taken from run {taken['run_id']}.")
+    if "evaluation" in summary:
+        console.print(_figures(summary["evaluation"]))
+    for what, where in places(summary, folder):
+        console.print(f"{what:<12}{where}", soft_wrap=True, highlight=False)
+
+
+def places(summary: dict[str, Any], folder: Path) -> list[tuple[str, str]]:
+    """Where to look, or what to run, next."""
+    pages = (("Report", "report.html"), ("Exceptions", "night/report.html"))
+    found = [(what, str(folder / name)) for what, name in pages if (folder / name).exists()]
+    if "night" in summary:
+        found.append(("Recount", "make review"))
+    if "endpoint" in summary:
+        found.append(("Deployed", "python -m flows.deploy --list"))
+    return found
+
+
+def _stages(summary: dict[str, Any]) -> Table:
+    title = f"Run {summary['run_id']} on {summary['source']}, target {summary['target']}, {summary['seconds']:.0f} s"
+    table = Table(title=title)
     table.add_column("stage", style="bold")
     table.add_column("seconds", justify="right")
     table.add_column("what came of it")
     for row in rows(summary):
         table.add_row(*row)
-    console.print(table)
-    console.print(f"Results are in {folder}/summary.json")
+    return table
+
+
+def _figures(evaluation: dict[str, Any]) -> Table:
+    table = Table(title=f"On {evaluation['n']} test photos, beside what others have measured on random splits")
+    columns = {"this model": evaluation, "benchmark": BENCHMARK, "old system": OLD_SYSTEM, "always 3": ALWAYS_THREE}
+    table.add_column("", style="bold")
+    for column in columns:
+        table.add_column(column, justify="right")
+    for name, title, form in (
+        ("accuracy", "accuracy", ".2%"),
+        ("rmse", "RMSE", ".3f"),
+        ("within_one", "within one", ".2%"),
+    ):
+        values = [figures.get(name) for figures in columns.values()]
+        table.add_row(title, *("" if value is None else format(value, form) for value in values))
+    return table
 
 
 def as_markdown(summary: dict[str, Any]) -> str:
-    """The same table for a Prefect artifact."""
+    """The stages as a Prefect artifact has them."""
     lines = [f"| {' | '.join(row)} |" for row in rows(summary)]
     return "\n".join(("| stage | seconds | what came of it |", "|---|---|---|", *lines))
+
+
+def in_words(names: Sequence[str]) -> str:
+    """Names as a sentence has them: one, two and three."""
+    return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else "".join(names)

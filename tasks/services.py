@@ -90,7 +90,9 @@ def _up(settings: Settings) -> None:
     settings.home.mkdir(parents=True, exist_ok=True)
     _keep_marker(settings).touch()
     with _starting(settings):
-        cloud.connect(settings)
+        # Credentials that are in Prefect may not be there yet; every flow takes and checks them.
+        if settings.target == "local" or not settings.credentials:
+            cloud.connect(settings)
         url = prefect_server.start(settings)
         prefect_worker.deploy(settings, url)
         prefect_worker.start(settings, url)

@@ -15,6 +15,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from training.errors import SettingsError
 
 PREFIX = "BINVENTORY_"
+NO_ROLE = "arn:aws:iam::000000000000:role/binventory"
+"""Of nobody's account; the embedded cloud checks no roles."""
 
 
 class Settings(BaseSettings):
@@ -27,9 +29,14 @@ class Settings(BaseSettings):
     region: str = Field("us-east-1", description="AWS region of the bucket and of the jobs.")
     bucket: str = Field("binventory", description="S3 bucket for data, code, models and results.", min_length=3)
     role: str = Field(
-        "arn:aws:iam::000000000000:role/binventory",
+        NO_ROLE,
         description="ARN of the IAM role that SageMaker jobs run as.",
         pattern=r"^arn:aws[a-z\-]*:iam::\d{12}:role/.+",
+    )
+    credentials: str | None = Field(
+        None,
+        description='Prefect block with AWS credentials, like "aws-credentials/warehouse". Default: where boto3 looks.',
+        pattern=r"^aws-credentials/[a-z0-9-]+$",
     )
     training_instance: str = Field("ml.g5.xlarge", description="Instance type of training jobs.", pattern=r"^ml\.")
     tuning_instance: str = Field("ml.g5.xlarge", description="Instance type of tuning trials.", pattern=r"^ml\.")

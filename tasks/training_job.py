@@ -79,11 +79,16 @@ class TrainedModel(BaseModel):
     cost: Cost
 
 
+def code_uri(archive: bytes, settings: Settings) -> str:
+    """Where training code goes: equal code to the same place."""
+    return f"s3://{settings.bucket}/code/{code_archive.fingerprint(archive)}/sourcedir.tar.gz"
+
+
 @task(name="upload training code", task_run_name="upload training code", **RETRIES)
 def upload_code(settings: Settings) -> str:
     """Put the training room on S3 as ``sourcedir.tar.gz``; returns its URI, which holds its digest."""
     archive = code_archive.training_code()
-    uri = f"s3://{settings.bucket}/code/{code_archive.fingerprint(archive)}/sourcedir.tar.gz"
+    uri = code_uri(archive, settings)
     bucket, key = split_uri(uri)
     obstore.put(open_store(f"s3://{bucket}"), key, archive)
     return uri
@@ -118,35 +123,27 @@ def stopping(settings: Settings) -> StoppingCondition:
     return StoppingCondition(max_runtime_in_seconds=seconds)
 
 
-def run_script(
-    name: str,
-    inputs: JobInputs,
-    request: dict[str, str],
-    settings: Settings,
-    outputs: str,
-    instances: int,
-    label: str,
-    debugger: dict[str, Any] | None = None,
-) -> TrainingJob:
-    """Run a script as a training job on the training instance, or find the job of this name; returns it completed.
+class Script(BaseModel):
+    """A script to run as a training job: everything that its request is made of."""
 
-    Args:
-        name: of the job; stands for everything that goes in.
-        inputs: data, code and weights.
-        request: script mode's hyperparameters.
-        settings: where and on what.
-        outputs: S3 prefix below which the job's archive goes.
-        instances: how many.
-        label: of the progress artifact.
-        debugger: members of the request for accounts that have Debugger; where they are refused, it goes without.
+    model_config = ConfigDict(frozen=True)
 
-    Raises:
-        JobError: the job failed; carries SageMaker's reason and the end of the log.
-    """
+    name: str = Field(description="Of the job; stands for everything that goes in.")
+    inputs: JobInputs = Field(description="Data, code and weights.")
+    request: dict[str, str] = Field(description="Script mode's hyperparameters.")
+    outputs: str = Field(description="S3 prefix below which the job's archive goes.")
+    instances: int = 1
+    debugger: bool = Field(False, description="Ask for SageMaker Debugger; where it is refused, go without.")
+
+
+def start_script(script: Script, settings: Settings) -> TrainingJob:
+    """Start a script on the training instance, or find the job of its name."""
+    name, inputs, request = script.name, script.inputs, script.request
 
     def create(candidate: str) -> TrainingJob:
+        debugger = managed.request_members(settings) if script.debugger else {}
         try:
-            return submit(candidate, debugger or {})
+            return submit(candidate, debugger)
         except ClientError as error:
             if not debugger or not managed.is_refusal(error):
                 raise
@@ -164,8 +161,8 @@ def run_script(
             ),
             hyper_parameters=request,
             input_data_config=inputs.channels(),
-            output_data_config=OutputDataConfig(s3_output_path=outputs),
-            resource_config=resources(settings.training_instance, instances),
+            output_data_config=OutputDataConfig(s3_output_path=script.outputs),
+            resource_config=resources(settings.training_instance, script.instances),
             stopping_condition=stopping(settings),
             enable_managed_spot_training=settings.spot,
             # Not by the candidate's name: a second attempt goes on where the first one failed.
@@ -174,14 +171,39 @@ def run_script(
             **more,
         )
 
-    def status(job: TrainingJob) -> str:
-        return str(job.training_job_status)
+    return attach(name, TrainingJob.get, create, _status)
 
-    job = attach(name, TrainingJob.get, create, status)
+
+def run_script(script: Script, label: str, settings: Settings) -> TrainingJob:
+    """Start a script, or find its job, and wait; returns the job completed. The progress artifact has the label.
+
+    Raises:
+        JobError: the job failed; carries SageMaker's reason and the end of the log.
+    """
+    job = start_script(script, settings)
     log, progress = LogTail("TrainingJobs", job.training_job_name), Progress(label)
-    follow(job, status, settings, get_run_logger(), log, progress.read)
+    follow(job, _status, settings, get_run_logger(), log, progress.read)
     progress.finish()
     return job
+
+
+def _status(job: TrainingJob) -> str:
+    return str(job.training_job_status)
+
+
+def final_training(inputs: JobInputs, recipe: Hyperparameters, settings: Settings) -> Script:
+    """The final training, as a script to run."""
+    processes = 1 if inputs.features else settings.training_processes  # a last layer alone is too small to share
+    recipe = dataclasses.replace(recipe, processes=processes)
+    request = script_hyperparameters(inputs.code, "finetune_debugger.py", dataclasses.asdict(recipe))
+    return Script(
+        name=job_name(inputs.run_id, "train", [inputs.model_dump(exclude={"run_id"}), request]),
+        inputs=inputs,
+        request=request,
+        outputs=jobs_prefix(settings),
+        instances=1 if inputs.features else settings.training_instances,
+        debugger=settings.debugger,
+    )
 
 
 @task(name="train", task_run_name="train", **RETRIES)
@@ -191,14 +213,7 @@ def train(inputs: JobInputs, recipe: Hyperparameters, settings: Settings) -> Tra
     Raises:
         JobError: the job failed; carries SageMaker's reason and the end of the log.
     """
-    processes = 1 if inputs.features else settings.training_processes  # a last layer alone is too small to share
-    recipe = dataclasses.replace(recipe, processes=processes)
-    request = script_hyperparameters(inputs.code, "finetune_debugger.py", dataclasses.asdict(recipe))
-    name = job_name(inputs.run_id, "train", [inputs.model_dump(exclude={"run_id"}), request])
-    instances = 1 if inputs.features else settings.training_instances
-    debugger = managed.request_members(settings) if settings.debugger else None
-    label = "Epochs of the training"
-    job = run_script(name, inputs, request, settings, jobs_prefix(settings), instances, label, debugger)
+    job = run_script(final_training(inputs, recipe, settings), "Epochs of the training", settings)
     archive = str(job.model_artifacts.s3_model_artifacts)
     card = json.loads(read_member(archive, CARD_FILE))
     seconds = int(job.training_time_in_seconds or 0)

@@ -54,6 +54,7 @@ class TunedHyperparameters(BaseModel):
     lr: float
     batch_size: int
     cost: Cost
+    trials: list[Trial]
 
 
 @task(name="tune", task_run_name="tune", **RETRIES)
@@ -69,6 +70,17 @@ def tune(inputs: JobInputs, recipe: Hyperparameters, search: Search, settings: S
     Raises:
         JobError: the tuning job failed, or no trial came to a number.
     """
+    job = start_search(inputs, recipe, search, settings)
+    diary = _Diary(job, search.trials)
+    follow(job, _status, settings, get_run_logger(), watch=diary.look)
+    diary.progress.finish()
+    return _outcome(job)
+
+
+def start_search(
+    inputs: JobInputs, recipe: Hyperparameters, search: Search, settings: Settings
+) -> HyperParameterTuningJob:
+    """Start the search, or find the one of its name; see `tune`."""
     fixed = {k: v for k, v in dataclasses.asdict(recipe).items() if k not in ("lr", "batch_size")}
     request = script_hyperparameters(inputs.code, "hpo.py", fixed)
     name = job_name(
@@ -84,14 +96,11 @@ def tune(inputs: JobInputs, recipe: Hyperparameters, search: Search, settings: S
             tags=tags(inputs.run_id),
         )
 
-    def status(job: HyperParameterTuningJob) -> str:
-        return str(job.hyper_parameter_tuning_job_status)
+    return attach(name, HyperParameterTuningJob.get, create, _status)
 
-    job = attach(name, HyperParameterTuningJob.get, create, status)
-    diary = _Diary(job, search.trials)
-    follow(job, status, settings, get_run_logger(), watch=diary.look)
-    diary.progress.finish()
-    return _outcome(job)
+
+def _status(job: HyperParameterTuningJob) -> str:
+    return str(job.hyper_parameter_tuning_job_status)
 
 
 def _search(search: Search, seed: int) -> HyperParameterTuningJobConfig:
@@ -190,6 +199,7 @@ def _outcome(job: HyperParameterTuningJob) -> TunedHyperparameters:
         lr=chosen.lr,
         batch_size=chosen.batch_size,
         cost=cost_of([TrainingJob.get(trial.name) for trial in trials]),
+        trials=trials,
     )
 
 

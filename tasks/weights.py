@@ -50,6 +50,11 @@ def _fetch_from_torchvision(backbone: str) -> Path:
     return file
 
 
+def weights_prefix(backbone: str, digest: str, settings: Settings) -> str:
+    """Where weights lie, as a channel takes them."""
+    return f"s3://{settings.bucket}/weights/{backbone}-{digest}/"
+
+
 @task(name="stage weights", task_run_name="stage weights of {backbone}", **RETRIES)
 def stage_weights(backbone: str, settings: Settings) -> str:
     """Put a backbone's weights on S3 unless they are there; returns the prefix that jobs take as a channel.
@@ -58,7 +63,7 @@ def stage_weights(backbone: str, settings: Settings) -> str:
         ModelError: there are no weights for this backbone.
     """
     content = find_weights(backbone).read_bytes()
-    prefix = f"s3://{settings.bucket}/weights/{backbone}-{hashlib.sha256(content).hexdigest()[:16]}/"
+    prefix = weights_prefix(backbone, hashlib.sha256(content).hexdigest()[:16], settings)
     store = open_store(prefix)
     name = f"{backbone}.pth"
     try:

@@ -16,6 +16,7 @@ from pydantic import BaseModel
 
 from flows.command_line import parse
 from tasks.settings import Settings
+from tests.aws.test_plan import FLOWS
 from tests.installation import ROOT, Installation
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -54,7 +55,7 @@ def check_python(module: str, arguments: list[str]) -> None:
     if "--help" in arguments or not arguments:
         assert importlib.util.find_spec(module), module
     elif module.startswith("flows."):
-        parse(parameters_of(module), module, arguments)
+        parse(parameters_of(module), module, arguments, plans=module.removeprefix("flows.") in FLOWS)
     else:
         said = helped(sys.executable, "-m", module, *(part for part in arguments[:1] if not part.startswith("-")))
         for option in (part for part in arguments if part.startswith("--")):

@@ -13,6 +13,10 @@ class SettingsError(BinventoryError):
     """A setting is unknown, missing or contradictory."""
 
 
+class RunError(BinventoryError):
+    """A run cannot be picked up or taken from: there is none, it is complete, or it lacks a stage."""
+
+
 class CloudError(BinventoryError):
     """The cloud (AWS or localcloud) cannot be reached, or refuses the credentials."""
 

@@ -91,6 +91,7 @@ class App:
             if call.protocol == "rest-json" and error.code == "ValidationException":
                 raise AwsError("ValidationError", error.message, 400) from None
             raise
+        self._cloud.journal.write(call.service, call.operation, parameters)
         if inspect.iscoroutinefunction(function):
             result = await function(self._cloud, parameters)
         else:

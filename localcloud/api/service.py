@@ -22,6 +22,7 @@ from localcloud.host.home import ACCOUNT, Home
 from localcloud.host.keys import load_or_make
 from localcloud.host.processes import Processes
 from localcloud.host.workers import Workers
+from localcloud.journal import Journal
 from localcloud.operations import Cloud
 from localcloud.s3 import S3
 from localcloud.store import Store
@@ -44,6 +45,7 @@ def make_cloud(home: Home, s3_port: int, service_port: int, region: str, stop_gr
         workers=Workers(),
         cores=Cores(),
         faults=Faults(),
+        journal=Journal(home.journal),
         environment=client_environment(s3_endpoint, f"http://127.0.0.1:{service_port}", keys, region),
     )
 

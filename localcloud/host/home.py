@@ -54,6 +54,7 @@ class Home:
         self.jobs = self.root / "jobs"
         self.logs = self.root / "logs"
         self.s3_faults = self.root / "s3_faults.json"
+        self.journal = self.root / "journal.jsonl"
         self.supervisor_log = self.root / "supervisor.log"
         self.service_log = self.root / "service.log"
         self.rclone_log = self.root / "rclone.log"

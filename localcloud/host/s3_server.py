@@ -22,8 +22,8 @@ START_SECONDS = 10.0
 class S3Server:
     """Keeps ``rclone serve s3`` running on one port.
 
-    While ``s3_faults.json`` exists, a proxy has the port and rclone another, so that without faults nothing
-    stands between a client and rclone.
+    While ``s3_faults.json`` or the journal exists, a proxy has the port and rclone another, so that without them
+    nothing stands between a client and rclone.
     """
 
     def __init__(self, home: Home, keys: Keys, port: int, free_port: Callable[[int], int]) -> None:
@@ -97,17 +97,19 @@ class S3Server:
 
     def _start_proxy(self, upstream: int) -> "subprocess.Popen[bytes]":
         script = Path(__file__).with_name("s3_proxy.py")
-        command = [sys.executable, "-I", str(script), str(self.port), str(upstream), str(self.home.s3_faults)]
+        files = [str(self.home.s3_faults), str(self.home.journal)]
+        command = [sys.executable, "-I", str(script), str(self.port), str(upstream), *files]
         with self.home.rclone_log.open("ab") as log:
             return _spawn(command, dict(os.environ), log)
 
 
 def faults_version(home: Home) -> int:
-    """Which S3 faults are asked for: 0 for none, another number after every change."""
+    """Which S3 faults are asked for: 0 for none and no journal either, another number after every change."""
+    journal = int(home.journal.exists())
     try:
-        return home.s3_faults.stat().st_mtime_ns
+        return home.s3_faults.stat().st_mtime_ns + journal
     except FileNotFoundError:
-        return 0
+        return journal
 
 
 def _spawn(command: list[str], environment: dict[str, str], log: IO[bytes]) -> "subprocess.Popen[bytes]":

@@ -163,6 +163,7 @@ class PreparedData(BaseModel):
     digest: str = Field(description="SHA-256 of the manifest: equal digests mean equal data.")
     images: ImageCounts
     splits: SplitCounts
+    counts: dict[SplitName, dict[int, int]] = Field(description="Photos by split and count.")
 
     def shards_uri(self, split: SplitName) -> str:
         """Return the S3 prefix of one split's packed shards, as a training channel takes it."""

@@ -1,6 +1,7 @@
 """What the data stage reports: tables of the catalog and of the split, for people and for Prefect's UI."""
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from prefect.artifacts import create_image_artifact, create_markdown_artifact, c
 from tasks.data.catalog import CatalogSummary
 from tasks.data.contact_sheet import data_uri
 from tasks.data.grouping import SplitPhotos
-from tasks.data.prepared_data import SPLITS
+from tasks.data.prepared_data import SPLITS, SplitName
 
 BAD = ("missing", "corrupt", "unknown_count", "unreachable")
 """Statuses of photos that cannot be used."""
@@ -31,7 +32,7 @@ def catalog_table(summary: CatalogSummary) -> list[dict[str, Any]]:
     return rows
 
 
-def split_table(counts: dict[str, Counter[int]]) -> list[dict[str, Any]]:
+def split_table(counts: Mapping[SplitName, Counter[int]]) -> list[dict[str, Any]]:
     """Return one row per count: photos in each split, and each split's share of that count less the whole's."""
     sizes = {split: counts[split].total() for split in SPLITS}
     total = sum(sizes.values())
@@ -65,7 +66,7 @@ def leak_text(split: SplitPhotos, mode: str) -> str:
 
 
 def publish_tables(
-    dataset: str, summary: CatalogSummary, split: SplitPhotos, counts: dict[str, Counter[int]], mode: str
+    dataset: str, summary: CatalogSummary, split: SplitPhotos, counts: Mapping[SplitName, Counter[int]], mode: str
 ) -> None:
     """Create the table artifacts of the catalog and of the split."""
     key = _key(dataset)

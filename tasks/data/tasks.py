@@ -14,7 +14,7 @@ from tasks.data.contact_sheet import write_contact_sheets
 from tasks.data.manifest import Recipe
 from tasks.data.metadata_stage import MetadataCounts
 from tasks.data.photos import PhotoCounts
-from tasks.data.prepared_data import SPLITS, PrepareParameters
+from tasks.data.prepared_data import SPLITS, PrepareParameters, SplitName
 from tasks.data.report import bad_photos, publish_contact_sheets, publish_tables
 from tasks.data.shards import Pack, PackCounts
 from tasks.data.sources import Source
@@ -24,6 +24,8 @@ from tasks.data.workspace import Workspace
 from tasks.object_store import ensure_bucket
 from tasks.transient import RETRIES
 from training.errors import TooManyBadPhotosError
+
+SplitCounter = dict[SplitName, Counter[int]]
 
 _OPTIONS: dict[str, Any] = {**RETRIES, "persist_result": False, "cache_policy": NO_CACHE}
 
@@ -71,8 +73,8 @@ def fetch_photos(chunk: Chunk, source: Source, refresh: bool) -> PhotoCounts:
 
 
 @task(name="catalog-and-split", task_run_name="catalog and split of {parameters.dataset_name}", **_OPTIONS)
-def catalog_and_split(workspace: Workspace, parameters: PrepareParameters) -> tuple[CatalogSummary, dict[str, int]]:
-    """Group, split, write the catalog, report; returns the catalog's summary and the size of each split.
+def catalog_and_split(workspace: Workspace, parameters: PrepareParameters) -> tuple[CatalogSummary, SplitCounter]:
+    """Group, split, write the catalog, report; returns the catalog's summary, and photos by split and count.
 
     Raises:
         TooManyBadPhotosError: a larger share of the photos is bad than ``parameters`` allow.
@@ -80,13 +82,13 @@ def catalog_and_split(workspace: Workspace, parameters: PrepareParameters) -> tu
     found = grouping.group_photos(workspace)
     split = grouping.split_photos(workspace, found, parameters.split, parameters.seed)
     summary = write_catalog(workspace, found.groups, found.duplicate_of, split.splits)
-    counts: dict[str, Counter[int]] = {name: Counter() for name in SPLITS}
+    counts: SplitCounter = {name: Counter() for name in SPLITS}
     for placed, count in zip(split.splits, found.counts, strict=True):
         if placed is not None:
             counts[placed][count or 0] += 1
     publish_tables(parameters.dataset_name, summary, split, counts, parameters.split)
     _refuse_too_many_bad(summary, parameters.max_bad_fraction, workspace)
-    return summary, {name: counts[name].total() for name in SPLITS}
+    return summary, counts
 
 
 def _refuse_too_many_bad(summary: CatalogSummary, most: float, workspace: Workspace) -> None:

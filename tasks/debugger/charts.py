@@ -6,7 +6,7 @@ from html import escape
 
 Points = Sequence[tuple[float, float]]
 
-COLOURS = ("#2563a8", "#d9822b", "#2e8b6f", "#8a5aa8", "#b23a48", "#5b6b7a")
+COLOURS = ("#2563a8", "#d9822b", "#2e8b6f", "#8a5aa8", "#b23a48", "#5b6b7a", "#4aa3c7", "#b8952f")
 WIDTH, HEIGHT = 900, 260
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 14, 30, 40
 _TEXT = 'font-family="system-ui, sans-serif" font-size="12" fill="#445"'
@@ -53,7 +53,8 @@ def bar(parts: Mapping[str, float], unit: str = "s") -> str:
     total = sum(parts.values())
     if total <= 0:
         return ""
-    x, drawn, legend = 0.0, [], []
+    x, row, drawn, legend = 0.0, 0, [], []
+    in_a_row = 4 if len(parts) <= 4 or len(parts) > 6 else len(parts)
     for number, (name, amount) in enumerate(parts.items()):
         width, colour, share = amount / total * WIDTH, COLOURS[number % len(COLOURS)], amount / total
         drawn.append(
@@ -65,11 +66,12 @@ def bar(parts: Mapping[str, float], unit: str = "s") -> str:
                 f'<text x="{x + width / 2:.1f}" y="26" text-anchor="middle" font-family="system-ui, sans-serif" '
                 f'font-size="13" font-weight="600" fill="#fff">{share:.0%}</text>'
             )
-        column = number * WIDTH / max(4, len(parts))
-        legend.append(f'<rect x="{column:.1f}" y="52" width="11" height="11" rx="2" fill="{colour}"/>')
-        legend.append(f'<text x="{column + 17:.1f}" y="62" {_TEXT}>{escape(name)} {amount:.1f} {unit}</text>')
+        row, column = divmod(number, in_a_row)
+        left, top = column * WIDTH / in_a_row, 52 + 20 * row
+        legend.append(f'<rect x="{left:.1f}" y="{top}" width="11" height="11" rx="2" fill="{colour}"/>')
+        legend.append(f'<text x="{left + 17:.1f}" y="{top + 10}" {_TEXT}>{escape(name)} {amount:.1f} {unit}</text>')
         x += width
-    return _svg(WIDTH, 72, [*drawn, *legend], "shares of time")
+    return _svg(WIDTH, 72 + 20 * row, [*drawn, *legend], "shares of time")
 
 
 def histogram(values: Sequence[float], x_title: str) -> str:

@@ -7,19 +7,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup, escape
 from smdebug.exceptions import SMDebugError
 
 from tasks.debugger import charts
 from tasks.debugger.evaluate import CLEAR, FIRED, NO_DATA, Verdict
 from tasks.debugger.profile import Profile
 from tasks.debugger.rules.base import EVAL, TRAIN
+from tasks.pages import render
 
 OLD_SYSTEM_IDLE = 0.676
 """Share of the old system's training job that was spent in neither TRAIN nor EVAL; see the README."""
 
-TEMPLATES = Path(__file__).parent
+TEMPLATE = Path(__file__).with_name("report.html.j2")
 SECONDS = {"train": "TRAIN", "eval": "EVAL", "data": "DATA", "other": "OTHER"}
 
 
@@ -60,10 +59,8 @@ def make_report(
 ) -> Report:
     """Draw and write; what there are no records of is left out."""
     pictures = {name: svg for name, svg in _pictures(facts, trial, profile).items() if svg}
-    environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined)
-    environment.filters["percent"] = lambda value: f"{value:.1%}"
-    environment.filters["code"] = _with_code
-    page = environment.get_template("report.html.j2").render(
+    page = render(
+        TEMPLATE,
         facts=facts,
         verdicts=verdicts,
         counts={status: sum(v.status == status for v in verdicts) for status in (FIRED, CLEAR, NO_DATA)},
@@ -74,11 +71,6 @@ def make_report(
         saved=_saved(trial),
     )
     return Report(page, pictures)
-
-
-def _with_code(text: str) -> Markup:
-    """Text whose names in backticks are set as code."""
-    return Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704 - escaped just before
 
 
 def data_uri(svg: str) -> str:

@@ -39,6 +39,7 @@ class DebuggedJob(BaseModel):
     job_name: str
     report: Path = Field(description="The page.")
     rules: dict[str, str] = Field(description="Status by rule.")
+    advice: dict[str, str] = Field(description="What to do about it, by rule that fired.")
     idle: float | None = Field(description="Share of the job's time outside TRAIN and EVAL.")
 
     @property
@@ -81,7 +82,10 @@ def debug_job(job_name: str, folder: Path, rules: Mapping[str, Mapping[str, Any]
     write_atomically(folder / "debugger.html", report.page)
     publish(job_name, report, verdicts)
     statuses = {verdict.rule: verdict.status for verdict in verdicts}
-    debugged = DebuggedJob(job_name=job_name, report=folder / "debugger.html", rules=statuses, idle=facts.idle)
+    advice = {verdict.rule: f"{verdict.about} {verdict.advice}".strip() for verdict in verdicts if verdict.fired}
+    debugged = DebuggedJob(
+        job_name=job_name, report=folder / "debugger.html", rules=statuses, advice=advice, idle=facts.idle
+    )
     for problem in records.problems:
         get_run_logger().warning("%s", problem)
     get_run_logger().info("%s", debugged.line())

@@ -5,7 +5,6 @@ import io
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from PIL import Image, ImageDraw
 from prefect import task
 from prefect.artifacts import create_image_artifact, create_markdown_artifact, create_table_artifact
@@ -15,6 +14,7 @@ from tasks.atomic_file import write_atomically
 from tasks.data.prepared_data import PreparedData
 from tasks.evaluation.evaluate import Answer, EvaluatedModel
 from tasks.evaluation.reference import ALWAYS_THREE, BENCHMARK, OLD_SYSTEM
+from tasks.pages import render
 from tasks.training_job import fetch
 from tasks.transient import RETRIES
 from training.errors import PhotoError
@@ -152,9 +152,6 @@ def as_markdown(evaluated: EvaluatedModel) -> str:
 
 def as_html(evaluated: EvaluatedModel, worst: list[WorstError], dataset: str) -> str:
     """A page that needs nothing but itself: no script, no request."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATE.parent), autoescape=True, undefined=jinja2.StrictUndefined
-    )
     found = evaluated.evaluation
     classes = list(evaluated.answers[0].prediction.probabilities)
     context: dict[str, Any] = {
@@ -167,7 +164,7 @@ def as_html(evaluated: EvaluatedModel, worst: list[WorstError], dataset: str) ->
         "row_sums": [sum(row) for row in found.confusion],
         "worst": [each.model_dump(exclude={"jpeg"}) | {"uri": _data_uri(each.jpeg)} for each in worst],
     }
-    return environment.get_template(_TEMPLATE.name).render(context)
+    return render(_TEMPLATE, **context)
 
 
 def _shown(value: float | None, kind: str) -> str:

@@ -97,38 +97,52 @@ def _transform(
     logger: Logger,
 ) -> tuple[dict[str, Prediction], str]:
     """Run one job, or find it; return its answers by photo, and why it failed if it did."""
-    folder = f"s3://{settings.bucket}/nightly/{run_id}/{name}"
+    folder = folder_of(name, run_id, settings)
 
     def create() -> TransformJob:
         ensure_bucket(folder)
         manifest = _manifest(chunk, photos, run_id, settings)
         with transfer_errors(folder):
             obstore.put(open_store(folder), "photos.manifest", json.dumps(manifest).encode())
-        source = TransformS3DataSource(s3_data_type="ManifestFile", s3_uri=f"{folder}/photos.manifest")
-        return TransformJob.create(
-            transform_job_name=name,
-            model_name=model_name,
-            transform_input=TransformInput(
-                data_source=TransformDataSource(s3_data_source=source), content_type="image/jpeg"
-            ),
-            transform_output=TransformOutput(s3_output_path=f"{folder}/out", accept="application/json"),
-            transform_resources=TransformResources(instance_type=settings.transform_instance, instance_count=instances),
-            batch_strategy="SingleRecord",
-            max_concurrent_transforms=LARGE_AT_ONCE if chunk.large else SMALL_AT_ONCE,
-            max_payload_in_mb=LARGE_MB if chunk.large else SMALL_MB,
-            tags=tags(run_id),
-        )
-
-    def status(job: TransformJob) -> str:
-        return str(job.transform_job_status)
+        return ask_for_counts(name, model_name, run_id, settings, large=chunk.large, instances=instances)
 
     reason = ""
     job = find_or_create(partial(TransformJob.get, name), create)
     try:
-        follow(job, status, settings, logger, LogTail("TransformJobs", name))
+        follow(job, _status, settings, logger, LogTail("TransformJobs", name))
     except JobError as error:
         reason = str(error)
     return read_answers(f"{folder}/out", {_output(chunk, photo): photo.photo for photo in photos}), reason
+
+
+def folder_of(name: str, run_id: str, settings: Settings) -> str:
+    """Where a job's manifest lies and its answers go."""
+    return f"s3://{settings.bucket}/nightly/{run_id}/{name}"
+
+
+def ask_for_counts(
+    name: str, model_name: str, run_id: str, settings: Settings, *, large: bool, instances: int
+) -> TransformJob:
+    """Start the job whose manifest lies in its folder; fewer photos at once where they are large."""
+    folder = folder_of(name, run_id, settings)
+    source = TransformS3DataSource(s3_data_type="ManifestFile", s3_uri=f"{folder}/photos.manifest")
+    return TransformJob.create(
+        transform_job_name=name,
+        model_name=model_name,
+        transform_input=TransformInput(
+            data_source=TransformDataSource(s3_data_source=source), content_type="image/jpeg"
+        ),
+        transform_output=TransformOutput(s3_output_path=f"{folder}/out", accept="application/json"),
+        transform_resources=TransformResources(instance_type=settings.transform_instance, instance_count=instances),
+        batch_strategy="SingleRecord",
+        max_concurrent_transforms=LARGE_AT_ONCE if large else SMALL_AT_ONCE,
+        max_payload_in_mb=LARGE_MB if large else SMALL_MB,
+        tags=tags(run_id),
+    )
+
+
+def _status(job: TransformJob) -> str:
+    return str(job.transform_job_status)
 
 
 def _manifest(chunk: Chunk, photos: Sequence[NightPhoto], run_id: str, settings: Settings) -> list[Any]:

@@ -28,6 +28,9 @@ class NightParameters(BaseModel):
     recount: bool = Field(
         False, title="Recount", description="Count photos that the ledger has already, with today's model."
     )
+    model: str = Field(
+        "newest", title="Model", description='"newest" approved, a version number, or an ARN of the registry.'
+    )
     endpoint: str | None = Field(
         None, title="Endpoint", description="Count through this endpoint instead of batch transform jobs."
     )

@@ -56,7 +56,7 @@ def find(parameters: NightParameters, ledger: Ledger, folder: Path) -> Plan:
         ledger: what has been counted.
         folder: of the run; the plan is kept there.
     """
-    earlier = _read(folder)
+    earlier = read_plan(folder)
     chunks = [_without_given_up(chunk, folder) for chunk in earlier.chunks]
     kept = {photo.photo for chunk in chunks for photo in chunk.photos} | set(earlier.unreadable)
     fresh, skipped, seen = _new(parameters, ledger, kept)
@@ -81,7 +81,8 @@ def _without_given_up(chunk: Chunk, folder: Path) -> Chunk:
     return chunk.model_copy(update={"photos": [photo for photo in chunk.photos if photo.photo not in given_up]})
 
 
-def _read(folder: Path) -> Plan:
+def read_plan(folder: Path) -> Plan:
+    """Return what the run of a folder has planned so far."""
     path = folder / "plan.json"
     return Plan.model_validate_json(path.read_bytes()) if path.exists() else Plan()
 

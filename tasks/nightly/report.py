@@ -3,10 +3,9 @@
 import csv
 import io
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pydantic import BaseModel, ConfigDict
 
 from tasks.atomic_file import write_atomically
@@ -14,13 +13,14 @@ from tasks.ledger.ledger import Ledger
 from tasks.nightly.judge import Policy
 from tasks.nightly.summary import Drift, NightTotals
 from tasks.nightly.thumbnails import thumbnails
+from tasks.pages import render
 
 CSV_COLUMNS = (
     "rank", "bin", "bucket", "key", "taken_at", "expected", "counted", "probability_of_mismatch", "likely_off_by",
     "score", "verdict", "reason", "confidence", "model", "night",
 )  # fmt: skip
 _STARTS_A_FORMULA = ("=", "+", "-", "@", "\t", "\r")
-_TEMPLATES = Path(__file__).parent / "templates"
+_TEMPLATE = Path(__file__).parent / "templates" / "report.html"
 
 
 class Report(BaseModel):
@@ -91,9 +91,5 @@ def as_rows(rows: Sequence[Any], most: int = 200) -> list[dict[str, Any]]:
 def write_page(report: Report, path: Path) -> None:
     """Write the page: one file, pictures included, that asks no server for anything."""
     shown = [*report.exceptions, *report.earlier.values()]
-    environment = Environment(loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined)
-    environment.filters["name"] = lambda key: PurePosixPath(key).name
-    page = environment.get_template("report.html").render(
-        report=report, totals=report.totals, pictures=thumbnails({row.photo: row for row in shown}.values())
-    )
-    write_atomically(path, page)
+    pictures = thumbnails({row.photo: row for row in shown}.values())
+    write_atomically(path, render(_TEMPLATE, report=report, totals=report.totals, pictures=pictures))

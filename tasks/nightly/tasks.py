@@ -22,6 +22,7 @@ from tasks.nightly.report import Report, as_csv, as_rows, before_photos, excepti
 from tasks.nightly.summary import NightTotals, count_mix, mean_confidence, measure_drift
 from tasks.object_store import open_store
 from tasks.release.registry import approved_model, serving_model
+from tasks.release.registry import find_model as find_model_of_registry
 from tasks.settings import Settings
 from tasks.transient import RETRIES
 
@@ -35,12 +36,13 @@ def find_photos(night: Night) -> None:
 
 @task(name="find model", task_run_name="find model", **RETRIES)
 def find_model(night: Night) -> None:
-    """Find the newest approved model, with its thresholds, and the SageMaker Model that serves it.
+    """Find the model to count with, its thresholds, and the SageMaker Model that serves it.
 
     Raises:
-        ModelError: none is approved.
+        ModelError: none is approved, or there is no such model.
     """
-    model = approved_model(night.settings)
+    which = night.parameters.model
+    model = approved_model(night.settings) if which == "newest" else find_model_of_registry(which, night.settings)
     night.model, night.policy = model.name, policy_of(model.facts)
     night.serving_model = serving_model(model, night.settings)
 

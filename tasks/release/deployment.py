@@ -5,6 +5,7 @@ served before. SageMaker itself keeps the old model answering until the new one 
 """
 
 import time
+from functools import partial
 from typing import Any
 
 import boto3
@@ -13,7 +14,7 @@ from prefect import get_run_logger, task
 from prefect.transactions import Transaction, transaction
 from pydantic import BaseModel, ConfigDict, Field
 
-from tasks.jobs import already_exists, is_missing, tags
+from tasks.jobs import already_exists, api_tags, is_missing, once_seen
 from tasks.release.package import SmokeCase
 from tasks.release.registry import RegisteredModel, serving_model, set_status
 from tasks.release.scaling import scale
@@ -56,6 +57,7 @@ def release(
         with transaction() as changes:
             changes.set("endpoint_name", endpoint_name)
             changes.set("settings", settings)
+            changes.set("run_id", run_id)
             changes.set("before", remember(endpoint_name, model.name))
             config = create_config(model, run_id, settings)
             changes.set("candidate", config)
@@ -94,7 +96,7 @@ def bring_back(changes: Transaction) -> None:
     elif describe(endpoint_name) is not None:
         found = _settled(endpoint_name, settings)
         if found.config != before or found.status != "InService":
-            put_config_behind(endpoint_name, before, found, "rollback", settings)
+            put_config_behind(endpoint_name, before, found, changes.get("run_id"), settings)
     candidate = changes.get("candidate", None)
     if candidate not in (None, before):
         boto3.client("sagemaker").delete_endpoint_config(EndpointConfigName=candidate)
@@ -116,12 +118,10 @@ def create_config(model: RegisteredModel, run_id: str, settings: Settings) -> st
             "ContainerStartupHealthCheckTimeoutInSeconds": settings.startup_seconds,
         }
     name = f"{model.name}-{digest_of(variant)}"
+    client: Any = boto3.client("sagemaker")
+    create = partial(client.create_endpoint_config, EndpointConfigName=name, ProductionVariants=[variant])
     try:
-        boto3.client("sagemaker").create_endpoint_config(
-            EndpointConfigName=name,
-            ProductionVariants=[variant],  # type: ignore[list-item]
-            Tags=_tags(run_id),  # type: ignore[arg-type]
-        )
+        once_seen(partial(create, Tags=api_tags(run_id)))
     except ClientError as error:
         if not already_exists(error):
             raise
@@ -153,18 +153,17 @@ def put_config_behind(
     Raises:
         DeploymentError: it does not serve this configuration in the end.
     """
-    client = boto3.client("sagemaker")
+    client: Any = boto3.client("sagemaker")
     if found is not None and found.status != "InService":
         _delete_endpoint(endpoint_name)
         found = None
+    names = {"EndpointName": endpoint_name, "EndpointConfigName": config}
     if found is None:
-        client.create_endpoint(EndpointName=endpoint_name, EndpointConfigName=config, Tags=_tags(run_id))  # type: ignore[arg-type]
+        once_seen(partial(client.create_endpoint, **names, Tags=api_tags(run_id)))
+        once_seen(partial(client.describe_endpoint, EndpointName=endpoint_name))
     else:
-        client.update_endpoint(
-            EndpointName=endpoint_name,
-            EndpointConfigName=config,
-            RetainAllVariantProperties=settings.autoscaling_instances > 1,
-        )
+        keep = settings.autoscaling_instances > 1
+        once_seen(partial(client.update_endpoint, **names, RetainAllVariantProperties=keep))
     after = _settled(endpoint_name, settings)
     if after.status != "InService" or after.config != config:
         with_old = ", still with its earlier model" if after.status == "InService" else ""
@@ -223,7 +222,3 @@ def _check_rolled_back(endpoint_name: str, model: RegisteredModel, cause: Deploy
             f"endpoint {endpoint_name} is {found.status} with {found.config}: the rollback failed too, look at it now. "
             f"It was started because: {cause}"
         ) from cause
-
-
-def _tags(run_id: str) -> list[dict[str, str]]:
-    return [{"Key": tag["key"], "Value": tag["value"]} for tag in tags(run_id)]

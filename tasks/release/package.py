@@ -9,7 +9,6 @@ from pathlib import PurePosixPath
 import obstore
 from prefect import get_run_logger, task
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
-from sagemaker.core.resources import Model
 from sagemaker.core.shapes import ContainerDefinition
 
 from serving.prediction import Prediction
@@ -17,10 +16,10 @@ from serving.requests import BUCKETS_VARIABLE, HOSTS_VARIABLE
 from tasks import code_archive
 from tasks.data.prepared_data import PreparedData
 from tasks.evaluation.evaluate import EvaluatedModel
-from tasks.jobs import find_or_create, image_uri, tags
+from tasks.jobs import image_uri
 from tasks.nightly.policy import policy_facts, policy_from_validation
 from tasks.object_store import open_store
-from tasks.release.registry import Registration
+from tasks.release.registry import Registration, make_model
 from tasks.settings import Settings
 from tasks.training_job import fetch
 from tasks.transient import RETRIES
@@ -65,21 +64,11 @@ def package_model(
     files[CARD_FILE] = json.dumps(card, indent=2, sort_keys=True).encode()
     packed = code_archive.pack(files | code_archive.serving_code())
     name = f"binventory-{run_id}-{code_archive.fingerprint(packed)}"
-    folder = f"s3://{settings.bucket}/models/{name}"
-    store = open_store(folder)
+    store = open_store(folder_of(name, settings))
     obstore.put(store, ANSWERS, evaluated.table())
     obstore.put(store, EVALUATION, evaluated.model_dump_json(include={"evaluation", "comparison"}).encode())
     obstore.put(store, CASES, _CASES.dump_json(choose_cases(evaluated, data, smoke_photos)))
     obstore.put(store, ARCHIVE, packed)
-    image = image_uri(settings, "inference", settings.serving_instance)
-    uri, environment = f"{folder}/{ARCHIVE}", container_environment(settings)
-    container = ContainerDefinition(image=image, model_data_url=uri, environment=environment)
-    find_or_create(
-        lambda: Model.get(name),
-        lambda: Model.create(
-            model_name=name, primary_container=container, execution_role_arn=settings.role, tags=tags(run_id)
-        ),
-    )
     facts = {
         "run_id": run_id,
         "accuracy": f"{found.accuracy:.4f}",
@@ -95,9 +84,33 @@ def package_model(
         "data_digest": data.digest,
         "code_version": code_version(),
     } | thresholds(evaluated)
+    packed_model = registration(name, facts, settings)
+    create_model(packed_model, settings)
+    return packed_model
+
+
+def folder_of(name: str, settings: Settings) -> str:
+    """Where a model's archive lies, and what evaluation found beside it."""
+    return f"s3://{settings.bucket}/models/{name}"
+
+
+def registration(name: str, facts: dict[str, str], settings: Settings) -> Registration:
+    """What is registered of the model of a name."""
+    folder = folder_of(name, settings)
     return Registration(
-        name=name, uri=uri, image=image, environment=environment, evaluation_uri=f"{folder}/{EVALUATION}", facts=facts
+        name=name,
+        uri=f"{folder}/{ARCHIVE}",
+        image=image_uri(settings, "inference", settings.serving_instance),
+        environment=container_environment(settings),
+        evaluation_uri=f"{folder}/{EVALUATION}",
+        facts=facts,
     )
+
+
+def create_model(model: Registration, settings: Settings) -> None:
+    """Make the SageMaker Model of an archive, unless it is there."""
+    container = ContainerDefinition(image=model.image, model_data_url=model.uri, environment=model.environment)
+    make_model(model.name, container, model.facts["run_id"], settings)
 
 
 def thresholds(evaluated: EvaluatedModel) -> dict[str, str]:

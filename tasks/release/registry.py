@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from sagemaker.core.resources import Model
 from sagemaker.core.shapes import ContainerDefinition
 
-from tasks.jobs import already_exists, find_or_create, is_missing, tags
+from tasks.jobs import already_exists, api_tags, find_or_create, is_missing, once_seen, tags
 from tasks.settings import Settings
 from training.errors import ModelError
 
@@ -93,26 +93,33 @@ def register(model: Registration, status: Status, reason: str, settings: Setting
     client = boto3.client("sagemaker")
     for summary in _summaries(settings):
         if summary.get("ModelPackageDescription", "") == model.name:
-            return _described(summary["ModelPackageArn"])
-    _ensure_group(settings)
-    created = client.create_model_package(
-        ModelPackageGroupName=settings.model_group,
-        ModelPackageDescription=model.name,
-        ModelApprovalStatus=status,
-        InferenceSpecification={
-            "Containers": [
-                {"Image": model.image, "ModelDataUrl": model.uri, "Environment": model.environment},
-            ],
-            "SupportedContentTypes": CONTENT_TYPES,
-            "SupportedResponseMIMETypes": ANSWER_TYPES,
-        },
-        ModelMetrics={
-            "ModelQuality": {"Statistics": {"ContentType": "application/json", "S3Uri": model.evaluation_uri}}
-        },
-        CustomerMetadataProperties={key: _value(text) for key, text in model.facts.items() if text},
+            found = _described(summary["ModelPackageArn"])
+            if found.reason:
+                return found
+            set_status(found.arn, status, reason)  # whoever created it died before it could say why
+            return _described(found.arn)
+    _ensure_group(model.facts.get("run_id", ""), settings)
+    created = once_seen(
+        lambda: client.create_model_package(
+            ModelPackageGroupName=settings.model_group,
+            ModelPackageDescription=model.name,
+            ModelApprovalStatus=status,
+            InferenceSpecification={
+                "Containers": [
+                    {"Image": model.image, "ModelDataUrl": model.uri, "Environment": model.environment},
+                ],
+                "SupportedContentTypes": CONTENT_TYPES,
+                "SupportedResponseMIMETypes": ANSWER_TYPES,
+            },
+            ModelMetrics={
+                "ModelQuality": {"Statistics": {"ContentType": "application/json", "S3Uri": model.evaluation_uri}}
+            },
+            CustomerMetadataProperties={key: _value(text) for key, text in model.facts.items() if text},
+        )
     )
-    set_status(created["ModelPackageArn"], status, reason)
-    return _described(created["ModelPackageArn"])
+    arn = created["ModelPackageArn"]
+    once_seen(lambda: set_status(arn, status, reason))
+    return once_seen(lambda: _described(arn))
 
 
 def set_status(arn: str, status: Status, reason: str) -> None:
@@ -125,22 +132,26 @@ def set_status(arn: str, status: Status, reason: str) -> None:
 def serving_model(model: RegisteredModel, settings: Settings) -> str:
     """The name of the SageMaker Model of a package; it is made anew if somebody deleted it."""
     container = ContainerDefinition(model_package_name=model.arn)
-    run_id = model.facts.get("run_id", "")
+    return make_model(model.name, container, model.facts.get("run_id", ""), settings)
+
+
+def make_model(name: str, container: ContainerDefinition, run_id: str, settings: Settings) -> str:
+    """Find the SageMaker Model of a name, or make it of a container; returns the name."""
     found = find_or_create(
-        lambda: Model.get(model.name),
+        lambda: Model.get(name),
         lambda: Model.create(
-            model_name=model.name, primary_container=container, execution_role_arn=settings.role, tags=tags(run_id)
+            model_name=name, primary_container=container, execution_role_arn=settings.role, tags=tags(run_id)
         ),
     )
     return str(found.model_name)
 
 
-def _ensure_group(settings: Settings) -> None:
+def _ensure_group(run_id: str, settings: Settings) -> None:
     try:
         boto3.client("sagemaker").create_model_package_group(
             ModelPackageGroupName=settings.model_group,
             ModelPackageGroupDescription="Counters of objects in pod bins.",
-            Tags=[{"Key": "project", "Value": "binventory"}],
+            Tags=api_tags(run_id),
         )
     except ClientError as error:
         if not already_exists(error):

@@ -1,10 +1,12 @@
 """A flow's parameters make its command line."""
 
+from typing import Any
+
 import pytest
 from pydantic import BaseModel, Field
 
 from flows.command_line import parse
-from flows.full_pipeline import FullPipelineParameters
+from tasks.pipeline.parameters import FullPipelineParameters
 
 
 class Parameters(BaseModel):
@@ -26,7 +28,7 @@ def test_help_says_what_the_model_says(capsys: pytest.CaptureFixture[str]) -> No
     assert ended.value.code == 0
     assert "python -m flows.full_pipeline" in said
     for name, field in FullPipelineParameters.model_fields.items():
-        assert f"--{name.replace('_', '-')}" in said
+        assert f"--{(field.alias or name).replace('_', '-')}" in said
         assert (field.description or "?").split()[0] in said
 
 
@@ -39,6 +41,39 @@ def test_mistakes_are_named_and_end_with_two(
 ) -> None:
     with pytest.raises(SystemExit) as ended:
         parse(Parameters, "x", arguments)
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "found"),
+    [
+        ([], {"resume": None, "first": "prepare", "skip": ()}),
+        (["--resume"], {"resume": "newest"}),
+        (["--resume", "261125-162900"], {"resume": "261125-162900"}),
+        (["--from", "evaluate", "--skip", "deploy,night"], {"stages": ("evaluate", "register")}),
+        (["--skip", "tune", "--skip", "debug", "--run", "261125-162900"], {"run": "261125-162900"}),
+    ],
+)
+def test_which_stages_run_and_what_they_go_on_from(arguments: list[str], found: dict[str, Any]) -> None:
+    parameters = parse(FullPipelineParameters, "x", arguments)
+    assert {name: getattr(parameters, name) for name in found} == found
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--resume", "--limit", "3"], "leave out limit"),
+        (["--from", "night", "--skip", "night"], "nothing is left to run"),
+        (["--from", "nigt"], "--from: Input should be 'prepare'"),
+        (["--resume", "yesterday's"], "--resume: "),
+    ],
+)
+def test_stages_that_make_no_sense_are_refused(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parse(FullPipelineParameters, "x", arguments)
     assert ended.value.code == 2
     assert said in capsys.readouterr().err
 

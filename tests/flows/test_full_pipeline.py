@@ -1,25 +1,15 @@
 """The whole pipeline, run as a user runs it: real servers, real jobs, real photos."""
 
-import time
 from pathlib import Path
 
 import pytest
 
+from tests.flows.pipelines import STAGES, finish, flow_runs, jobs, kill_at_random, left_serving, results
 from tests.installation import Installation
-
-SMALL = (
-    "--demo-photos=160",
-    "--image-size=48",
-    "--trials=2",
-    "--tuning-epochs=1",
-    "--epochs=1",
-    "--smoke-photos=5",
-    "--transform-photos=10",
-)
 
 
 @pytest.mark.photos
-def test_real_photos_from_the_list_to_the_endpoint(installation: Installation, real_photos: Path) -> None:
+def test_real_photos_from_the_list_to_the_first_night(installation: Installation, real_photos: Path) -> None:
     installation.run("tasks.services", "up")
     installation.localcloud(
         "load-bucket", "aft-vbi-pds", str(real_photos / "images.tar"), str(real_photos / "metadata.tar.gz")
@@ -36,7 +26,7 @@ def test_real_photos_from_the_list_to_the_endpoint(installation: Installation, r
     assert summary["images"]["missing"] == summary["images"]["corrupt"] == 0
     assert summary["splits"]["grouped"]
     assert sum(summary["splits"][name] for name in ("train", "valid", "test")) == 600
-    assert summary["tuning"]["jobs"] == 3
+    assert summary["tuning"]["jobs"] == 4
     assert 0.001 <= summary["tuning"]["best"]["lr"] <= 0.1
     assert summary["tuning"]["best"]["batch_size"] in (32, 64, 128)
     evaluation = summary["evaluation"]
@@ -51,67 +41,81 @@ def test_real_photos_from_the_list_to_the_endpoint(installation: Installation, r
     assert "model-package" in summary["model"]["package_arn"]
     assert "The worst errors" in (installation.home / "runs" / "latest" / "evaluation.html").read_text()
 
-    # The endpoint and the batch job answer what evaluation measured, photo for photo.
-    smoke = summary["endpoint"]["smoke"]
+    # The endpoint and the first night's batch job answer what evaluation measured, photo for photo.
+    smoke, night = summary["endpoint"]["smoke"], summary["night"]
     assert smoke["equal"] == smoke["photos"] == 20
     assert smoke["largest_difference"] < 2e-3
-    assert summary["transform"] == {"photos": 50, "equal": 50}
+    assert night["equal"] == night["counted"] == evaluation["n"]
+    assert night["largest_difference"] < 2e-3
+    assert night["match"] + night["mismatch"] + night["uncertain"] == night["counted"]
 
     # Prefect knows the run and all its tasks, by name.
     flows = {run["name"]: run for run in installation.prefect("flow_runs/filter")}
     assert flows["full pipeline on abid"]["state_type"] == "COMPLETED"
+    assert {"prepare abid", "tune and train on abid", "evaluate", "deploy model 1 to binventory"} <= flows.keys()
     tasks = installation.prefect("task_runs/filter")
     assert 10 <= len(tasks) <= 99
     assert {task["state_type"] for task in tasks} == {"COMPLETED"}
     names = {task["name"] for task in tasks}
-    assert {"tune", "train", "evaluate", "deploy binventory", "smoke test", "batch transform"} <= names
+    assert {"tune", "train", "evaluate", "deploy binventory", "smoke test", "count chunk 1"} <= names
     installation.run("tasks.services", "down")
 
 
-def test_a_killed_run_goes_on_and_runs_no_finished_job_again(installation: Installation) -> None:
-    killed = installation.start("flows.full_pipeline", *SMALL)
-    deadline = time.monotonic() + 600
-    while "tuning" not in installation.summary():
-        assert killed.poll() is None, killed.communicate()[0]
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    killed.kill()
-    killed.communicate()
-    before = installation.summary()
-    jobs_before = jobs(installation)
-
-    said = installation.run("flows.full_pipeline", *SMALL)
-    after = installation.summary()
-    assert "Traceback" not in said
-    assert after["run_id"] == before["run_id"]
-    assert after["tuning"] == before["tuning"]
-    assert after["transform"]["photos"] == after["transform"]["equal"] > 0
-
-    # The training was watched, and judged; an earlier job's report is made again by its name.
-    rules = after["debugger"]["rules"]
-    assert rules["ExplodingTensor"] == "NoIssuesFound"
-    assert (installation.home / "runs" / after["run_id"] / "debugger.html").exists()
-    told = installation.run("flows.debug_report", "--job-name", after["training"]["job_name"])
-    assert "outside TRAIN and EVAL (the old system: 67.6%)" in " ".join(told.split())
-    assert (installation.home / "debugger" / after["training"]["job_name"] / "debugger.html").exists()
-    missing = installation.run("flows.debug_report", "--job-name", "no-such-job", code=1)
-    assert "there is no training job 'no-such-job'" in missing
+@pytest.mark.timeout(3600)
+def test_killed_and_resumed_it_ends_as_an_undisturbed_run(installation: Installation, tmp_path: Path) -> None:
+    installation.environment["BINVENTORY_SERVING_PRECISION"] = "float32"  # "auto" asks which is faster just now
+    said = kill_at_random(installation, kills=2, seed=7, most_lines=40)
+    said += finish(installation).splitlines()
+    assert "Traceback" not in "\n".join(said), "\n".join(said)
+    summary = installation.summary()
+    assert [folder.name for folder in (installation.home / "runs").glob("*-*")] == [summary["run_id"]]
+    assert list(summary["stages"]) == STAGES
+    assert summary["night"]["equal"] == summary["night"]["counted"] > 0
     assert installation.processes() == []
 
+    # The training was watched, and judged; an earlier job's report is made again by its name.
+    rules = summary["debugger"]["rules"]
+    assert rules["ExplodingTensor"] == "NoIssuesFound"
+    told = installation.run("flows.debug_report", "--job-name", summary["training"]["job_name"])
+    assert "outside TRAIN and EVAL (the old system: 67.6%)" in " ".join(told.split())
+    missing = installation.run("flows.debug_report", "--job-name", "no-such-job", code=1)
+    assert "there is no training job 'no-such-job'" in missing
+
+    killed = results(installation, tmp_path / "model")
+    nothing = installation.run("flows.full_pipeline", "--resume", code=1)
+    assert "No run of full_pipeline waits to be picked up" in " ".join(nothing.split())
+    check_what_is_in_the_cloud(installation)
+    assert flow_runs(installation) == ["COMPLETED", "CRASHED", "FAILED"]  # the last is the --resume that found nothing
+
+    calm = Installation(tmp_path / "calm", BINVENTORY_SERVING_PRECISION="float32")
+    finish(calm)
+    assert results(calm, tmp_path / "model") == killed
+    assert calm.processes() == []
+    check_one_stage_alone(calm)
+
+
+def check_what_is_in_the_cloud(installation: Installation) -> None:
+    """No job ran twice, one endpoint serves one model, and nothing else is left."""
     installation.localcloud("up")
-    jobs_after = jobs(installation)
+    ran, left = jobs(installation), left_serving(installation)
     installation.localcloud("down")
-    assert {name: jobs_after[name] for name in jobs_before} == jobs_before
-    assert sum("-train-" in name for name in jobs_after) == 1
-    assert sum("-hpo-" in name for name in jobs_after) == 2
+    assert ran == ["hpo", "hpo-001", "hpo-002", "night", "train"]
+    assert left["endpoints"] == ["binventory"]
+    assert {name: len(found) for name, found in left.items()} == dict.fromkeys(left, 1)
 
 
-def jobs(installation: Installation) -> dict[str, str]:
-    """When each training job began, by name; those under way are left out."""
-    found = installation.client("sagemaker").list_training_jobs(MaxResults=100)["TrainingJobSummaries"]
-    return {
-        job["TrainingJobName"]: str(job["CreationTime"]) for job in found if job["TrainingJobStatus"] == "Completed"
-    }
+def check_one_stage_alone(installation: Installation) -> None:
+    """A stage goes on from what a run left; what is not there is named."""
+    before = installation.summary()
+    installation.run("flows.full_pipeline", "--from", "register", "--skip", "deploy,night")
+    after = installation.summary()
+    assert after["run_id"] != before["run_id"]
+    assert list(after["stages"]) == ["register"]
+    assert after["taken"] == {"run_id": before["run_id"], "stages": ["prepare", "train", "evaluate"]}
+    assert after["model"]["approved"]
+    assert "evaluation" not in after
+    lacking = installation.run("flows.full_pipeline", "--from", "night", "--source", "abid", code=1)
+    assert "there is no run of target local, source abid" in " ".join(lacking.split())
 
 
 def test_what_was_refused_is_said_once_and_without_a_traceback(installation: Installation) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from botocore.exceptions import ConnectionClosedError
+from botocore.exceptions import ClientError, ConnectionClosedError
 
 from tests.localcloud.conftest import ROOT, RunningCloud
 from tests.localcloud.hosting import unique, wait_until
@@ -208,17 +208,43 @@ def test_load_bucket_takes_folders_files_and_archives(cloud: RunningCloud, tmp_p
     assert "there is no" in missing.stderr
 
 
-@pytest.mark.parametrize("fault", [["throttle", "2"], ["fail", "1", "--operation", "ListModels"]])
+FAULTS = {
+    "throttle": ("ThrottlingException", 400),
+    "fail": ("InternalFailure", 500),
+    "unseen": ("ValidationException", 400),
+}
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [["throttle", "2"], ["fail", "1", "--operation", "ListModels"], ["unseen", "2", "--operation", "ListModels"]],
+)
 def test_faults_strike_as_often_as_asked_and_then_end(cloud: RunningCloud, fault: list[str]) -> None:
     client = cloud.client("sagemaker")
     cloud.command("faults", *fault)
-    code, http = ("ThrottlingException", 400) if fault[0] == "throttle" else ("InternalFailure", 500)
+    code, http = FAULTS[fault[0]]
     for _ in range(int(fault[1])):
         with pytest.raises(client.exceptions.ClientError) as caught:
             client.list_models()
         assert caught.value.response["Error"]["Code"] == code
         assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == http
     client.list_models()
+
+
+def test_s3_refuses_the_share_of_requests_that_was_asked_for(own_cloud: RunningCloud) -> None:
+    Training(own_cloud).put("small", b"x" * 1000)
+    own_cloud.command("faults", "s3-fail", "20")
+    refused = 0
+    client = own_cloud.client("s3", s3={"addressing_style": "path"})
+    for number in range(100):
+        try:
+            client.put_object(Bucket="training", Key=f"small-{number}", Body=b"x" * 1000)
+        except client.exceptions.ClientError as error:
+            refused += error.response["Error"]["Code"] == "SlowDown"
+    assert 5 <= refused <= 40
+    own_cloud.command("faults", "clear")
+    kept = own_cloud.client("s3").list_objects_v2(Bucket="training", Prefix="small-")
+    assert kept["KeyCount"] == 100 - refused
 
 
 def test_slow_and_cut_s3_answers_until_cleared(own_cloud: RunningCloud) -> None:
@@ -238,3 +264,23 @@ def test_slow_and_cut_s3_answers_until_cleared(own_cloud: RunningCloud) -> None:
     assert fetch() == b"x" * 100_000
     own_cloud.command("faults", "clear")
     assert fetch() == b"x" * 100_000
+
+
+def test_a_journal_has_every_valid_request_and_s3s_too(own_cloud: RunningCloud) -> None:
+    journal = own_cloud.home / "journal.jsonl"
+    own_cloud.client("sagemaker").list_models()
+    assert not journal.exists()
+
+    own_cloud.down()
+    own_cloud.command("up", "--journal")
+    own_cloud.up()
+    own_cloud.client("sagemaker").list_models(NameContains="binventory")
+    with pytest.raises(ClientError, match="maxResults"):
+        own_cloud.client("sagemaker").list_models(MaxResults=1000)
+    Training(own_cloud).put("folder/whole", b"x" * 100_000)
+    lines = [json.loads(line) for line in journal.read_text().splitlines()]
+    assert lines[0] == {"service": "sagemaker", "operation": "ListModels", "parameters": {"NameContains": "binventory"}}
+    assert [line["service"] for line in lines].count("sagemaker") == 1
+    put = lines[-1]
+    assert (put["service"], put["method"], put["path"]) == ("s3", "PUT", "/training/folder/whole")
+    assert put["agent"].startswith("Boto3")

@@ -17,6 +17,7 @@ from localcloud.host.workers import Workers
 from localcloud.hosting import clients as endpoint_clients
 from localcloud.hosting import invoke
 from localcloud.hosting.deployments import Deployment, deployment_folder, live
+from localcloud.journal import Journal
 from localcloud.model_server.launch import LogStream, ModelServer
 from localcloud.operations import Cloud
 from localcloud.s3 import S3
@@ -53,6 +54,7 @@ def here(tmp_path: Path) -> Iterator[Cloud]:
         workers=Workers(),
         cores=Cores(),
         faults=Faults(),
+        journal=Journal(tmp_path / "journal.jsonl"),
         environment={},
     )
     store.close()

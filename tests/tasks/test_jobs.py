@@ -3,8 +3,15 @@
 import io
 import tarfile
 
+import boto3
+import pytest
+from sagemaker.core.shapes import ContainerDefinition
+
 from tasks import code_archive
 from tasks.jobs import job_name
+from tasks.release.registry import make_model
+from tasks.settings import Settings
+from tests.installation import Installation
 
 
 def test_a_job_name_fits_the_shortest_limit_of_sagemaker() -> None:
@@ -32,3 +39,18 @@ def test_entry_scripts_and_requirements_lie_at_the_top_of_the_training_code() ->
     with tarfile.open(fileobj=io.BytesIO(code_archive.training_code())) as archive:
         names = set(archive.getnames())
     assert {"train.py", "hpo.py", "requirements.txt", "training/__init__.py", "training/loop.py"} <= names
+
+
+def test_what_was_just_made_may_be_unseen_for_a_while(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installation.localcloud("up")
+    for name, value in installation.cloud_environment().items():
+        monkeypatch.setenv(name, value)
+    container = ContainerDefinition(image="image", model_data_url="s3://bucket/model.tar.gz")
+    # Looked for, made, looked for again, which AWS denies once: the second making finds the first one's.
+    installation.localcloud("faults", "unseen", "2", "--operation", "DescribeModel")
+    assert make_model("binventory-late", container, "261125-120000", Settings()) == "binventory-late"
+    there = boto3.client("sagemaker").list_models(NameContains="late")["Models"]
+    assert [model["ModelName"] for model in there] == ["binventory-late"]
+    installation.localcloud("down")

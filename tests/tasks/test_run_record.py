@@ -10,8 +10,11 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from tasks.run_record import Run, digest_of, run_of
+from tasks.pipeline.earlier_runs import find_donor
+from tasks.run_record import Run, digest_of
+from tasks.runs import open_run, pick_up, run_of
 from tasks.settings import Settings
+from training.errors import RunError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -69,9 +72,9 @@ def test_another_flow_or_other_parameters_are_another_run(here: Settings, flow: 
 def test_a_killed_run_is_picked_up_and_a_live_one_is_left_alone(here: Settings) -> None:
     program = (
         "import sys, time; from pathlib import Path\n"
-        "from tasks.run_record import Run; from tasks.settings import Settings\n"
+        "from tasks.runs import open_run; from tasks.settings import Settings\n"
         "from tests.tasks.test_run_record import Parameters\n"
-        f"run = Run.open(Settings(home=Path({str(here.home)!r})), 'flow', Parameters())\n"
+        f"run = open_run(Settings(home=Path({str(here.home)!r})), 'flow', Parameters())\n"
         "print(run.run_id, flush=True); time.sleep(60)\n"
     )
     with subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
@@ -85,11 +88,78 @@ def test_a_killed_run_is_picked_up_and_a_live_one_is_left_alone(here: Settings) 
         assert resumed.run_id == run_id
 
 
+def failed_after(here: Settings, *stages: str, limit: int) -> Run:
+    """A run that failed when it had done these stages."""
+    run = open_run(here, "flow", Parameters(limit=limit))
+    run.record(source="demo")
+    for stage in stages:
+        run.do(stage, lambda: Parameters(limit=7))
+    run.finish("failed")
+    return run
+
+
+def test_a_run_is_resumed_with_its_own_parameters(here: Settings) -> None:
+    failed = failed_after(here, "prepare", limit=3)
+    with run_of(here, "flow", Parameters(), resume="newest") as resumed:
+        assert resumed.run_id == failed.run_id
+        assert resumed.parameters(Parameters).limit == 3
+        resumed.do("prepare", lambda: pytest.fail("a stage that is done was done again"))
+        assert resumed.result("prepare", Parameters).limit == 7
+
+
+@pytest.mark.parametrize(
+    ("run_id", "flow", "said"),
+    [
+        ("newest", "flow", "No run of flow waits"),
+        ("first", "flow", "is complete"),
+        ("first", "other", "no run .* of other"),
+        ("260101-000000", "flow", "no run 260101-000000"),
+    ],
+)
+def test_what_cannot_be_resumed_is_said(here: Settings, run_id: str, flow: str, said: str) -> None:
+    with run_of(here, "flow", Parameters()) as first:
+        pass
+    with pytest.raises(RunError, match=said):
+        pick_up(here, flow, run_id.replace("first", first.run_id))
+    with run_of(here, "flow", Parameters()) as live, pytest.raises(RunError, match="under way"):
+        pick_up(here, "flow", live.run_id)
+
+
+def test_a_flow_within_another_works_in_its_run_or_in_a_part_of_it(here: Settings) -> None:
+    ended: list[str] = []
+    with run_of(here, "outer", Parameters(), ending=lambda run: ended.append(run.run_id)) as outer:
+        with run_of(here, "inner", Parameters(), ending=lambda run: pytest.fail("it is not over")) as same:
+            assert same is outer
+        with run_of(here, "night", Parameters(), part="night") as part, part.stage("find"):
+            pass
+        assert (part.run_id, part.folder) == (outer.run_id, outer.folder / "night")
+        assert outer.summary["stages"] == {}
+    assert ended == [outer.run_id]
+    assert (here.runs / "latest").resolve() == outer.folder.resolve()
+
+
+def test_the_newest_run_that_has_every_stage_is_gone_on_from(here: Settings) -> None:
+    whole = failed_after(here, "prepare", "train", limit=1)
+    newer = failed_after(here, "prepare", limit=2)
+    assert find_donor(here, ["prepare", "train"], None, {"source": "demo"}).name == whole.run_id
+    assert find_donor(here, ["prepare"], None, {}).name == newer.run_id
+    assert find_donor(here, ["prepare"], whole.run_id, {}).name == whole.run_id
+    with pytest.raises(RunError, match=f"run {newer.run_id} of target local lacks tune and evaluate"):
+        find_donor(here, ["prepare", "tune", "evaluate"], None, {})
+    with pytest.raises(RunError, match="there is no run of target local, source abid"):
+        find_donor(here, ["prepare"], None, {"source": "abid"})
+    with run_of(here, "other", Parameters()) as run:
+        run.take_from(here.runs / whole.run_id, ["train"])
+        assert run.result("train", Parameters).limit == 7
+        assert run.summary["taken"] == {"run_id": whole.run_id, "stages": ["train"]}
+        assert run.summary["source"] == "demo"
+
+
 def test_a_damaged_state_file_does_not_stop_new_runs(here: Settings) -> None:
     broken = here.runs / "260101-000000"
     broken.mkdir(parents=True)
     (broken / "run.json").write_text("{")
-    assert Run.open(here, "flow", Parameters()).run_id != broken.name
+    assert open_run(here, "flow", Parameters()).run_id != broken.name
 
 
 def test_digests_do_not_depend_on_the_order_of_keys() -> None:

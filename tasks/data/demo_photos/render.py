@@ -7,6 +7,7 @@ copying its own process: ``PHOTOS SEED WORKER WORKERS``, and the ids that are al
 import argparse
 import io
 import json
+import os
 import sys
 import tarfile
 
@@ -42,4 +43,7 @@ def _add(tar: tarfile.TarFile, name: str, body: bytes) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except BrokenPipeError:  # whoever asked for the photos was killed
+        os._exit(1)

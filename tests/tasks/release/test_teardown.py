@@ -23,7 +23,8 @@ def leave(run_id: str, here: Settings) -> None:
         name=name, uri=uri, image="pytorch", environment={}, evaluation_uri=uri, facts={"run_id": run_id}
     )
     registry.register(model, "Approved", "passed", here)
-    for key in (f"models/{name}/model.tar.gz", f"jobs/b{run_id}-train-1/output/model.tar.gz", "datasets/demo/a.jpg"):
+    jobs, night = f"jobs/b{run_id}-train-1/output/model.tar.gz", f"nightly/{run_id}/held-back/bin-images/1.jpg"
+    for key in (f"models/{name}/model.tar.gz", jobs, night, "datasets/demo/a.jpg"):
         s3.put_object(Bucket=here.bucket, Key=key, Body=b"x")
 
 
@@ -36,14 +37,13 @@ def test_what_a_run_left_is_listed_and_deleted_and_nothing_else(here: Settings) 
         "endpoint configuration",
         "model",
         "model package",
-        "objects",
-        "objects",
+        *["objects"] * 3,
     ]
     assert len(leftovers(mine, here)) == len(found)  # listing deletes nothing
     for each in found:
         each.delete()
     assert leftovers(mine, here) == []
-    assert len(leftovers(other, here)) == 5
+    assert len(leftovers(other, here)) == 6
     keys = {item["Key"] for item in boto3.client("s3").list_objects_v2(Bucket=here.bucket)["Contents"]}
     assert "datasets/demo/a.jpg" in keys
     assert not any(mine in key for key in keys)

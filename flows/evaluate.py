@@ -1,0 +1,57 @@
+"""Measure a trained model, judge it by the gate, and register it: ``python -m flows.evaluate --help``."""
+
+from functools import partial
+
+from prefect import flow
+
+from flows.command_line import console, run
+from tasks.data.prepared_data import PreparedData
+from tasks.evaluation.evaluate import EvaluatedModel, evaluate
+from tasks.evaluation.page import publish
+from tasks.pipeline.conclusion import conclude
+from tasks.pipeline.parameters import EvaluateParameters
+from tasks.pipeline.results import tell_evaluation, tell_registration
+from tasks.pipeline.stages import set_out
+from tasks.release.gate import judge
+from tasks.release.package import package_model
+from tasks.release.registry import RegisteredModel, Status, register
+from tasks.run_record import Run
+from tasks.runs import run_of
+from tasks.services import use_cloud
+from tasks.settings import Settings, settings
+from tasks.training_job import TrainedModel
+
+
+@flow(name="evaluate", flow_run_name="evaluate")
+def evaluate_model(parameters: EvaluateParameters) -> str:
+    """Evaluate and register; returns the run's id. A model that the gate turns away is registered as rejected."""
+    here = settings()
+    use_cloud(here)
+    with run_of(here, "evaluate", parameters, ending=partial(conclude, console=console)) as record:
+        if record.wanted is None:
+            set_out(record, ("evaluate", "register"), here, parameters.run)
+        record.do("evaluate", lambda: _measure(record, parameters.endpoint_name, here), tell_evaluation)
+        record.do("register", lambda: _register(record, parameters.smoke_photos, here), tell_registration)
+    return record.run_id
+
+
+def _measure(record: Run, endpoint_name: str, here: Settings) -> EvaluatedModel:
+    data = record.result("prepare", PreparedData)
+    evaluated = evaluate(record.result("train", TrainedModel).archive, data, endpoint_name, here)
+    publish(evaluated, data, record.folder)
+    return evaluated
+
+
+def _register(record: Run, smoke_photos: int, here: Settings) -> RegisteredModel:
+    """Package the model, judge it, and write both down in the registry."""
+    evaluated = record.result("evaluate", EvaluatedModel)
+    archive, data = record.result("train", TrainedModel).archive, record.result("prepare", PreparedData)
+    packed = package_model(archive, evaluated, data, record.run_id, smoke_photos, here)
+    verdict = judge(evaluated, packed.uri, here)
+    waits = here.approval == "manual"
+    status: Status = "Rejected" if not verdict.passed else "PendingManualApproval" if waits else "Approved"
+    return register(packed, status, verdict.text, here)
+
+
+if __name__ == "__main__":
+    raise SystemExit(run(evaluate_model, EvaluateParameters, "evaluate"))

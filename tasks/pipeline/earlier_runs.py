@@ -1,0 +1,46 @@
+"""Finding the run whose results another one goes on from."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from tasks.run_record import result_file
+from tasks.run_table import in_words
+from tasks.runs import read_json, run_folders
+from tasks.settings import Settings
+from training.errors import RunError
+
+
+def find_donor(settings: Settings, stages: Sequence[str], run_id: str | None, wanted: dict[str, str]) -> Path:
+    """The newest run that has the results of all these stages, or the given one if it has.
+
+    Args:
+        settings: where runs are, and of which target.
+        stages: names of stages.
+        run_id: of a run to take, whichever it is.
+        wanted: sections of its summary that it must have so, like its source.
+
+    Raises:
+        RunError: there is none; names what is missing.
+    """
+    folders = run_folders(settings) if run_id is None else [settings.runs / run_id]
+    asked = {"target": settings.target} | wanted
+    fitting = [folder for folder in folders if _says(folder, asked)]
+    for folder in fitting:
+        if not _missing(folder, stages):
+            return folder
+    of = ", ".join(f"{name} {value}" for name, value in asked.items())
+    if not fitting:
+        raise RunError(
+            f"What {in_words(stages)} left is needed, but there is no {'such ' if run_id else ''}run of {of}."
+        )
+    lacking = f"run {fitting[0].name} of {of} lacks {in_words(_missing(fitting[0], stages))}"
+    raise RunError(f"What {in_words(stages)} left is needed, but {lacking}. Begin with an earlier stage.")
+
+
+def _says(folder: Path, asked: dict[str, str]) -> bool:
+    summary = read_json(folder / "summary.json")
+    return all(summary.get(name) == value for name, value in asked.items())
+
+
+def _missing(folder: Path, stages: Sequence[str]) -> list[str]:
+    return [stage for stage in stages if not result_file(folder, stage).exists()]

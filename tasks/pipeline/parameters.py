@@ -1,0 +1,54 @@
+"""What the flows of the pipeline take. Prefect's UI and the command line are made from these models."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tasks.data.prepared_data import PrepareParameters
+from tasks.learning import LearnParameters
+from tasks.pipeline.stages import RUN_ID, StageParameters
+
+
+class TuneAndTrainParameters(PrepareParameters, LearnParameters):
+    """Prepare data unless that is done, tune, and train."""
+
+
+class EvaluateParameters(BaseModel):
+    """Measure the newest trained model, or that of another run, and register it if the gate lets it in."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    run: str | None = Field(
+        None, title="Run", description="Whose model, and data; default: the newest that has both.", pattern=RUN_ID
+    )
+    endpoint_name: str = Field(
+        "binventory",
+        title="Endpoint",
+        description="The model behind this endpoint is measured on the same photos.",
+        pattern=r"^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$",
+    )
+    smoke_photos: int = Field(20, ge=1, title="Smoke photos", description="Test photos to ask an endpoint about.")
+
+
+class FullPipelineParameters(StageParameters, TuneAndTrainParameters):
+    """Prepare data, tune, train, evaluate, deploy, and count a first night."""
+
+    endpoint_name: str = Field(
+        "binventory",
+        title="Endpoint",
+        description="Endpoint to create or to update.",
+        pattern=r"^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$",
+    )
+    smoke_photos: int = Field(20, ge=1, title="Smoke photos", description="Test photos to ask the endpoint about.")
+    night_photos: int = Field(
+        1000, ge=1, title="First night", description="Count at most so many of the photos held back for testing."
+    )
+
+    @property
+    def names_its_source(self) -> bool:
+        """Whether what earlier runs left is of use only if it is of the same source."""
+        return "prepare" in self.stages or "source" in self.model_fields_set
+
+    def of(self, kind: Any) -> Any:
+        """Those of them that another flow takes."""
+        return kind(**self.model_dump(include=set(kind.model_fields) - {"run"}))

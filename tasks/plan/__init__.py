@@ -1,0 +1,1 @@
+"""What a flow would ask of AWS: the requests, what they make and cost, and the rights that they need."""

@@ -1,0 +1,65 @@
+"""One recording for all tests of this folder: everything that the flows do in the cloud, once, with a journal on."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.installation import Installation
+from tests.recorded import Recording, read_journal
+
+SMALL = (
+    "--demo-photos=100",
+    "--recipe=frozen",
+    "--image-size=32",
+    "--trials=1",
+    "--tuning-epochs=1",
+    "--epochs=1",
+    "--smoke-photos=3",
+    "--night-photos=5",
+)
+NIGHT = ("--prefix=s3://binventory-demo/bin-images/", "--limit=5")
+UNSEEN = ("CreateModelPackage", "UpdateModelPackage", "CreateEndpointConfig", "CreateEndpoint", "CreateTransformJob")
+"""Requests that name what was made just before; the first of each is told that it is not there."""
+THROTTLED = {"CreateHyperParameterTuningJob": 2, "CreateModelPackageGroup": 5, "InvokeEndpoint": 2}
+"""How often; by itself, boto3 would give up at the fifth time."""
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What was recorded, flow by flow."""
+
+    home: Path
+    pipeline: Recording
+    after: Recording
+    faults_left: str
+
+    @property
+    def all(self) -> Recording:
+        """Everything."""
+        return self.pipeline + self.after
+
+
+@pytest.fixture(scope="session")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorded]:
+    """The full pipeline, a deployment over what serves, a night, and the teardown of it all; with faults."""
+    house = Installation(tmp_path_factory.mktemp("recorded") / "home")
+    journal = house.home / "localcloud" / "journal.jsonl"
+    house.localcloud("up", "--journal")
+    house.run("tasks.services", "up")
+    for operation in UNSEEN:
+        house.localcloud("faults", "unseen", "1", "--operation", operation)
+    for operation, calls in THROTTLED.items():
+        house.localcloud("faults", "throttle", str(calls), "--operation", operation)
+    house.run("flows.full_pipeline", *SMALL)
+    left = house.localcloud("faults", "list")
+    pipeline = read_journal(journal)
+    journal.write_text("")
+    house.environment["BINVENTORY_STARTUP_SECONDS"] = "300"  # another configuration: the endpoint is updated
+    house.run("flows.deploy")
+    house.run("flows.nightly_count", *NIGHT)
+    house.run("flows.teardown", "--run-id", pipeline.run, "--delete")
+    house.run("tasks.services", "down")
+    yield Recorded(house.home, pipeline, read_journal(journal), left)
+    assert house.processes() == []

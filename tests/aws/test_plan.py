@@ -1,0 +1,150 @@
+"""A plan is what a run then asks for, and making one asks for nothing."""
+
+import inspect
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from flows import deploy
+from flows.command_line import parse
+from tasks.plan import counting, pipeline
+from tasks.plan.placeholders import agrees
+from tasks.plan.plan import Draft, Plan, make_plan
+from tasks.plan.rehearsal import Request
+from tasks.settings import Settings
+from tests.aws.conftest import NIGHT, SMALL, Recorded
+from tests.installation import Installation
+from training.errors import RunError
+
+
+class Ear:
+    """A server that AWS's clients would find, and that counts who knocks."""
+
+    def __init__(self) -> None:
+        self.knocks = 0
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._server.getsockname()[1]}"
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self) -> None:
+        while True:
+            try:
+                connection, _ = self._server.accept()
+            except OSError:
+                return
+            self.knocks += 1
+            connection.close()
+
+    def close(self) -> None:
+        self._server.shutdown(socket.SHUT_RDWR)
+        self._server.close()
+
+
+@pytest.fixture
+def ear() -> Iterator[Ear]:
+    listening = Ear()
+    yield listening
+    listening.close()
+
+
+@pytest.fixture
+def nowhere(installation: Installation, ear: Ear) -> Installation:
+    """An installation without credentials whose every request would be heard."""
+    installation.environment |= {"AWS_ENDPOINT_URL": ear.url, "AWS_EC2_METADATA_DISABLED": "true"}
+    installation.environment["PREFECT_API_URL"] = f"{ear.url}/api"
+    return installation
+
+
+FLOWS: dict[str, Callable[[Draft, Any], None]] = {
+    "full_pipeline": pipeline.full_pipeline,
+    "tune_and_train": pipeline.tune_and_train,
+    "deploy": deploy.ask,
+    "nightly_count": counting.count_night,
+}
+
+
+def plan_of(flow: str, *arguments: str, **changed: str) -> Plan:
+    """The plan of a flow that is started with these arguments, under the default settings but for those changed."""
+    ask = FLOWS[flow]
+    parameters = parse(inspect.get_annotations(ask)["parameters"], flow, list(arguments))
+    return make_plan(flow, Settings().model_copy(update=changed), lambda draft: ask(draft, parameters))
+
+
+def changes(requests: list[Request]) -> list[Request]:
+    """Those that change something, but for what depends on how a job or an endpoint fares."""
+    return [each for each in requests if each.changes and each.service != "sagemaker-runtime"]
+
+
+def test_a_run_asks_for_what_its_plan_says(recorded: Recorded) -> None:
+    plan = plan_of("full_pipeline", *SMALL)
+    planned = [request for stage in plan.stages for request in changes(stage.requests)]
+    real = changes(recorded.pipeline.requests)
+    assert [request.operation for request in real] == [request.operation for request in planned]
+    for ours, theirs in zip(planned, real, strict=True):
+        assert agrees(ours.parameters, theirs.parameters), (ours.parameters, theirs.parameters)
+
+
+def test_a_plan_names_every_action_that_its_run_needs(recorded: Recorded) -> None:
+    plan = plan_of("full_pipeline", *SMALL)
+    assert recorded.pipeline.actions <= {action for stage in plan.stages for action in stage.actions}
+    others = [plan_of("deploy"), plan_of("nightly_count", *NIGHT)]
+    planned = {action for other in others for stage in other.stages for action in stage.actions}
+    teardown = {"sagemaker:ListEndpointConfigs", "sagemaker:ListModels", "sagemaker:ListEndpoints"}
+    teardown |= {"sagemaker:DeleteModel", "sagemaker:DeleteModelPackage"}
+    assert recorded.after.actions <= planned | teardown
+
+
+def test_a_plan_says_where_a_run_writes(recorded: Recorded) -> None:
+    plan = plan_of("full_pipeline", *SMALL)
+    places = [each.uri for stage in plan.stages for each in stage.storage if each.operation == "PutObject"]
+    written = {f"s3://{each.bucket}/{each.key}" for each in recorded.pipeline.s3 if each.operation == "PutObject"}
+    for uri in written:
+        assert any(agrees(place + "<more>" if place.endswith("/") else place, uri) for place in places), uri
+
+
+@pytest.mark.parametrize(("target", "option"), [("local", "--plan-json"), ("aws", "--plan")])
+def test_a_plan_is_printed_and_asks_nobody(target: str, option: str, nowhere: Installation, ear: Ear) -> None:
+    nowhere.environment |= {"BINVENTORY_TARGET": target, "BINVENTORY_DEBUGGER": "true"}
+    if target == "aws":
+        nowhere.environment |= {"BINVENTORY_AUTOSCALING_INSTANCES": "3", "BINVENTORY_TRAINING_INSTANCES": "2"}
+    said = nowhere.run("flows.full_pipeline", "--source", "abid", "--trials", "10", "--parallel-trials", "2", option)
+    assert "Traceback" not in said
+    for text in (
+        "CreateHyperParameterTuningJob",
+        '"MaxNumberOfTrainingJobs": 10',
+        "DebugRuleConfigurations",
+        "b<run>-train-<digest>",
+        "iam:PassRole",
+        "until it is deleted",
+    ):
+        assert text in said
+    assert ("RegisterScalableTarget" in said) == (target == "aws")
+    assert json.loads(said)["stages"] if option == "--plan-json" else "Nothing was sent." in said
+    # Ten trials of at most four hours, two at a time: twenty hours at twice the rate.
+    assert "2.816" in said
+    assert "56.32" in said
+    assert ear.knocks == 0
+    assert not nowhere.home.exists()
+
+
+def test_a_plan_ends_where_a_person_has_to_approve() -> None:
+    plan = plan_of("full_pipeline", approval="manual")
+    assert plan.stages[-1].name == "register"
+    package = next(each for each in plan.stages[-1].requests if each.operation == "CreateModelPackage")
+    assert package.parameters["ModelApprovalStatus"] == "PendingManualApproval"
+
+
+def test_a_plan_has_the_stages_that_are_wanted() -> None:
+    stages = [stage.name for stage in plan_of("full_pipeline", "--from", "train", "--skip", "night").stages]
+    assert stages == ["train", "debug", "evaluate", "register", "deploy"]
+    with pytest.raises(RunError, match="its own options"):
+        plan_of("full_pipeline", "--resume")
+    learned = plan_of("tune_and_train", "--recipe", "frozen")
+    assert [stage.name for stage in learned.stages] == ["prepare", "features", "tune", "train", "debug"]
+    turned_away = plan_of("deploy", "--reject", "too slow")
+    [request] = [request for stage in turned_away.stages for request in stage.requests]
+    assert request.parameters["ModelApprovalStatus"] == "Rejected"

@@ -1,0 +1,135 @@
+"""The full pipeline at its smallest, what it leaves, and killing it at random moments."""
+
+import hashlib
+import json
+import random
+import shutil
+import signal
+import sqlite3
+import subprocess
+import tarfile
+import time
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import make_url
+
+from tasks.ledger.database import open_engine
+from tasks.ledger.ledger import Ledger
+from tasks.ledger.models import Count
+from tests.installation import Installation
+
+SMALL = (
+    "--demo-photos=160",
+    "--image-size=48",
+    "--trials=2",
+    "--tuning-epochs=1",
+    "--epochs=1",
+    "--smoke-photos=5",
+    "--night-photos=10",
+)
+STAGES = ["prepare", "tune", "train", "debug", "evaluate", "register", "deploy", "night"]
+_TOLD = ("status", "reason", "expected", "products", "count", "confidence", "out_of_range", "probabilities", "verdict")
+_JUDGED = ("verdict_reason", "mismatch", "size", "score")
+
+
+def kill_at_random(installation: Installation, kills: int, seed: int, most_lines: int) -> list[str]:
+    """Start the pipeline, kill it, resume it, kill it, and so on; returns what was printed by all of them.
+
+    A moment is a number of printed lines and a part of a second after that, so that slow machines are killed at the
+    same places; without a line, it is somewhere in the ten seconds in which services start. An undisturbed run prints
+    some seventy lines.
+    """
+    chance = random.Random(seed)
+    printed: list[str] = []
+    for number in range(1, kills + 1):
+        lines = chance.randint(0, most_lines)
+        seconds = chance.uniform(0, 1 if lines else 10)
+        process = start(installation)
+        seen = _read_lines(process, lines)
+        time.sleep(seconds)
+        process.send_signal(signal.SIGKILL)
+        seen += process.communicate()[0].splitlines()
+        print(f"kill {number}: {lines} lines and {seconds:.2f} s (seed {seed}); last: {seen[-1:]}", flush=True)
+        printed += seen
+        assert process.returncode == -signal.SIGKILL, "\n".join(printed)
+    return printed
+
+
+def start(installation: Installation) -> subprocess.Popen[str]:
+    """Start the pipeline, or resume what was killed."""
+    begun = any((installation.home / "runs").glob("*-*/run.json"))
+    return installation.start("flows.full_pipeline", *(("--resume",) if begun else SMALL))
+
+
+def _read_lines(process: "subprocess.Popen[str]", number: int) -> list[str]:
+    assert process.stdout
+    found = [process.stdout.readline() for _ in range(number)]
+    return [line.rstrip("\n") for line in found]
+
+
+def finish(installation: Installation) -> str:
+    """Run, or resume, to the end; returns what was printed."""
+    process = start(installation)
+    said, _ = process.communicate(timeout=1200)
+    assert process.returncode == 0, said
+    return said
+
+
+def results(installation: Installation, unpack: Path) -> dict[str, Any]:
+    """What a finished run has come to, without its id, its times and its speed.
+
+    The weights of the registered model and its card, the split of every photo, and the ledger by photo.
+    """
+    [folder] = (installation.home / "localcloud" / "s3" / "binventory" / "models").iterdir()
+    shutil.rmtree(unpack, ignore_errors=True)
+    with tarfile.open(folder / "model.tar.gz") as archive:
+        archive.extractall(unpack, filter="data")
+    card = json.loads((unpack / "model.json").read_text())
+    for own in ("version", "phases"):
+        del card[own]
+    del card["hyperparameters"]["version"]  # it is the run's id
+    manifest = json.loads((installation.home / "data" / "demo" / "manifest.json").read_text())
+    ledger = Ledger(open_engine(make_url(f"sqlite+pysqlite:///{installation.home / 'ledger.db'}")))
+    return {
+        "weights": hashlib.sha256((unpack / "model.pth").read_bytes()).hexdigest(),
+        "card": card,
+        "split": manifest["split"],
+        "photos": {entry["key"]: entry["sha256"] for entry in manifest["photos"]},
+        "ledger": {
+            row.photo_id: {name: row._mapping[name] for name in (*_TOLD, *_JUDGED)} for row in ledger.rows(Count)
+        },
+        "rows": ledger.size(),
+    }
+
+
+def jobs(installation: Installation) -> list[str]:
+    """Names of all jobs, without the run's id and the digests in them."""
+    client = installation.client("sagemaker")
+    training = client.list_training_jobs(MaxResults=100)["TrainingJobSummaries"]
+    tuning = client.list_hyper_parameter_tuning_jobs(MaxResults=100)["HyperParameterTuningJobSummaries"]
+    transform = client.list_transform_jobs(MaxResults=100)["TransformJobSummaries"]
+    names = [job["TrainingJobName"] for job in training]
+    names += [job["HyperParameterTuningJobName"] for job in tuning]
+    names += [job["TransformJobName"] for job in transform]
+    return sorted("-".join(part for part in name.split("-")[2:] if len(part) != 8) for name in names)
+
+
+def flow_runs(installation: Installation) -> list[str]:
+    """States of all flow runs, as Prefect has them in its own database."""
+    with sqlite3.connect(f"file:{installation.home}/prefect/prefect.db?mode=ro", uri=True) as database:
+        return [state for (state,) in database.execute("SELECT DISTINCT state_type FROM flow_run ORDER BY 1")]
+
+
+def left_serving(installation: Installation) -> dict[str, list[str]]:
+    """Endpoints, and their configurations."""
+    client = installation.client("sagemaker")
+    return {
+        "endpoints": [each["EndpointName"] for each in client.list_endpoints()["Endpoints"]],
+        "configurations": [each["EndpointConfigName"] for each in client.list_endpoint_configs()["EndpointConfigs"]],
+        "models": [each["ModelName"] for each in client.list_models()["Models"]],
+        "packages": [
+            each["ModelPackageArn"]
+            for each in client.list_model_packages(ModelPackageGroupName="binventory")["ModelPackageSummaryList"]
+        ],
+    }

@@ -1,0 +1,42 @@
+"""Connecting to AWS says what is missing before anything is asked for."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tasks import cloud
+from tasks.settings import Settings
+from tests.installation import Installation
+from training.errors import CloudError
+
+
+@pytest.fixture
+def _own_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``connect`` sets variables of the process; they go with the test."""
+    for name in ("AWS_DEFAULT_REGION", "AWS_REGION", "AWS_RETRY_MODE", "AWS_MAX_ATTEMPTS"):
+        monkeypatch.setenv(name, "us-east-1")
+        monkeypatch.delenv(name)
+
+
+@pytest.mark.usefixtures("_own_variables")
+def test_without_credentials_it_says_how_to_get_some(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    with pytest.raises(CloudError, match="aws sso login"):
+        cloud.connect(Settings(target="aws"))
+
+
+@pytest.mark.usefixtures("_own_variables")
+def test_without_a_role_nothing_is_begun(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    installation.localcloud("up")  # an AWS that takes these credentials
+    for name, value in installation.cloud_environment().items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(CloudError, match="BINVENTORY_ROLE"):
+        cloud.connect(Settings(target="aws"))
+    cloud.connect(Settings(target="aws", role="arn:aws:iam::123456789012:role/jobs"))
+    assert os.environ["AWS_MAX_ATTEMPTS"] == "10"
+    installation.localcloud("down")
