@@ -122,7 +122,7 @@ def _search(search: Search, seed: int) -> HyperParameterTuningJobConfig:
             ],
         ),
         training_job_early_stopping_type="Auto" if search.early_stopping else "Off",
-        random_seed=seed,
+        random_seed=seed + 1,  # the SDK leaves a 0 out of the request, and the search is another each time
     )
 
 

@@ -28,29 +28,57 @@ SMALL = (
     "--smoke-photos=5",
     "--night-photos=10",
 )
+ON_THE_WAY = (
+    "",
+    "Beginning flow run",
+    "Beginning subflow run 'prepare demo'",
+    "Task run 'open demo'",
+    "Task run 'photos 1",
+    "Task run 'catalog and split",
+    "Task run 'shards",
+    "Task run 'upload 1",
+    "Flow run 'prepare demo' - Finished",
+    "Task run 'stage weights",
+    "Task run 'tune' - trial",
+    "Task run 'tune' - Finished",
+    "Task run 'train' - Training on",
+    "Task run 'train' - Finished",
+    "Beginning subflow run 'evaluate'",
+    "Task run 'evaluate' - Finished",
+    "Task run 'package model' - Finished",
+    "Beginning subflow run 'deploy",
+    "Task run 'configure",
+    "Task run 'deploy binventory' - Finished",
+    "Task run 'smoke test' - Finished",
+    "Task run 'hold back",
+    "Task run 'find model' - Finished",
+    "Task run 'count chunk 1' - Finished",
+)
+"""Lines that a run prints one after another; one that is resumed leaves out those of stages that are done."""
+
 STAGES = ["prepare", "tune", "train", "debug", "evaluate", "register", "deploy", "night"]
 _TOLD = ("status", "reason", "expected", "products", "count", "confidence", "out_of_range", "probabilities", "verdict")
 _JUDGED = ("verdict_reason", "mismatch", "size", "score")
 
 
-def kill_at_random(installation: Installation, kills: int, seed: int, most_lines: int) -> list[str]:
+def kill_at_random(installation: Installation, kills: int, seed: int) -> list[str]:
     """Start the pipeline, kill it, resume it, kill it, and so on; returns what was printed by all of them.
 
-    A moment is a number of printed lines and a part of a second after that, so that slow machines are killed at the
-    same places; without a line, it is somewhere in the ten seconds in which services start. An undisturbed run prints
-    some seventy lines.
+    A moment is a line that is printed on the way, and up to three seconds after that, so that slow machines are killed
+    at the same places. Without a line, it is somewhere in the ten seconds in which services start.
     """
     chance = random.Random(seed)
     printed: list[str] = []
-    for number in range(1, kills + 1):
-        lines = chance.randint(0, most_lines)
-        seconds = chance.uniform(0, 1 if lines else 10)
+    for number, place in enumerate(sorted(chance.choices(range(len(ON_THE_WAY)), k=kills)), 1):
         process = start(installation)
-        seen = _read_lines(process, lines)
+        seen = _read_up_to(process, place)
+        seconds = chance.uniform(0, 3 if place else 10)
         time.sleep(seconds)
         process.send_signal(signal.SIGKILL)
         seen += process.communicate()[0].splitlines()
-        print(f"kill {number}: {lines} lines and {seconds:.2f} s (seed {seed}); last: {seen[-1:]}", flush=True)
+        print(
+            f"kill {number} (seed {seed}): {seconds:.2f} s after {ON_THE_WAY[place]!r}; last: {seen[-1:]}", flush=True
+        )
         printed += seen
         assert process.returncode == -signal.SIGKILL, "\n".join(printed)
     return printed
@@ -62,10 +90,15 @@ def start(installation: Installation) -> subprocess.Popen[str]:
     return installation.start("flows.full_pipeline", *(("--resume",) if begun else SMALL))
 
 
-def _read_lines(process: "subprocess.Popen[str]", number: int) -> list[str]:
+def _read_up_to(process: "subprocess.Popen[str]", place: int) -> list[str]:
+    """Read lines until one of this place, or of a later one where that was done before."""
     assert process.stdout
-    found = [process.stdout.readline() for _ in range(number)]
-    return [line.rstrip("\n") for line in found]
+    found: list[str] = []
+    while place and not any(text in line for text in ON_THE_WAY[place:] for line in found[-1:]):
+        line = process.stdout.readline()
+        assert line, "\n".join(["it ended by itself", *found])
+        found.append(line.rstrip("\n"))
+    return found
 
 
 def finish(installation: Installation) -> str:

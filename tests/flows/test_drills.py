@@ -18,7 +18,7 @@ def test_killed_ten_times_it_ends_as_an_undisturbed_run(installation: Installati
     seed = int(os.environ.get("BINVENTORY_SEED", "1"))
     installation.environment |= {"BINVENTORY_SERVING_PRECISION": "float32"}
     installation.environment.pop("BINVENTORY_SEED", None)
-    said = kill_at_random(installation, KILLS, seed, most_lines=12)
+    said = kill_at_random(installation, KILLS, seed)
     said += finish(installation).splitlines()
     assert "Traceback" not in "\n".join(said), "\n".join(said)
     summary = installation.summary()

@@ -1,11 +1,16 @@
 """The services that runs share come up by themselves and go when the last user leaves."""
 
+import json
 import subprocess
 import sys
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import httpx
+import psutil
 
+from tasks import prefect_server
 from tests.installation import ROOT, Installation
 
 USER = """
@@ -89,4 +94,38 @@ def test_what_was_asked_to_stay_stays_until_down(installation: Installation) -> 
     assert answers(f"{user.prefect}/health")
     assert state_of_a_deployed_run(installation, "prepare-data", source="demo", demo_photos=20) == "COMPLETED"
     installation.run("tasks.services", "down")
+    assert installation.processes() == []
+
+
+class Healthy(BaseHTTPRequestHandler):
+    """Says yes to everything, as a Prefect server of somebody else would."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+
+
+def test_a_server_of_another_installation_at_the_same_port_is_not_taken_for_ours() -> None:
+    with HTTPServer(("127.0.0.1", 0), Healthy) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{other.server_port}/api"
+        assert answers(f"{url}/health")
+        with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(2)"]) as ours:
+            assert not prefect_server._comes_up(psutil.Process(ours.pid), url)
+        other.shutdown()
+
+
+def test_a_server_whose_starter_was_killed_meanwhile_is_found(installation: Installation) -> None:
+    state = installation.home / "prefect" / "server.json"
+    starter = subprocess.Popen([sys.executable, "-c", USER], cwd=ROOT, env=installation.environment)
+    while not state.exists():
+        assert starter.poll() is None
+        time.sleep(0.01)
+    starter.kill()
+    starter.wait()
+    begun = json.loads(state.read_text())
+    user = User(installation)
+    assert user.prefect == begun["api_url"]
+    assert json.loads(state.read_text()) == begun
+    user.leave()
     assert installation.processes() == []
