@@ -119,7 +119,8 @@ def show(summary: dict[str, Any], folder: Path, console: Console) -> None:
 def places(summary: dict[str, Any], folder: Path) -> list[tuple[str, str]]:
     """Where to look, or what to run, next."""
     pages = (("Report", "report.html"), ("Exceptions", "night/report.html"))
-    found = [(what, str(folder / name)) for what, name in pages if (folder / name).exists()]
+    shown = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
+    found = [(what, str(shown / name)) for what, name in pages if (folder / name).exists()]
     if "night" in summary:
         found.append(("Recount", "make review"))
     if "endpoint" in summary:
@@ -139,7 +140,7 @@ def _stages(summary: dict[str, Any]) -> Table:
 
 
 def _figures(evaluation: dict[str, Any]) -> Table:
-    table = Table(title=f"On {evaluation['n']} test photos, beside what others have measured on random splits")
+    table = Table(title=f"On {evaluation['n']} test photos; the others: random splits")
     columns = {"this model": evaluation, "benchmark": BENCHMARK, "old system": OLD_SYSTEM, "always 3": ALWAYS_THREE}
     table.add_column("", style="bold")
     for column in columns:

@@ -120,7 +120,7 @@ def thresholds(evaluated: EvaluatedModel) -> dict[str, str]:
     try:
         return policy_facts(policy_from_validation(predictions, {each.photo_id: each.count for each in valid}))
     except DataError as error:
-        get_run_logger().warning("no thresholds for the nightly count, its default ones will hold: %s", error)
+        get_run_logger().info("no thresholds for the nightly count, its default ones will hold: %s", error)
         return {}
 
 

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
 from sqlalchemy import make_url
 
 from tasks.ledger.database import open_engine
@@ -134,6 +135,21 @@ def results(installation: Installation, unpack: Path) -> dict[str, Any]:
         },
         "rows": ledger.size(),
     }
+
+
+def check_same(one: dict[str, Any], other: dict[str, Any]) -> None:
+    """Both runs came to the same.
+
+    The ledger's probabilities may differ in the last of six digits: which photos share a batch is a matter of time.
+    """
+    ledgers = one.pop("ledger"), other.pop("ledger")
+    assert one == other
+    assert ledgers[0].keys() == ledgers[1].keys()
+    for photo, row in ledgers[0].items():
+        for name, value in row.items():
+            beside = ledgers[1][photo][name]
+            exact = not isinstance(value, float | dict)
+            assert (value if exact else pytest.approx(value, abs=1e-5)) == beside, f"{name} of {photo}"
 
 
 def jobs(installation: Installation) -> list[str]:
