@@ -55,14 +55,18 @@ def write_manifest(workspace: Workspace, recipe: Recipe, shards: list[ShardFile]
 def upload_manifest(workspace: Workspace, uri: str) -> bool:
     """Put the manifest on S3, after everything that it names; return whether it had changed."""
     store = open_store(uri)
-    content = workspace.manifest.read_bytes()
+    with workspace.manifest.open("rb") as file:
+        mine = hashlib.file_digest(file, "sha256").digest()
     with transfer_errors(f"{uri}/{MANIFEST_KEY}"):
         try:
-            if bytes(obstore.get(store, MANIFEST_KEY).bytes()) == content:
+            there = hashlib.sha256()
+            for part in obstore.get(store, MANIFEST_KEY).stream():
+                there.update(part)
+            if there.digest() == mine:
                 return False
         except FileNotFoundError:
             pass
-        obstore.put(store, MANIFEST_KEY, content)
+        obstore.put(store, MANIFEST_KEY, workspace.manifest)
     return True
 
 

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_ra
 
 from tasks.data.catalog import read_usable
 from tasks.data.fetch import for_each, listing, transfer_errors
-from tasks.data.partition_state import PartitionState, write_table
+from tasks.data.partition_state import PartitionState, write_batches
 from tasks.data.photo_ids import PARTITIONS, partition_of
 from tasks.data.prepared_data import SPLITS
 from tasks.data.shards import ShardFile
@@ -86,22 +86,38 @@ def plan_upload(workspace: Workspace, uri: str, shards: list[ShardFile]) -> Uplo
     """
     with explain_disk_errors(workspace.folder):
         there = asyncio.run(_list_ours(open_store(uri)))
-        rows: list[dict[str, Any]] = []
-        to_delete: list[str] = []
-        wanted_in_all = 0
-        for partition, wanted in _wanted(workspace, shards):
-            wanted_in_all += len(wanted)
-            mine = there.filter(pc.equal(there["partition"], partition))
-            put, delete = _compare(workspace, partition, wanted, mine)
-            to_delete += delete
-            rows += [{"partition": partition, "key": w.key, "path": str(w.path), "sha256": w.sha256} for w in put]
-        write_table(pa.Table.from_pylist(rows, schema=_PLAN), _plan_path(workspace))
+        found = _Found()
+        write_batches(_puts(workspace, shards, there, found), _plan_path(workspace), _PLAN)
     return UploadPlan(
-        _uploads(workspace, uri, [row["partition"] for row in rows]),
-        to_put=len(rows),
-        unchanged=wanted_in_all - len(rows),
-        to_delete=sorted(to_delete),
+        _uploads(workspace, uri, found.partitions, found.to_put),
+        to_put=found.to_put,
+        unchanged=found.wanted - found.to_put,
+        to_delete=sorted(found.to_delete),
     )
+
+
+@dataclass
+class _Found:
+    """What a comparison came to."""
+
+    wanted: int = 0
+    to_put: int = 0
+    partitions: list[int] = field(default_factory=list)
+    to_delete: list[str] = field(default_factory=list)
+
+
+def _puts(workspace: Workspace, shards: list[ShardFile], there: pa.Table, found: _Found) -> Iterator[pa.Table]:
+    """Yield what to put, a partition at a time."""
+    for partition, wanted in _wanted(workspace, shards):
+        mine = there.filter(pc.equal(there["partition"], partition))
+        put, delete = _compare(workspace, partition, wanted, mine)
+        found.wanted += len(wanted)
+        found.to_put += len(put)
+        found.to_delete += delete
+        if put:
+            found.partitions.append(partition)
+            rows = [{"partition": partition, "key": w.key, "path": str(w.path), "sha256": w.sha256} for w in put]
+            yield pa.Table.from_pylist(rows, schema=_PLAN)
 
 
 def put_objects(upload: Upload) -> int:
@@ -201,9 +217,9 @@ def _md5(path: Path) -> str:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
-def _uploads(workspace: Workspace, uri: str, partitions: list[int]) -> list[Upload]:
-    groups = max(1, min(MOST_UPLOADS, len(partitions) // _OBJECTS_AN_UPLOAD))
-    distinct = sorted(set(partitions))
+def _uploads(workspace: Workspace, uri: str, partitions: list[int], objects: int) -> list[Upload]:
+    groups = max(1, min(MOST_UPLOADS, objects // _OBJECTS_AN_UPLOAD))
+    distinct = sorted(partitions)
     parts = [tuple(distinct[n::groups]) for n in range(groups)]
     parts = [part for part in parts if part]
     return [Upload(workspace.folder, uri, n, len(parts), part) for n, part in enumerate(parts, 1)]
@@ -215,9 +231,7 @@ def _plan_path(workspace: Workspace) -> Path:
 
 async def _put_objects(upload: Upload, store: ObjectStore) -> int:
     workspace = Workspace(upload.folder)
-    plan = pq.read_table(_plan_path(workspace), schema=_PLAN)
-    plan = plan.filter(pc.is_in(plan["partition"], value_set=pa.array(upload.partitions, pa.int16())))
-    rows: list[Any] = plan.to_pylist()
+    rows = list(_planned(workspace, upload.partitions))
     with contextlib.ExitStack() as stack:
         states = {p: stack.enter_context(_uploaded(workspace, p)) for p in upload.partitions}
 
@@ -228,6 +242,15 @@ async def _put_objects(upload: Upload, store: ObjectStore) -> int:
 
         await for_each(rows, work, _PUTS_IN_FLIGHT)
     return len(rows)
+
+
+def _planned(workspace: Workspace, partitions: tuple[int, ...]) -> Iterator[dict[str, Any]]:
+    """Yield the planned objects of some partitions; each partition is a row group, and only these are read."""
+    with pq.ParquetFile(_plan_path(workspace)) as plan:
+        for number in range(plan.num_row_groups):
+            (partition,) = plan.read_row_group(number, columns=["partition"])["partition"].unique().to_pylist()
+            if partition in partitions:
+                yield from plan.read_row_group(number).to_pylist()
 
 
 @retry(
