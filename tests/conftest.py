@@ -11,7 +11,16 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as localcloud does; read 
 
 import boto3
 
-from tests.installation import PHOTOS, Installation
+from tests.installation import PHOTOS, ROOT, Installation
+
+TOGETHER = [ROOT / "tests" / name for name in ("aws", "serving", "tasks/release", "tasks/ledger")]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where tests run two at a time, those that share what takes long to start stay in one process."""
+    for item in items:
+        together = [folder for folder in TOGETHER if folder in item.path.parents]
+        item.add_marker(pytest.mark.xdist_group(str((together or [item.path])[0].relative_to(ROOT))))
 
 
 @pytest.fixture(autouse=True)
