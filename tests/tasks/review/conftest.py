@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import obstore
 import pytest
 import uvicorn
 from sqlalchemy import make_url
@@ -14,6 +15,7 @@ from tasks.data.demo_photos.plan import plan_photos
 from tasks.data.demo_photos.scene import render_photo
 from tasks.ledger.database import open_engine
 from tasks.ledger.ledger import Ledger
+from tasks.object_store import ensure_bucket, open_store
 from tasks.review.app import make_app
 from tasks.review.serve import ReviewParameters, make_review
 from tests.ledgers import count_row
@@ -53,12 +55,12 @@ class Server:
 
 @pytest.fixture
 def photos(s3: Path) -> None:
-    """The flagged photos on S3."""
-    folder = s3 / "bucket" / "bins"
-    folder.mkdir(parents=True, exist_ok=True)
+    """The flagged photos on S3; put there through its door, since the server remembers what a folder held."""
+    ensure_bucket("s3://bucket")
+    store = open_store("s3://bucket/bins")
     names = ["before", *map(str, range(FLAGGED))]
     for name, planned in zip(names, plan_photos(40, 0)[10:], strict=False):
-        (folder / f"{name}.jpg").write_bytes(render_photo(planned, bin_contents(planned, 0), 0))
+        obstore.put(store, f"{name}.jpg", render_photo(planned, bin_contents(planned, 0), 0))
 
 
 @pytest.fixture
