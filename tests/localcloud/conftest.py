@@ -18,6 +18,8 @@ from botocore.model import OperationModel
 from botocore.response import StreamingBody
 from botocore.validate import ParamValidator
 
+from tests.localcloud.hosting import Hosting
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -88,6 +90,12 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCloud]:
     running.up()
     yield running
     running.down()
+
+
+@pytest.fixture
+def hosting(cloud: RunningCloud) -> Hosting:
+    """Models and endpoints in the cloud of a worker."""
+    return Hosting(cloud)
 
 
 @pytest.fixture

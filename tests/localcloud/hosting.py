@@ -6,9 +6,10 @@ import time
 import uuid
 from collections.abc import Callable
 from textwrap import dedent
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tests.localcloud.conftest import RunningCloud
+if TYPE_CHECKING:
+    from tests.localcloud.conftest import RunningCloud
 
 ROLE = "arn:aws:iam::000000000000:role/test"
 PATIENCE_SECONDS = 60
@@ -25,6 +26,20 @@ ECHO = """
             raise ValueError("cannot read this one")
         return json.dumps({"bytes": len(data), "type": content_type, "accept": accept}), "application/json"
 """
+
+
+BROKEN = "raise RuntimeError('the weights are missing')"
+
+
+def answering(text: str) -> str:
+    """A model that answers every request with a text."""
+    return f"""
+    def model_fn(model_dir):
+        return None
+
+    def transform_fn(model, body, content_type, accept):
+        return {text!r}, "text/plain"
+    """
 
 
 def unique(stem: str) -> str:
@@ -55,7 +70,7 @@ def wait_until(condition: Callable[[], Any]) -> Any:
 class Hosting:
     """Makes models, endpoint configurations, endpoints and transform jobs in a cloud."""
 
-    def __init__(self, cloud: RunningCloud) -> None:
+    def __init__(self, cloud: "RunningCloud") -> None:
         self.sagemaker = cloud.client("sagemaker")
         self.runtime = cloud.client("sagemaker-runtime")
         self.s3 = cloud.client("s3")

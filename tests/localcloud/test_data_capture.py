@@ -5,15 +5,7 @@ import json
 import re
 from typing import Any
 
-import pytest
-
-from tests.localcloud.conftest import RunningCloud
 from tests.localcloud.hosting import Hosting, wait_until
-
-
-@pytest.fixture
-def hosting(cloud: RunningCloud) -> Hosting:
-    return Hosting(cloud)
 
 
 def capturing(hosting: Hosting, *modes: str, **more: Any) -> str:

@@ -25,11 +25,6 @@ COUNT = """
 """
 
 
-@pytest.fixture
-def hosting(cloud: RunningCloud) -> Hosting:
-    return Hosting(cloud)
-
-
 def outputs(hosting: Hosting, job: str) -> dict[str, bytes]:
     return hosting.read(f"{job}/")
 
