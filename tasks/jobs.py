@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import boto3
 from botocore.exceptions import ClientError
 from sagemaker.core import image_uris
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
 from tasks.run_record import digest_of
 from tasks.settings import Settings
@@ -17,8 +18,6 @@ from training.errors import JobError
 PYTORCH, PYTHON = "2.6.0", "py312"
 ENDED = ("Completed", "Failed", "Stopped")
 ATTEMPTS = 9
-UNSEEN_PAUSES = (0.5, 1, 2, 4, 8)
-"""Seconds between tries of a call that names what AWS has not got about yet."""
 LOG_LINES = 20
 
 Job = TypeVar("Job")
@@ -75,21 +74,24 @@ def already_exists(error: ClientError) -> bool:
     return detail.get("Code") == "ResourceInUse" or "already exist" in message
 
 
-def is_unseen(error: ClientError) -> bool:
+def is_unseen(error: BaseException) -> bool:
     """Whether what a request names is not there, or not seen yet: its part of AWS may learn of it seconds later."""
+    if not isinstance(error, ClientError):
+        return False
     return is_missing(error) or "assume role" in error.response.get("Error", {}).get("Message", "").lower()
 
 
 def once_seen(call: Callable[[], Job]) -> Job:
-    """Do a call that names what was just made, again and again for some seconds while AWS does not see that."""
-    for pause in UNSEEN_PAUSES:
-        try:
-            return call()
-        except ClientError as error:
-            if not is_unseen(error):
-                raise
-        time.sleep(pause)
-    return call()
+    """Do a call that names what was just made, again and again for 15 seconds while AWS does not see that."""
+    return _WHILE_UNSEEN(call)
+
+
+_WHILE_UNSEEN = Retrying(
+    retry=retry_if_exception(is_unseen),
+    stop=stop_after_attempt(6),
+    wait=wait_exponential(multiplier=0.5),
+    reraise=True,
+)
 
 
 def find_or_create(get: Callable[[], Job], create: Callable[[], Job]) -> Job:

@@ -231,7 +231,8 @@ def _plan_path(workspace: Workspace) -> Path:
 
 async def _put_objects(upload: Upload, store: ObjectStore) -> int:
     workspace = Workspace(upload.folder)
-    rows = list(_planned(workspace, upload.partitions))
+    only_mine = [("partition", "in", upload.partitions)]  # of a file with a row group for each partition
+    rows: list[Any] = pq.read_table(_plan_path(workspace), schema=_PLAN, filters=only_mine).to_pylist()
     with contextlib.ExitStack() as stack:
         states = {p: stack.enter_context(_uploaded(workspace, p)) for p in upload.partitions}
 
@@ -242,15 +243,6 @@ async def _put_objects(upload: Upload, store: ObjectStore) -> int:
 
         await for_each(rows, work, _PUTS_IN_FLIGHT)
     return len(rows)
-
-
-def _planned(workspace: Workspace, partitions: tuple[int, ...]) -> Iterator[dict[str, Any]]:
-    """Yield the planned objects of some partitions; each partition is a row group, and only these are read."""
-    with pq.ParquetFile(_plan_path(workspace)) as plan:
-        for number in range(plan.num_row_groups):
-            (partition,) = plan.read_row_group(number, columns=["partition"])["partition"].unique().to_pylist()
-            if partition in partitions:
-                yield from plan.read_row_group(number).to_pylist()
 
 
 @retry(
