@@ -6,7 +6,7 @@ The same pydantic model makes the form in Prefect's UI, so both say the same abo
 import logging
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from prefect.logging.handlers import APILogHandler
@@ -46,7 +46,7 @@ class _CommandLine(BaseSettings):
         return (init_settings,)
 
 
-class _PlanCommandLine(_CommandLine):
+class Planning(BaseModel):
     """Options of a flow that can be planned."""
 
     plan: bool = Field(
@@ -58,28 +58,41 @@ class _PlanCommandLine(_CommandLine):
     plan_json: bool = Field(False, title="Plan as JSON", description="The same for programs.")
 
 
-def parse(model: type[Parameters], program: str, arguments: list[str] | None = None, plans: bool = False) -> Parameters:
+def parse(model: type[Parameters], program: str, arguments: list[str] | None = None) -> Parameters:
     """Parse the command line into ``model``; exits with 2 and a message when it cannot be.
 
     Args:
         model: the flow's parameters; titles and descriptions make the help text.
         program: what stands before the options in the help text.
         arguments: the command line without the program; default ``sys.argv[1:]``.
-        plans: whether there is ``--plan``.
     """
-    fields: dict[str, Any] = {name: (field.annotation, field) for name, field in model.model_fields.items()}
-    base: type[_CommandLine] = _PlanCommandLine if plans else _CommandLine
+    parameters: Parameters = _read((model,), program, arguments)[0]
+    return parameters
+
+
+def parse_with_plan(
+    model: type[Parameters], program: str, arguments: list[str] | None = None
+) -> tuple[Parameters, Planning]:
+    """`parse`, for a flow that can be planned."""
+    parameters, planning = _read((model, Planning), program, arguments)
+    return parameters, planning
+
+
+def _read(models: Sequence[type[BaseModel]], program: str, arguments: list[str] | None) -> list[Any]:
+    fields: dict[str, Any] = {
+        name: (each.annotation, each) for kind in models for name, each in kind.model_fields.items()
+    }
     command_line = create_model(
-        model.__name__,
-        __base__=base,
-        __doc__=model.__doc__,
+        models[0].__name__,
+        __base__=_CommandLine,
+        __doc__=models[0].__doc__,
         **fields,
     )
     command_line.model_config["cli_prog_name"] = program
     try:
-        given = CliApp.run(command_line, _with_values(model, sys.argv[1:] if arguments is None else arguments))
-        planning = {"plan", "plan_json"} if plans else None
-        return model.model_validate(given.model_dump(exclude_unset=True, by_alias=True, exclude=planning))
+        line = _with_values(models[0], sys.argv[1:] if arguments is None else arguments)
+        given = CliApp.run(command_line, line).model_dump(exclude_unset=True, by_alias=True)
+        return [kind.model_validate({name: given[name] for name in _names(kind) & given.keys()}) for kind in models]
     except ValidationError as error:
         for problem in error.errors():
             option = "-".join(str(part) for part in problem["loc"]).replace("_", "-")
@@ -89,6 +102,10 @@ def parse(model: type[Parameters], program: str, arguments: list[str] | None = N
                 highlight=False,
             )
         raise SystemExit(2) from None
+
+
+def _names(model: type[BaseModel]) -> set[str]:
+    return {field.alias or name for name, field in model.model_fields.items()}
 
 
 def _with_values(model: type[BaseModel], arguments: list[str]) -> list[str]:
@@ -120,11 +137,15 @@ def run(
         name: of the flow's module.
         ask: asks of the cloud what the flow would, in a rehearsal; makes ``--plan``.
     """
-    parameters = parse(model, f"python -m flows.{name}", plans=ask is not None)
+    program, planning = f"python -m flows.{name}", Planning()
+    if ask is None:
+        parameters = parse(model, program)
+    else:
+        parameters, planning = parse_with_plan(model, program)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
-        if ask is not None and (wanted := {"--plan", "--plan-json"} & {*sys.argv[1:]}):
-            show(make_plan(name, settings(), lambda draft: ask(draft, parameters)), console, "--plan-json" in wanted)
+        if ask is not None and (planning.plan or planning.plan_json):
+            show(make_plan(name, settings(), lambda draft: ask(draft, parameters)), console, planning.plan_json)
             return 0
         url = use_prefect_server(settings())
         _say_foreseen_errors_once()

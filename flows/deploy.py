@@ -7,7 +7,7 @@ from rich.table import Table
 from flows.command_line import console, run
 from tasks.plan import release as plan_release
 from tasks.plan.plan import Draft
-from tasks.release.deployment import Deployment, release
+from tasks.release.deployment import ENDPOINT_NAME, Deployment, release
 from tasks.release.package import read_cases
 from tasks.release.registry import Status, approved_model, find_model, models, set_status
 from tasks.services import use_cloud
@@ -31,7 +31,7 @@ class DeployParameters(BaseModel):
         "binventory",
         title="Endpoint",
         description="Endpoint to create or to update.",
-        pattern=r"^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$",
+        pattern=ENDPOINT_NAME,
     )
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from flows.command_line import parse
+from flows.command_line import parse, parse_with_plan
 from tasks.settings import Settings
 from tests.aws.test_plan import FLOWS
 from tests.installation import ROOT, Installation
@@ -55,7 +55,8 @@ def check_python(module: str, arguments: list[str]) -> None:
     if "--help" in arguments or not arguments:
         assert importlib.util.find_spec(module), module
     elif module.startswith("flows."):
-        parse(parameters_of(module), module, arguments, plans=module.removeprefix("flows.") in FLOWS)
+        read = parse_with_plan if module.removeprefix("flows.") in FLOWS else parse
+        read(parameters_of(module), module, arguments)
     else:
         said = helped(sys.executable, "-m", module, *(part for part in arguments[:1] if not part.startswith("-")))
         for option in (part for part in arguments if part.startswith("--")):

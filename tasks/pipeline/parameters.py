@@ -7,13 +7,26 @@ from pydantic import BaseModel, ConfigDict, Field
 from tasks.data.prepared_data import PrepareParameters
 from tasks.learning import LearnParameters
 from tasks.pipeline.stages import RUN_ID, StageParameters
+from tasks.release.deployment import ENDPOINT_NAME
 
 
 class TuneAndTrainParameters(PrepareParameters, LearnParameters):
     """Prepare data unless that is done, tune, and train."""
 
 
-class EvaluateParameters(BaseModel):
+class ReleaseParameters(BaseModel):
+    """What measuring and deploying a model take."""
+
+    endpoint_name: str = Field(
+        "binventory",
+        title="Endpoint",
+        description="Endpoint of the model; the one behind it now is measured on the same photos.",
+        pattern=ENDPOINT_NAME,
+    )
+    smoke_photos: int = Field(20, ge=1, title="Smoke photos", description="Test photos to ask the endpoint about.")
+
+
+class EvaluateParameters(ReleaseParameters):
     """Measure the newest trained model, or that of another run, and register it if the gate lets it in."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -21,25 +34,11 @@ class EvaluateParameters(BaseModel):
     run: str | None = Field(
         None, title="Run", description="Whose model, and data; default: the newest that has both.", pattern=RUN_ID
     )
-    endpoint_name: str = Field(
-        "binventory",
-        title="Endpoint",
-        description="The model behind this endpoint is measured on the same photos.",
-        pattern=r"^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$",
-    )
-    smoke_photos: int = Field(20, ge=1, title="Smoke photos", description="Test photos to ask an endpoint about.")
 
 
-class FullPipelineParameters(StageParameters, TuneAndTrainParameters):
+class FullPipelineParameters(StageParameters, TuneAndTrainParameters, ReleaseParameters):
     """Prepare data, tune, train, evaluate, deploy, and count a first night."""
 
-    endpoint_name: str = Field(
-        "binventory",
-        title="Endpoint",
-        description="Endpoint to create or to update.",
-        pattern=r"^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$",
-    )
-    smoke_photos: int = Field(20, ge=1, title="Smoke photos", description="Test photos to ask the endpoint about.")
     night_photos: int = Field(
         1000, ge=1, title="First night", description="Count at most so many of the photos held back for testing."
     )
