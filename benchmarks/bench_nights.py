@@ -1,7 +1,7 @@
 """What a photo of a whole night costs: ``python -m benchmarks.bench_nights [--photos 500 5000 20000]``.
 
 Nights of rendered photos through the real flow, a Prefect server and the embedded cloud, beside a bare loop that only
-decodes and runs the network over batches. Both get the same cores, and take turns. docs/nightly.md has the figures.
+decodes and runs the network over batches. Both get the same cores, and take turns.
 """
 
 import argparse

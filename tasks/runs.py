@@ -83,7 +83,7 @@ def open_run(settings: Settings, flow: str, parameters: BaseModel) -> Run:
     settings.runs.mkdir(parents=True, exist_ok=True)
     digest = digest_of([flow, settings.target, parameters.model_dump(mode="json")])
     for folder in run_folders(settings):
-        state = _read_state(folder)
+        state = read_json(folder / "run.json")
         if state.get("digest") != digest or state.get("status") == "completed":
             continue
         if (lock := _try_lock(folder)) is not None:
@@ -128,7 +128,7 @@ def _begin(run: Run, settings: Settings) -> Run:
 
 
 def _pick_up(settings: Settings, flow: str, folder: Path) -> Run:
-    state = _read_state(folder)
+    state = read_json(folder / "run.json")
     if state.get("flow") != flow:
         raise RunError(f"{settings.runs} has no run {folder.name} of {flow}.")
     if state.get("status") == "completed":
@@ -153,10 +153,6 @@ def _new_state(settings: Settings, flow: str, parameters: BaseModel, digest: str
         "digest": digest,
         "parameters": parameters.model_dump(mode="json", exclude_unset=True),
     }
-
-
-def _read_state(folder: Path) -> dict[str, Any]:
-    return read_json(folder / "run.json")
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -7,7 +7,6 @@ RUN, DIGEST, TOKEN = "<run>", "<digest>", "<token>"
 
 _AFTER_THE_RUN = re.compile(rf"({RUN}-[\w<>-]*?-?|features/)[0-9a-f]{{8}}(?![0-9a-f])")
 """Names and folders end in digests of what goes in, and some of that is a placeholder itself."""
-_ANY = re.compile(r"<[^<>]+>")
 
 
 def without_digests(value: Any) -> Any:
@@ -19,15 +18,3 @@ def without_digests(value: Any) -> Any:
     if isinstance(value, str):
         return _AFTER_THE_RUN.sub(rf"\g<1>{DIGEST}", value)
     return value
-
-
-def agrees(planned: Any, real: Any) -> bool:
-    """Whether a real request is the planned one: equal but for the placeholders, each of which stands for anything."""
-    if isinstance(planned, str) and _ANY.search(planned):
-        pattern = "(.+)".join(re.escape(part) for part in _ANY.split(planned))
-        return not isinstance(real, str) or re.fullmatch(pattern, real, re.DOTALL) is not None
-    if isinstance(planned, dict) and isinstance(real, dict):
-        return planned.keys() == real.keys() and all(agrees(planned[key], real[key]) for key in planned)
-    if isinstance(planned, list) and isinstance(real, list):
-        return len(planned) == len(real) and all(map(agrees, planned, real))
-    return bool(planned == real)

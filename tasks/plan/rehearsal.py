@@ -1,7 +1,7 @@
 """AWS's clients, answering themselves: the code that would send requests runs, and nothing is sent.
 
 Botocore builds and checks a request before it asks whoever listens to ``before-call`` for an answer. Here that answer
-is made up from the service's model, so a request that is kept here is, byte for byte, one that would have been sent.
+is made up from the service's model, so the parameters that are kept here are those that would have been sent.
 """
 
 import contextlib
