@@ -1,5 +1,6 @@
 """What a run came to, as a table in the terminal and as markdown in the Prefect UI."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -119,13 +120,17 @@ def show(summary: dict[str, Any], folder: Path, console: Console) -> None:
 def places(summary: dict[str, Any], folder: Path) -> list[tuple[str, str]]:
     """Where to look, or what to run, next."""
     pages = (("Report", "report.html"), ("Exceptions", "night/report.html"))
-    shown = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
+    shown = _from_here(folder)
     found = [(what, str(shown / name)) for what, name in pages if (folder / name).exists()]
     if "night" in summary:
         found.append(("Recount", "make review"))
     if "endpoint" in summary:
-        found.append(("Deployed", "python -m flows.deploy --list"))
+        found.append(("Deployed", f"{_from_here(Path(sys.executable))} -m flows.deploy --list"))
     return found
+
+
+def _from_here(path: Path) -> Path:
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def _stages(summary: dict[str, Any]) -> Table:
