@@ -3,26 +3,22 @@
 from pathlib import Path
 
 from prefect import flow
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from flows.command_line import console, run
+from tasks.debugger.parameters import RuleParameters
 from tasks.debugger.stage import debug_job
 from tasks.services import use_cloud
 from tasks.settings import settings
 
 
-class DebugReportParameters(BaseModel):
+class DebugReportParameters(RuleParameters):
     """Judge the records of a training job that ended, and write its report."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     job_name: str = Field(
         title="Training job", description="Name of the job.", pattern=r"^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$"
-    )
-    rules: dict[str, dict[str, str]] = Field(
-        {},
-        title="Rules",
-        description='Rules with parameters of your own, like {"Overfit": {"ratio_threshold": "0.3"}}.',
     )
 
 

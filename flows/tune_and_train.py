@@ -34,7 +34,9 @@ def tune_and_train(parameters: TuneAndTrainParameters) -> str:
         if record.is_to_do("tune", "train"):
             _learn(record, parameters, here)
         record.do(
-            "debug", lambda: debug_job(record.result("train", TrainedModel).job_name, record.folder), tell_debugging
+            "debug",
+            lambda: debug_job(record.result("train", TrainedModel).job_name, record.folder, parameters.rules),
+            tell_debugging,
         )
     return record.run_id
 
@@ -66,7 +68,7 @@ def _learn(record: Run, parameters: TuneAndTrainParameters, here: Settings) -> N
     record.do("tune", lambda: tune(inputs, trial, parameters.search(), here), tell_tuning)
     best = record.result("tune", TunedHyperparameters)
     chosen = dataclasses.replace(recipe, lr=best.lr, batch_size=best.batch_size)
-    record.do("train", lambda: train(inputs, chosen, here), tell_training)
+    record.do("train", lambda: train(inputs, chosen, here, parameters.stopping_rules), tell_training)
 
 
 if __name__ == "__main__":

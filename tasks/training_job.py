@@ -4,7 +4,7 @@ import dataclasses
 import io
 import json
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from sagemaker.core.shapes import (
 
 from tasks import code_archive
 from tasks.debugger import managed
+from tasks.debugger.watch import Watch
 from tasks.jobs import LogTail, attach, follow, image_uri, job_name, tags
 from tasks.object_store import open_store, split_uri
 from tasks.prices import Cost
@@ -34,10 +35,12 @@ from tasks.progress import Progress
 from tasks.settings import Settings
 from tasks.transient import RETRIES
 from training import metrics
+from training.errors import JobError
 from training.hyperparameters import Hyperparameters
 from training.model import CARD_FILE
 
 VOLUME_GB = 30
+REPORT_HINT = "\nIts report: python -m flows.debug_report --job-name {0.training_job_name}"
 
 
 class JobInputs(BaseModel):
@@ -174,15 +177,35 @@ def start_script(script: Script, settings: Settings) -> TrainingJob:
     return attach(name, TrainingJob.get, create, _status)
 
 
-def run_script(script: Script, label: str, settings: Settings) -> TrainingJob:
+def run_script(
+    script: Script, label: str, settings: Settings, stopping_rules: Mapping[str, Mapping[str, Any]] | None = None
+) -> TrainingJob:
     """Start a script, or find its job, and wait; returns the job completed. The progress artifact has the label.
 
+    Args:
+        script: what to run.
+        label: of the progress artifact.
+        settings: how often to ask, and for how long.
+        stopping_rules: debugger rules that end the job when they fire; their parameters by name.
+
     Raises:
-        JobError: the job failed; carries SageMaker's reason and the end of the log.
+        JobError: the job failed; carries SageMaker's reason and the end of the log. Or a rule ended it.
     """
     job = start_script(script, settings)
     log, progress = LogTail("TrainingJobs", job.training_job_name), Progress(label)
-    follow(job, _status, settings, get_run_logger(), log, progress.read)
+    with Watch(job, stopping_rules or {}) as watch:
+
+        def look(lines: list[str]) -> None:
+            progress.read(lines)
+            if _status(job) == "InProgress":
+                watch.look()
+
+        try:
+            follow(job, _status, settings, get_run_logger(), log, look)
+        except JobError as error:
+            if watch.fired is None:
+                raise
+            raise JobError(f"{job.training_job_name} was stopped: {watch.reason}.{REPORT_HINT.format(job)}") from error
     progress.finish()
     return job
 
@@ -207,13 +230,25 @@ def final_training(inputs: JobInputs, recipe: Hyperparameters, settings: Setting
 
 
 @task(name="train", task_run_name="train", **RETRIES)
-def train(inputs: JobInputs, recipe: Hyperparameters, settings: Settings) -> TrainedModel:
+def train(
+    inputs: JobInputs,
+    recipe: Hyperparameters,
+    settings: Settings,
+    stopping_rules: Mapping[str, Mapping[str, Any]] | None = None,
+) -> TrainedModel:
     """Run the final training, watched by the debugger, or find the one that already ran for the same inputs.
 
+    Args:
+        inputs: data, code and weights.
+        recipe: hyperparameters.
+        settings: where, and on what.
+        stopping_rules: debugger rules that end the job when they fire; their parameters by name.
+
     Raises:
-        JobError: the job failed; carries SageMaker's reason and the end of the log.
+        JobError: the job failed; carries SageMaker's reason and the end of the log. Or a rule ended it.
     """
-    job = run_script(final_training(inputs, recipe, settings), "Epochs of the training", settings)
+    script = final_training(inputs, recipe, settings)
+    job = run_script(script, "Epochs of the training", settings, stopping_rules)
     archive = str(job.model_artifacts.s3_model_artifacts)
     card = json.loads(read_member(archive, CARD_FILE))
     seconds = int(job.training_time_in_seconds or 0)

@@ -133,12 +133,21 @@ def fetch_records(sources: Sources, folder: Path) -> Records:
         DebuggerError: they are larger than any debugger's records should be.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for uri, name in ((sources.tensors, TENSORS), (sources.profile, PROFILE)):
-        _download(uri, folder / name)
-    records = Records(folder)
+    _download(sources.profile, folder / PROFILE)
+    records = fetch_tensors(sources, folder)
     if not (folder / TENSORS).is_dir():
         _unpack(sources.archive, records)
     return records
+
+
+def fetch_tensors(sources: Sources, folder: Path) -> Records:
+    """Copy what a job has recorded of its tensors so far; what ``folder`` has of them already stays.
+
+    Raises:
+        DebuggerError: they are larger than any debugger's records should be.
+    """
+    _download(sources.tensors, folder / TENSORS)
+    return Records(folder)
 
 
 def _download(uri: str, folder: Path) -> None:
@@ -153,6 +162,8 @@ def _download(uri: str, folder: Path) -> None:
             total += item["size"]
             if total > MAX_BYTES:
                 raise DebuggerError(f"{uri} holds more than {MAX_BYTES >> 30} GiB; record fewer whole tensors")
+            if target.is_file() and target.stat().st_size == item["size"]:
+                continue
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(obstore.get(store, item["path"]).bytes())
 

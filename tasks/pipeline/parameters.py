@@ -5,12 +5,13 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.data.prepared_data import PrepareParameters
+from tasks.debugger.parameters import WatchParameters
 from tasks.learning import LearnParameters
 from tasks.pipeline.stages import RUN_ID, StageParameters
 from tasks.release.deployment import ENDPOINT_NAME
 
 
-class TuneAndTrainParameters(PrepareParameters, LearnParameters):
+class TuneAndTrainParameters(PrepareParameters, LearnParameters, WatchParameters):
     """Prepare data unless that is done, tune, and train."""
 
 

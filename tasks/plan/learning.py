@@ -7,6 +7,7 @@ from tasks.data.prepared_data import PrepareParameters
 from tasks.data.sources import ABID_BUCKET
 from tasks.features import features_script
 from tasks.learning import LearnParameters
+from tasks.pipeline.parameters import TuneAndTrainParameters
 from tasks.plan.placeholders import DIGEST, RUN
 from tasks.plan.plan import Draft
 from tasks.plan.storage import Storage, bucket, read, s3, written
@@ -56,16 +57,14 @@ def prepare(draft: Draft, parameters: PrepareParameters) -> None:
 
 
 def learn(
-    draft: Draft,
-    parameters: PrepareParameters,
-    learning: LearnParameters,
-    wanted: Collection[str] = ("tune", "train", "debug"),
+    draft: Draft, parameters: TuneAndTrainParameters, wanted: Collection[str] = ("tune", "train", "debug")
 ) -> None:
     """Tune, train with what tuning found, judge: those that are wanted of the stages of ``flows.tune_and_train``."""
     here = draft.settings
-    inputs = inputs_of(parameters, learning, here)
-    recipe = learning.final_recipe(parameters.source, parameters.classes, parameters.seed, RUN)
-    trial, sent = learning.trial_recipe(recipe), _inputs_sent(inputs, learning.backbone)
+    inputs = inputs_of(parameters, parameters, here)
+    recipe = parameters.final_recipe(parameters.source, parameters.classes, parameters.seed, RUN)
+    trial, sent = parameters.trial_recipe(recipe), _inputs_sent(inputs, parameters.backbone)
+    records = read(f"s3://{here.bucket}/checkpoints/", "what the training recorded")
     if can_stand_for_photos(recipe) and {"tune", "train"} & {*wanted}:
         script = features_script(inputs, trial, here)
         with draft.stage("features", _TRAINING, [*sent, *read(script.outputs, "were they computed before?")]) as stage:
@@ -74,17 +73,17 @@ def learn(
         inputs, sent = inputs.model_copy(update={"features": f"{script.outputs}/{script.name}/output/model.tar.gz"}), []
     if "tune" in wanted:
         with draft.stage("tune", _TUNING, sent):
-            start_search(inputs, trial, learning.search(), here)
+            start_search(inputs, trial, parameters.search(), here)
         sent = []
     if "train" in wanted:
         trained = [*sent, s3("GetObject", f"{jobs_prefix(here)}/", "the trained model")]
-        with draft.stage("train", _TRAINING, trained) as stage:
+        watching = ("sagemaker StopTrainingJob",) if parameters.stop_on else ()
+        with draft.stage("train", (*_TRAINING, *watching), [*trained, *(records if watching else [])]) as stage:
             start_script(final_training(inputs, recipe, here), here)
             if here.debugger:
                 stage.note = "Where the account has no Debugger, the job is asked for again without its members."
         stage.known_later("CreateTrainingJob", "HyperParameters", {"lr": _BEST, "batch_size": _BEST})
     if "debug" in wanted:
-        records = read(f"s3://{here.bucket}/checkpoints/", "what the training recorded")
         with draft.stage("debug", ("sagemaker DescribeTrainingJob",), records):
             pass
 

@@ -20,7 +20,7 @@ def full_pipeline(draft: Draft, parameters: FullPipelineParameters) -> None:
     wanted = parameters.stages
     if "prepare" in wanted:
         learning.prepare(draft, parameters)
-    learning.learn(draft, parameters, parameters, wanted)
+    learning.learn(draft, parameters, wanted)
     if "evaluate" in wanted:
         release.evaluate(draft, parameters, parameters.endpoint_name)
     if "register" in wanted:
@@ -37,4 +37,4 @@ def full_pipeline(draft: Draft, parameters: FullPipelineParameters) -> None:
 def tune_and_train(draft: Draft, parameters: TuneAndTrainParameters) -> None:
     """Ask for what ``flows.tune_and_train`` asks for."""
     learning.prepare(draft, parameters)
-    learning.learn(draft, parameters, parameters)
+    learning.learn(draft, parameters)

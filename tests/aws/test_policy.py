@@ -14,6 +14,7 @@ from tests.aws.policies import FOLDER, callers_policy, filled, needs, s3_needs, 
 
 NOT_RECORDED = {
     "s3:AbortMultipartUpload": "an upload that breaks off",
+    "sagemaker:StopTrainingJob": "a rule that ends a training",
     **dict.fromkeys(actions_of_operation("application-autoscaling", "RegisterScalableTarget"), "scaling"),
     **dict.fromkeys(actions_of_operation("application-autoscaling", "PutScalingPolicy"), "scaling"),
 }

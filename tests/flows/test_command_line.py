@@ -67,6 +67,8 @@ def test_which_stages_run_and_what_they_go_on_from(arguments: list[str], found: 
         (["--from", "night", "--skip", "night"], "nothing is left to run"),
         (["--from", "nigt"], "--from: Input should be 'prepare'"),
         (["--resume", "yesterday's"], "--resume: "),
+        (["--stop-on", "Overfitt"], "no rule 'Overfitt'"),
+        (["--stop-on", "StepOutlier"], "StepOutlier: a training can be ended by a rule on its tensors only"),
     ],
 )
 def test_stages_that_make_no_sense_are_refused(

@@ -1,5 +1,7 @@
 """Tuning and training as a flow of its own, with the frozen recipe."""
 
+import json
+
 from tests.installation import Installation
 
 SMALL = (
@@ -45,4 +47,14 @@ def test_features_are_computed_once_and_a_search_goes_on_from_another(installati
     assert progress["Trials of the tuning: 2 of 2"] == 100
     assert progress["Epochs of the training: 2 of 2"] == 100
     assert progress["Features: done"] == 100
+
+    threshold = json.dumps({"WeightUpdateRatio": {"large_threshold": "1e-9"}})  # which every training exceeds
+    watched = ("--recipe=finetune", "--epochs=500", "--trials=1", "--rules", threshold, "--stop-on=WeightUpdateRatio")
+    said = installation.run("flows.tune_and_train", *SMALL, *watched, code=1)
+    assert "was stopped: the rule WeightUpdateRatio fired (train step 0," in said
+    assert "Traceback" not in said
+    stopped = client.list_training_jobs(StatusEquals="Stopped")["TrainingJobSummaries"]
+    assert len(stopped) == 1
+    assert f"debug_report --job-name {stopped[0]['TrainingJobName']}" in said
+    installation.run("flows.debug_report", "--job-name", stopped[0]["TrainingJobName"])
     installation.run("tasks.services", "down")
