@@ -4,12 +4,17 @@ import contextlib
 import errno
 import fcntl
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from tasks.atomic_file import write_atomically
 from training.errors import WorkspaceError
+
+PATIENCE_SECONDS = 15.0
 
 
 @dataclass(frozen=True)
@@ -86,6 +91,8 @@ class Workspace:
     def in_use(self) -> Iterator[int]:
         """Keep other runs out while the context lasts; the kernel opens the lock if this process is killed.
 
+        Workers of a run that was killed hold it until the chunk that they are at is done; that is waited for.
+
         Yields:
             The descriptor of the lock; processes that inherit it keep other runs out too.
 
@@ -97,7 +104,7 @@ class Workspace:
             lock = (self.state / "lock").open("ab")
         with lock:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _until_free(fcntl.flock, lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise WorkspaceError(
                     f"Another run is preparing {self.folder}. Wait for it, or give this one a --dataset of its own."
@@ -111,6 +118,16 @@ class Workspace:
         for pattern in (".*.part", "shards/*/.*.part", "reports/.*.part", "quarantine/*/.*.part", "state/**/.*.part"):
             for scrap in self.folder.glob(pattern):
                 scrap.unlink()
+
+
+def _until_free(call: Callable[..., None], *arguments: Any) -> None:
+    retrying = Retrying(
+        retry=retry_if_exception_type(BlockingIOError),
+        stop=stop_after_delay(PATIENCE_SECONDS),
+        wait=wait_fixed(0.2),
+        reraise=True,
+    )
+    retrying(call, *arguments)
 
 
 @contextlib.contextmanager

@@ -235,7 +235,8 @@ def test_a_dataset_that_gets_another_source_gets_its_photos(prepare: Prepare) ->
     assert set(photos) & set(first)
 
 
-def test_two_runs_do_not_share_a_folder(prepare: Prepare) -> None:
+def test_two_runs_do_not_share_a_folder(prepare: Prepare, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.data.workspace.PATIENCE_SECONDS", 0.0)
     data = prepare(limit=10)
     with Workspace(data.folder).in_use(), pytest.raises(WorkspaceError, match="Another run is preparing"):
         prepare(limit=10)

@@ -57,7 +57,10 @@ def test_a_worker_that_dies_is_said_to_have_died_and_another_takes_its_place() -
     assert apart(whoami, Part()) != os.getpid()
 
 
-def test_workers_of_a_killed_run_end_and_only_then_may_another_begin(tmp_path: Path) -> None:
+def test_workers_of_a_killed_run_end_and_only_then_may_another_begin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.data.workspace.PATIENCE_SECONDS", 1.0)
     started = tmp_path / "started"
     code = f"""
 import sys

@@ -1,5 +1,7 @@
 """A dataset's folder: one run at a time, and nothing half done left behind."""
 
+import contextlib
+import threading
 from pathlib import Path
 
 import pytest
@@ -19,12 +21,23 @@ def test_what_killed_writers_left_is_swept_and_the_rest_stays(tmp_path: Path) ->
     assert left == {"catalog.parquet", "shards/train/train-00000.parquet", "state/lock"}
 
 
-def test_a_folder_that_was_let_go_can_be_used_again(tmp_path: Path) -> None:
+def test_a_folder_that_was_let_go_can_be_used_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.data.workspace.PATIENCE_SECONDS", 0.0)
     workspace = Workspace(tmp_path)
     with workspace.in_use(), pytest.raises(WorkspaceError, match="Another run is preparing"), workspace.in_use():
         pass
     with workspace.in_use():
         pass
+
+
+def test_a_folder_that_is_about_to_be_let_go_is_waited_for(tmp_path: Path) -> None:
+    workspace, first = Workspace(tmp_path), contextlib.ExitStack()
+    first.enter_context(workspace.in_use())
+    letting_go = threading.Timer(1.0, first.close)
+    letting_go.start()
+    with workspace.in_use():
+        letting_go.join(timeout=0.1)
+    assert not letting_go.is_alive()
 
 
 def test_another_source_is_noticed_until_it_was_fetched_whole(tmp_path: Path) -> None:
