@@ -233,7 +233,7 @@ def test_killed_in_each_step_or_on_bad_lines_the_ledger_is_that_of_an_undisturbe
     assert len(house.jobs()) == before + 2 * one_night  # no job was paid for twice
 
     house.use_new_ledger()
-    for fault in (("s3-latency", "20"), ("s3-cut", "12"), ("throttle", "4"), ("fail", "2")):
+    for fault in (("s3-latency", "20"), ("s3-cut", "12"), ("s3-fail", "5"), ("throttle", "4"), ("fail", "2")):
         house.installation.localcloud("faults", *fault)
     try:
         house.night()
@@ -261,3 +261,25 @@ def test_what_a_failing_model_leaves_over_is_said_and_counted_the_next_time(hous
     assert len(house.rows()) == 7
     names = {event["event"] for event in house.events()}
     assert "binventory.night.partial" in names
+
+
+def test_an_endpoint_counts_as_jobs_do(house: Warehouse) -> None:
+    for number in range(1, 7):
+        house.put_bin(str(10 * number), seen=number % 5 + 1, expected=3)
+    house.put("bin-images/broken.jpg", b"no photo")
+    house.night()
+    by_jobs, jobs = house.rows(), house.jobs()
+
+    client = house.installation.client("sagemaker")
+    model = client.describe_transform_job(TransformJobName=jobs[-1])["ModelName"]
+    variant = {"VariantName": "main", "ModelName": model, "InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
+    client.create_endpoint_config(EndpointConfigName="bright", ProductionVariants=[variant])
+    client.create_endpoint(EndpointName="bright", EndpointConfigName="bright")
+    client.get_waiter("endpoint_in_service").wait(EndpointName="bright", WaiterConfig={"Delay": 1})
+
+    house.use_new_ledger()
+    house.night("--endpoint", "bright")
+    assert house.rows() == by_jobs
+    assert house.jobs() == jobs
+    client.delete_endpoint(EndpointName="bright")
+    client.get_waiter("endpoint_deleted").wait(EndpointName="bright", WaiterConfig={"Delay": 1})

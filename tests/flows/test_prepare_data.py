@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from prefect.client.orchestration import get_client
@@ -233,6 +234,25 @@ def test_a_dataset_that_gets_another_source_gets_its_photos(prepare: Prepare) ->
     photos = {path.name: path.read_bytes() for path in other.folder.glob("train_data/*/*.jpg")}
     assert all(first[name] != body for name, body in photos.items() if name in first)
     assert set(photos) & set(first)
+
+
+def test_counts_by_people_move_photos_and_are_taken_back(
+    prepare: Prepare, buckets: tuple[Path, dict[str, str]], tmp_path: Path
+) -> None:
+    first = prepare()
+    before = everything(first, buckets[0])
+    photo_id, row = next((photo_id, row) for photo_id, row in catalog(first).items() if row["count"] == 2)
+    labels = tmp_path / "labels.parquet"
+    pq.write_table(pa.table({"id": [photo_id], "count": [4], "reviewers": [["ann", "bob"]]}), labels)
+
+    labelled = catalog(prepare(labels=labels))[photo_id]
+    there = buckets[0] / "binventory/datasets" / first.dataset / labelled["split"]
+    assert (labelled["count"], labelled["expected_quantity"]) == (4, row["expected_quantity"])
+    assert (first.folder / "train_data/4" / f"{photo_id}.jpg").exists()
+    assert not (first.folder / "train_data/2" / f"{photo_id}.jpg").exists()
+    assert (there / "4" / f"{photo_id}.jpg").exists()
+    assert not (there / "2" / f"{photo_id}.jpg").exists()
+    assert everything(prepare(), buckets[0]) == before
 
 
 def test_two_runs_do_not_share_a_folder(prepare: Prepare, monkeypatch: pytest.MonkeyPatch) -> None:
