@@ -15,6 +15,7 @@ from tasks.nightly.parameters import NightParameters
 from tasks.nightly.report import Report
 from tasks.nightly.tell import in_words
 from tasks.plan import counting
+from tasks.prices import summed
 from tasks.runs import run_of
 from tasks.services import use_cloud
 from tasks.settings import Settings, settings
@@ -57,6 +58,8 @@ def _night(parameters: NightParameters, ledger: Ledger, here: Settings) -> str:
         with record.stage("report"):
             report = step.make_report(night)
         record.record(night={"date": report.night, "model": night.model, **report.totals.model_dump()})
+        if night.cost:
+            record.record(cost=summed({"count": night.cost}))
         with record.stage("tell"):
             step.tell(report, here)
         _show(report, record.folder)
@@ -75,6 +78,8 @@ def _count(night: Night) -> None:
         step.count_photos(night, chunk.number)
     if any(chunk.copied for chunk in night.plan.chunks):
         step.tidy(night)
+    if not night.parameters.endpoint:
+        step.find_cost(night)
 
 
 def _show(report: Report, folder: Path) -> None:

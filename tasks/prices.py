@@ -1,5 +1,7 @@
 """What jobs cost: billable seconds times AWS's price list."""
 
+from typing import Any
+
 from pydantic import BaseModel, ConfigDict, Field
 
 PRICED_AT = "2025-06"
@@ -42,6 +44,14 @@ class Cost(BaseModel):
         """At the price list; None for an instance type that it lacks."""
         hourly = HOURLY_USD.get(self.instance)
         return None if hourly is None else round(self.billable_seconds / 3600 * hourly, 4)
+
+
+def told(summary: dict[str, Any], stage: str) -> Cost | None:
+    """What a summary tells of a stage's cost; None where it tells nothing."""
+    section = summary.get("cost", {})
+    if stage not in section.get("instances", {}):
+        return None
+    return Cost(instance=section["instances"][stage], billable_seconds=section["billable_seconds"][stage])
 
 
 def summed(costs: dict[str, Cost]) -> dict[str, object]:

@@ -21,6 +21,7 @@ from tasks.nightly.outcomes import read_outcomes
 from tasks.nightly.photos import s3_client
 from tasks.nightly.plan import read_plan
 from tasks.object_store import open_store, split_uri
+from tasks.prices import Cost, told
 from tasks.release.smoke import compare
 from tasks.settings import Settings
 from tasks.transient import RETRIES
@@ -42,6 +43,7 @@ class FirstNight(BaseModel):
     unreadable: int
     equal: int = Field(description="Photos with the same count as in evaluation.")
     largest_difference: float = Field(description="Of any probability, to evaluation's.")
+    cost: Cost | None = Field(None, description="Of its jobs.")
 
 
 @task(name="hold back", task_run_name="hold back photos of {data.dataset}", **RETRIES)
@@ -106,5 +108,6 @@ def outcome(folder: Path, prefix: str, expected: dict[str, Prediction]) -> First
         found = {photo.photo_id: outcomes[photo.photo].prediction for photo in chunk.photos if photo.photo in outcomes}
         counted |= {photo: answer for photo, answer in found.items() if answer and photo in expected}
     agreed = compare(counted, expected).model_dump(include={"equal", "largest_difference"})
-    totals = json.loads((folder / "summary.json").read_text())["night"]
-    return FirstNight(prefix=prefix, **agreed, **{name: totals[name] for name in TOTALS})
+    summary = json.loads((folder / "summary.json").read_text())
+    totals, cost = summary["night"], told(summary, "count")
+    return FirstNight(prefix=prefix, cost=cost, **agreed, **{name: totals[name] for name in TOTALS})

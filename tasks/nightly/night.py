@@ -9,6 +9,7 @@ from tasks.nightly.outcomes import Outcome
 from tasks.nightly.parameters import NightParameters
 from tasks.nightly.photos import NightPhoto
 from tasks.nightly.plan import Plan
+from tasks.prices import Cost
 from tasks.settings import Settings
 
 
@@ -29,6 +30,7 @@ class Night:
         self.model = ""
         self.serving_model = ""
         self.policy = Policy()
+        self.cost: Cost | None = None
 
     def take_plan(self, plan: Plan) -> None:
         """Take on what was found; photos that are not even tried have their outcome already."""

@@ -14,6 +14,7 @@ from tasks.ledger.export import export_counts
 from tasks.ledger.models import now
 from tasks.nightly import count, plan, remember
 from tasks.nightly import tell as telling
+from tasks.nightly.cost import cost_of_jobs
 from tasks.nightly.night import Night
 from tasks.nightly.outcomes import read_outcomes, write_outcomes
 from tasks.nightly.plan import Plan
@@ -66,6 +67,12 @@ def count_photos(night: Night, number: int) -> None:
             )
         write_outcomes(night.folder, number, done)
     night.outcomes |= done
+
+
+@task(name="cost of the jobs", task_run_name="cost of the jobs", **RETRIES)
+def find_cost(night: Night) -> None:
+    """Add up what the jobs are billed for."""
+    night.cost = cost_of_jobs(night.run_id)
 
 
 @task(name="judge and remember", task_run_name="judge and remember", **RETRIES)

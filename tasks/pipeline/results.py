@@ -8,7 +8,7 @@ from tasks.evaluation.evaluate import EvaluatedModel
 from tasks.evaluation.reference import BENCHMARK
 from tasks.features import StoredFeatures
 from tasks.nightly.held_back import FirstNight
-from tasks.prices import summed
+from tasks.prices import HOURLY_USD, summed
 from tasks.release.deployment import Deployment
 from tasks.release.registry import RegisteredModel
 from tasks.run_record import Run
@@ -52,17 +52,25 @@ def tell_registration(model: RegisteredModel) -> Sections:
 
 def tell_deployment(deployed: Deployment) -> Sections:
     """The endpoint, and its smoke test."""
-    return {"endpoint": deployed.model_dump()}
+    return {"endpoint": deployed.model_dump() | {"usd_an_hour": HOURLY_USD.get(deployed.instance)}}
 
 
 def tell_night(night: FirstNight) -> Sections:
     """What the first night found."""
-    return {"night": night.model_dump()}
+    return {"night": night.model_dump(exclude={"cost"})}
 
 
 def costs_of(run: Run) -> Sections:
-    """What the jobs of this run are billed for; nothing of a run that it goes on from."""
-    kinds: dict[str, Any] = {"features": StoredFeatures, "tune": TunedHyperparameters, "train": TrainedModel}
+    """What the jobs of this run are billed for; nothing of a run that it goes on from.
+
+    An endpoint is billed for as long as it is there: its price by the hour is in its own section.
+    """
+    kinds: dict[str, Any] = {
+        "features": StoredFeatures,
+        "tune": TunedHyperparameters,
+        "train": TrainedModel,
+        "night": FirstNight,
+    }
     own = [name for name in kinds if run.has(name) and name in run.summary["stages"]]
     costs = {name: cost for name in own if (cost := run.result(name, kinds[name]).cost)}
     return {"cost": summed(costs)} if costs else {}

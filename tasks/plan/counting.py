@@ -9,7 +9,7 @@ from tasks.plan.placeholders import RUN
 from tasks.plan.plan import Draft, Stage
 from tasks.plan.storage import Storage, read, s3, written
 
-_JOBS = ("sagemaker DescribeModel", "sagemaker DescribeTransformJob", *LOGS)
+_JOBS = ("sagemaker DescribeModel", "sagemaker DescribeTransformJob", "sagemaker ListTransformJobs", *LOGS)
 _FIND_MODEL = ("sagemaker ListModelPackages", "sagemaker DescribeModelPackage")
 
 

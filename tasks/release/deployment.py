@@ -40,6 +40,7 @@ class Deployment(BaseModel):
     status: str
     smoke: SmokeTest
     seconds: float = Field(description="From asking for it until it was proven.")
+    instance: str = Field("", description="That answers; empty where it is serverless, which is billed by the request.")
 
 
 def release(
@@ -70,7 +71,13 @@ def release(
         set_status(model.arn, "Rejected", f"deployment was rolled back: {error}")
         raise
     mark_as_proven(endpoint_name, config)
-    return Deployment(name=endpoint_name, status=status, smoke=smoke, seconds=round(time.monotonic() - began, 3))
+    return Deployment(
+        name=endpoint_name,
+        status=status,
+        smoke=smoke,
+        seconds=round(time.monotonic() - began, 3),
+        instance="" if settings.serverless_memory_mb else settings.serving_instance,
+    )
 
 
 @task(name="remember what serves", task_run_name="remember what serves", **RETRIES)

@@ -55,6 +55,8 @@ def test_a_night_its_repetition_and_the_next_one(house: Warehouse) -> None:
     assert (folder / "report.html").stat().st_size > 10_000
     summary = house.installation.summary()
     assert summary["night"]["counted"] == 22
+    assert summary["cost"]["billable_seconds"]["count"] > 0
+    assert 0 < summary["cost"]["total_usd"] < 0.1
     jobs = house.jobs()
 
     # The same night again: nothing is counted, nothing changes, the page still shows the night.

@@ -86,6 +86,7 @@ def do_everything(run: Run) -> None:
         name="binventory-x", uri="s3://b/models/x/model.tar.gz", reason="above the floors", facts={},
     )  # fmt: skip
     smoke = SmokeTest(photos=20, equal=20, largest_difference=0.0001)
+    deployed = Deployment(name="binventory", status="InService", smoke=smoke, seconds=44.0, instance="ml.m5.large")
     night = FirstNight(
         prefix="s3://b/n/",
         counted=150,
@@ -95,6 +96,7 @@ def do_everything(run: Run) -> None:
         unreadable=0,
         equal=150,
         largest_difference=0,
+        cost=billed,
     )
     results: dict[str, tuple[Any, Any]] = {
         "prepare": (data, tell_preparation),
@@ -103,7 +105,7 @@ def do_everything(run: Run) -> None:
         "debug": (debugged, tell_debugging),
         "evaluate": (evaluated_model(), tell_evaluation),
         "register": (model, tell_registration),
-        "deploy": (Deployment(name="binventory", status="InService", smoke=smoke, seconds=44.0), tell_deployment),
+        "deploy": (deployed, tell_deployment),
         "night": (night, tell_night),
     }
     (run.folder / "night").mkdir()
@@ -152,7 +154,8 @@ def test_the_page_says_what_every_stage_came_to_and_asks_nobody(run: Run) -> Non
     assert "00523.jpg" in text
     assert "81.2%" in text
     assert "<i>odd.jpg" in text
-    assert "0.9386" in text  # 2 x 1200 s at 1.408 dollars an hour
+    assert "1.4080" in text  # 3 x 1200 s at 1.408 dollars an hour
+    assert "ml.m5.large is besides, at 0.115 US dollars an hour" in text
 
 
 def test_a_run_that_did_little_has_a_short_page(run: Run) -> None:
