@@ -1,8 +1,8 @@
 """How right an evaluated model is on the photos of a list: ``python -m benchmarks.accuracy_on_list ANSWERS FILE_LIST``.
 
-A model that learned from more photos than the course's list names is compared on those that it names. ANSWERS is what
-an evaluation leaves, ``answers.parquet``. The list has other shares of counts than all photos have; the last row
-weights the model's probabilities for that, by the shares in the validation split.
+A model that learned from more photos than the course's list names is compared on those that it names. ANSWERS is the
+``answers.parquet`` that an evaluation leaves beside ``model.tar.gz`` on S3. The list has other shares of counts than
+all photos have; in the row "weighted" the probabilities are weighted for that, by the shares in the validation split.
 """
 
 import argparse
@@ -82,7 +82,7 @@ def main() -> None:
     table = Table("test photos", "number", "accuracy", "RMSE", "of the rounded mean", "of the mean", "within one")
     table.add_row("all", *figures(everything))
     table.add_row("listed", *figures(chosen))
-    table.add_row("listed, weighted for the list's shares", *figures(chosen, weights))
+    table.add_row("listed, weighted", *figures(chosen, weights))
     table.add_row("all, always 3", *constant(everything, 3))
     table.add_row("listed, always 3", *constant(chosen, 3))
     Console().print(table)

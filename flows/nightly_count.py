@@ -57,6 +57,8 @@ def _night(parameters: NightParameters, ledger: Ledger, here: Settings) -> str:
             step.judge_and_remember(night)
         with record.stage("report"):
             report = step.make_report(night)
+            if night.plan.chunks and not parameters.endpoint:
+                step.find_cost(night)
         record.record(night={"date": report.night, "model": night.model, **report.totals.model_dump()})
         if night.cost:
             record.record(cost=summed({"count": night.cost}))
@@ -78,8 +80,6 @@ def _count(night: Night) -> None:
         step.count_photos(night, chunk.number)
     if any(chunk.copied for chunk in night.plan.chunks):
         step.tidy(night)
-    if not night.parameters.endpoint:
-        step.find_cost(night)
 
 
 def _show(report: Report, folder: Path) -> None:

@@ -109,8 +109,21 @@ def find_or_create(get: Callable[[], Job], create: Callable[[], Job]) -> Job:
         return once_seen(get)
 
 
-def attach(name: str, get: Callable[[str], Job], create: Callable[[str], Job], status: Callable[[Job], str]) -> Job:
+def attach(
+    name: str,
+    get: Callable[[str], Job],
+    create: Callable[[str], Job],
+    status: Callable[[Job], str],
+    before_another: Callable[[Job], None] | None = None,
+) -> Job:
     """Find the job of this name, running or completed, or start it; a failed one gets a numbered successor.
+
+    Args:
+        name: of the first such job.
+        get: finds a job by name.
+        create: starts one.
+        status: reads a job's status.
+        before_another: is shown a failed job before it gets a successor; what it raises keeps that from being made.
 
     Raises:
         JobError: it failed nine times.
@@ -120,6 +133,8 @@ def attach(name: str, get: Callable[[str], Job], create: Callable[[str], Job], s
         job = find_or_create(partial(get, candidate), partial(create, candidate))
         if status(job) not in ("Failed", "Stopped"):
             return job
+        if before_another:
+            before_another(job)
     raise JobError(f"{name} failed {ATTEMPTS} times; look at the reason before trying again")
 
 

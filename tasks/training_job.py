@@ -4,7 +4,7 @@ import dataclasses
 import io
 import json
 import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,6 @@ from training.hyperparameters import Hyperparameters
 from training.model import CARD_FILE
 
 VOLUME_GB = 30
-REPORT_HINT = "\nIts report: python -m flows.debug_report --job-name {0.training_job_name}"
 
 
 class JobInputs(BaseModel):
@@ -139,8 +138,10 @@ class Script(BaseModel):
     debugger: bool = Field(False, description="Ask for SageMaker Debugger; where it is refused, go without.")
 
 
-def start_script(script: Script, settings: Settings) -> TrainingJob:
-    """Start a script on the training instance, or find the job of its name."""
+def start_script(
+    script: Script, settings: Settings, before_another: Callable[[TrainingJob], None] | None = None
+) -> TrainingJob:
+    """Start a script on the training instance, or find the job of its name; see `attach`."""
     name, inputs, request = script.name, script.inputs, script.request
 
     def create(candidate: str) -> TrainingJob:
@@ -174,7 +175,7 @@ def start_script(script: Script, settings: Settings) -> TrainingJob:
             **more,
         )
 
-    return attach(name, TrainingJob.get, create, _status)
+    return attach(name, TrainingJob.get, create, _status, before_another)
 
 
 def run_script(
@@ -191,21 +192,19 @@ def run_script(
     Raises:
         JobError: the job failed; carries SageMaker's reason and the end of the log. Or a rule ended it.
     """
-    job = start_script(script, settings)
-    log, progress = LogTail("TrainingJobs", job.training_job_name), Progress(label)
-    with Watch(job, stopping_rules or {}) as watch:
+    with Watch(stopping_rules or {}) as watch:
+        job = start_script(script, settings, watch.explain)
+        log, progress = LogTail("TrainingJobs", job.training_job_name), Progress(label)
 
         def look(lines: list[str]) -> None:
             progress.read(lines)
-            if _status(job) == "InProgress":
-                watch.look()
+            watch.look(job)
 
         try:
             follow(job, _status, settings, get_run_logger(), log, look)
-        except JobError as error:
-            if watch.fired is None:
-                raise
-            raise JobError(f"{job.training_job_name} was stopped: {watch.reason}.{REPORT_HINT.format(job)}") from error
+        except JobError:
+            watch.explain(job)
+            raise
     progress.finish()
     return job
 

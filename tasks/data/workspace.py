@@ -91,7 +91,7 @@ class Workspace:
     def in_use(self) -> Iterator[int]:
         """Keep other runs out while the context lasts; the kernel opens the lock if this process is killed.
 
-        Workers of a run that was killed hold it until the chunk that they are at is done; that is waited for.
+        Workers of a run that was killed hold it until they notice that it is gone; that is waited for.
 
         Yields:
             The descriptor of the lock; processes that inherit it keep other runs out too.

@@ -98,7 +98,11 @@ def _parameters(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def judge(
-    trial: Any | None, profile: Profile | None, rules: Mapping[str, Mapping[str, Any]] | None = None
+    trial: Any | None,
+    profile: Profile | None,
+    rules: Mapping[str, Mapping[str, Any]] | None = None,
+    *,
+    running: bool = False,
 ) -> list[Verdict]:
     """Run rules over a trial of smdebug's and a profile; those that fired most come first.
 
@@ -106,17 +110,18 @@ def judge(
         trial: None where there are no tensors.
         profile: None where there is none.
         rules: parameters by name of rule; default: all of them, with AWS's defaults.
+        running: more will be recorded, so that the last validation pass may lack its end.
 
     Raises:
         DebuggerError: there is no such rule or parameter.
     """
     checked = check(rules if rules is not None else {key: {} for key in RULES})
-    verdicts = [_run(name, trial, profile, parameters) for name, parameters in checked.items()]
+    verdicts = [_run(name, trial, profile, parameters, running) for name, parameters in checked.items()]
     order = {FIRED: 0, ERROR: 1, CLEAR: 2, NO_DATA: 3}
     return sorted(verdicts, key=lambda verdict: (order[verdict.status], -verdict.fired, verdict.rule))
 
 
-def _run(name: str, trial: Any | None, profile: Profile | None, parameters: dict[str, Any]) -> Verdict:
+def _run(name: str, trial: Any | None, profile: Profile | None, parameters: dict[str, Any], running: bool) -> Verdict:
     source, about = (trial if name in TENSOR_RULES else profile), str(RULES[name].__doc__).strip()
     told: dict[str, Any] = {"about": about, "parameters": parameters, "advice": RULES[name].advice}
     if reason := _missing(name, trial, profile):
@@ -125,6 +130,7 @@ def _run(name: str, trial: Any | None, profile: Profile | None, parameters: dict
         parameters["num_steps"] = _window(trial)
     try:
         rule = RULES[name](source, **parameters)
+        rule.running = running
         rule.run()
     except (SMDebugError, DebuggerError, ValueError, KeyError, IndexError) as error:
         return Verdict(name, ERROR, reason=f"{type(error).__name__}: {error}", **told)

@@ -1,29 +1,29 @@
 """Which rules judge a training, and which of them end it."""
 
-from typing import Self
-
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, ValidationInfo, field_validator
 
 from tasks.debugger.evaluate import TENSOR_RULES, check
 from training.errors import DebuggerError
 
-STEPS_APART = {"LossNotDecreasing": {"num_steps": "100"}}
-"""What takes the place of a default that needs to know how long the training will be."""
+Rules = dict[str, dict[str, str]]
+OF_THE_WHOLE = {"LossNotDecreasing": "num_steps"}
+"""Parameters whose defaults follow from the length of the training, which nobody knows while it runs."""
 
 
 class RuleParameters(BaseModel):
     """Parameters of rules."""
 
-    rules: dict[str, dict[str, str]] = Field(
+    rules: Rules = Field(
         {},
         title="Rules",
         description='Rules with parameters of your own, like {"Overfit": {"ratio_threshold": "0.3"}}; all rules run.',
     )
 
-    @model_validator(mode="after")
-    def _rules_are_known(self) -> Self:
-        _check(self.rules)
-        return self
+    @field_validator("rules")
+    @classmethod
+    def _rules_are_known(cls, rules: Rules) -> Rules:
+        _check(rules)
+        return rules
 
 
 class WatchParameters(RuleParameters):
@@ -35,20 +35,25 @@ class WatchParameters(RuleParameters):
         description="Rules, like ExplodingTensor, that are run while the training runs, and end it when one fires.",
     )
 
-    @model_validator(mode="after")
-    def _stopping_rules_can_be_watched(self) -> Self:
-        _check({name: {} for name in self.stop_on})
-        if others := sorted(set(self.stop_on) - set(TENSOR_RULES)):
-            raise ValueError(f"{', '.join(others)}: a training can be ended by a rule on its tensors only")
-        return self
+    @field_validator("stop_on")
+    @classmethod
+    def _rules_can_be_watched(cls, stop_on: tuple[str, ...], known: ValidationInfo) -> tuple[str, ...]:
+        _check({name: {} for name in stop_on})
+        for name in stop_on:
+            if name not in TENSOR_RULES:
+                raise ValueError(f"{name} is on the profile; a training can be ended by a rule on its tensors only")
+            needed = OF_THE_WHOLE.get(name)
+            if needed and needed not in known.data.get("rules", {}).get(name, {}):
+                raise ValueError(f'{name} needs {needed}, like --rules \'{{"{name}": {{"{needed}": "500"}}}}\'')
+        return stop_on
 
     @property
-    def stopping_rules(self) -> dict[str, dict[str, str]]:
+    def stopping_rules(self) -> Rules:
         """Parameters by name of the rules that end the training."""
-        return {name: STEPS_APART.get(name, {}) | self.rules.get(name, {}) for name in self.stop_on}
+        return {name: self.rules.get(name, {}) for name in self.stop_on}
 
 
-def _check(rules: dict[str, dict[str, str]]) -> None:
+def _check(rules: Rules) -> None:
     try:
         check(rules)
     except DebuggerError as error:

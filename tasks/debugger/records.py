@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import os
 import tarfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from training.debugger.options import PROFILE, TENSORS
 from training.errors import DebuggerError
 
 MAX_BYTES = 4 * 2**30
+READERS = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,20 +155,31 @@ def fetch_tensors(sources: Sources, folder: Path) -> Records:
 
 def _download(uri: str, folder: Path) -> None:
     bucket, prefix = split_uri(uri)
-    store, total = open_store(f"s3://{bucket}"), 0
-    for page in obstore.list(store, f"{prefix}/"):
-        for item in page:
-            name = item["path"].removeprefix(f"{prefix}/")
-            target = (folder / name).resolve()
-            if name.endswith(".tmp") or not target.is_relative_to(folder.resolve()):
-                continue
-            total += item["size"]
-            if total > MAX_BYTES:
-                raise DebuggerError(f"{uri} holds more than {MAX_BYTES >> 30} GiB; record fewer whole tensors")
-            if target.is_file() and target.stat().st_size == item["size"]:
-                continue
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(obstore.get(store, item["path"]).bytes())
+    store = open_store(f"s3://{bucket}")
+    there = [item for page in obstore.list(store, f"{prefix}/") for item in page if not item["path"].endswith(".tmp")]
+    if sum(item["size"] for item in there) > MAX_BYTES:
+        raise DebuggerError(f"{uri} holds more than {MAX_BYTES >> 30} GiB; record fewer whole tensors")
+
+    def bring(item: Any) -> None:
+        target = (folder / item["path"].removeprefix(f"{prefix}/")).resolve()
+        written = item["last_modified"].timestamp()
+        if not target.is_relative_to(folder.resolve()) or _is_copy(target, item["size"], written):
+            return
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(obstore.get(store, item["path"]).bytes())
+        os.utime(target, (written, written))
+
+    with ThreadPoolExecutor(READERS) as pool:
+        list(pool.map(bring, there))
+
+
+def _is_copy(file: Path, size: int, written: float) -> bool:
+    """Whether a file is the object of that size, written at that time; a step that is done again is written again."""
+    try:
+        found = file.stat()
+    except FileNotFoundError:
+        return False
+    return found.st_size == size and abs(found.st_mtime - written) < 1e-3
 
 
 def _unpack(uri: str, records: Records) -> None:

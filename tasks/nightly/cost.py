@@ -18,8 +18,8 @@ def cost_of_jobs(run_id: str) -> Cost | None:
         None where no job has ended, as when an endpoint counted.
     """
     pages = boto3.client("sagemaker").get_paginator("list_transform_jobs").paginate(NameContains=f"b{run_id}-")
-    names = [each["TransformJobName"] for page in pages for each in page["TransformJobSummaries"]]
-    jobs = [job for job in map(TransformJob.get, names) if job.transform_job_status in ENDED]
+    found = [each for page in pages for each in page["TransformJobSummaries"]]
+    jobs = [TransformJob.get(each["TransformJobName"]) for each in found if each["TransformJobStatus"] in ENDED]
     if not jobs:
         return None
     return Cost(

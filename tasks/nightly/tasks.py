@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import obstore
+from botocore.exceptions import ClientError
 from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
@@ -25,7 +26,7 @@ from tasks.object_store import open_store
 from tasks.release.registry import approved_model, serving_model
 from tasks.release.registry import find_model as find_model_of_registry
 from tasks.settings import Settings
-from tasks.transient import RETRIES
+from tasks.transient import RETRIES, is_transient
 
 
 @task(name="find photos", task_run_name="find photos", **RETRIES)
@@ -71,8 +72,13 @@ def count_photos(night: Night, number: int) -> None:
 
 @task(name="cost of the jobs", task_run_name="cost of the jobs", **RETRIES)
 def find_cost(night: Night) -> None:
-    """Add up what the jobs are billed for."""
-    night.cost = cost_of_jobs(night.run_id)
+    """Add up what the jobs are billed for; a night is none the worse for not knowing it."""
+    try:
+        night.cost = cost_of_jobs(night.run_id)
+    except ClientError as error:
+        if is_transient(error):
+            raise
+        get_run_logger().warning("what the jobs cost is not known: %s", error)
 
 
 @task(name="judge and remember", task_run_name="judge and remember", **RETRIES)

@@ -68,7 +68,8 @@ def test_which_stages_run_and_what_they_go_on_from(arguments: list[str], found: 
         (["--from", "nigt"], "--from: Input should be 'prepare'"),
         (["--resume", "yesterday's"], "--resume: "),
         (["--stop-on", "Overfitt"], "no rule 'Overfitt'"),
-        (["--stop-on", "StepOutlier"], "StepOutlier: a training can be ended by a rule on its tensors only"),
+        (["--stop-on", "StepOutlier"], "--stop-on: StepOutlier is on the profile"),
+        (["--stop-on", "LossNotDecreasing"], "--stop-on: LossNotDecreasing needs num_steps"),
     ],
 )
 def test_stages_that_make_no_sense_are_refused(

@@ -283,5 +283,6 @@ def test_an_endpoint_counts_as_jobs_do(house: Warehouse) -> None:
     house.night("--endpoint", "bright")
     assert house.rows() == by_jobs
     assert house.jobs() == jobs
+    assert "cost" not in house.installation.summary()
     client.delete_endpoint(EndpointName="bright")
     client.get_waiter("endpoint_deleted").wait(EndpointName="bright", WaiterConfig={"Delay": 1})

@@ -49,10 +49,20 @@ def test_features_are_computed_once_and_a_search_goes_on_from_another(installati
     assert progress["Features: done"] == 100
 
     threshold = json.dumps({"WeightUpdateRatio": {"large_threshold": "1e-9"}})  # which every training exceeds
-    watched = ("--recipe=finetune", "--epochs=500", "--trials=1", "--rules", threshold, "--stop-on=WeightUpdateRatio")
+    watched = (
+        "--recipe=finetune",
+        "--image-size=64",
+        "--epochs=500",
+        "--trials=1",
+        "--rules",
+        threshold,
+        "--stop-on=WeightUpdateRatio",
+    )
     said = installation.run("flows.tune_and_train", *SMALL, *watched, code=1)
     assert "was stopped: the rule WeightUpdateRatio fired (train step 0," in said
     assert "Traceback" not in said
+    said = installation.run("flows.tune_and_train", *SMALL, *watched, code=1)  # picks the run up, and is told the same
+    assert "was stopped: the rule WeightUpdateRatio fired (train step 0," in said
     stopped = client.list_training_jobs(StatusEquals="Stopped")["TrainingJobSummaries"]
     assert len(stopped) == 1
     assert f"debug_report --job-name {stopped[0]['TrainingJobName']}" in said

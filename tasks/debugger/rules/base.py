@@ -40,9 +40,11 @@ class TensorRule(Rule):  # type: ignore[misc]
     Attributes:
         advice: which setting to change when it fires.
         findings: every time that it fired.
+        running: whether the training runs, so that more will be recorded.
     """
 
     advice = ""
+    running = False
 
     def __init__(self, base_trial: Any) -> None:
         super().__init__(base_trial, action_str="")

@@ -65,9 +65,9 @@ class _PassRule(TensorRule):
         self._last = step if mode is EVAL else self._last
 
     def run(self) -> None:
-        """Look at every step, and at the last pass."""
+        """Look at every step, and at the last pass once it is known to be whole."""
         super().run()
-        if self._valid:
+        if self._valid and not self.running:
             self.findings += list(self._close())
 
     def _close(self) -> Iterator[Finding]:

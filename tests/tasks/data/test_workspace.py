@@ -36,7 +36,7 @@ def test_a_folder_that_is_about_to_be_let_go_is_waited_for(tmp_path: Path) -> No
     letting_go = threading.Timer(1.0, first.close)
     letting_go.start()
     with workspace.in_use():
-        letting_go.join(timeout=0.1)
+        letting_go.join(timeout=0.5)
     assert not letting_go.is_alive()
 
 

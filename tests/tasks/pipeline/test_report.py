@@ -155,7 +155,7 @@ def test_the_page_says_what_every_stage_came_to_and_asks_nobody(run: Run) -> Non
     assert "81.2%" in text
     assert "<i>odd.jpg" in text
     assert "1.4079" in text  # 3 x 1200 s at 1.408 dollars an hour
-    assert "ml.m5.large is besides, at 0.115 US dollars an hour" in text
+    assert "0.115 US dollars an hour for each ml.m5.large" in text
 
 
 def test_a_run_that_did_little_has_a_short_page(run: Run) -> None:
