@@ -1,4 +1,9 @@
-"""The ledger's tables, and what makes a photo the same photo."""
+"""The ledger's tables, and what makes a photo the same photo.
+
+A new column goes into a migration, is filled in `tasks.nightly.remember`, and is exported by `tasks.ledger.export`.
+``alembic.command.revision(alembic_config(), "what it is for")`` makes an empty migration in ``migrations/versions``;
+SQLite changes tables in batch mode only.
+"""
 
 import datetime as dt
 import hashlib

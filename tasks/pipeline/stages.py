@@ -1,4 +1,9 @@
-"""The stages of the pipeline, what each of them needs of earlier ones, and where a run gets that from."""
+"""The stages of the pipeline, what each of them needs of earlier ones, and where a run gets that from.
+
+A new stage has its name and its needs here, its call in the flow that it belongs to, a section in
+`tasks.pipeline.results` (and there its cost), a line in `tasks.run_table`, if it has much to show a part of
+``report.html.j2``, and its requests in `tasks.plan`.
+"""
 
 from collections.abc import Collection
 from typing import Literal, get_args

@@ -13,13 +13,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from sagemaker.core.resources import Model
 from sagemaker.core.shapes import ContainerDefinition
 
+from serving import answers
+from serving.requests import CONTENT_TYPES
 from tasks.jobs import already_exists, api_tags, find_or_create, is_missing, once_seen, tags
 from tasks.settings import Settings
 from training.errors import ModelError
 
 Status = Literal["Approved", "PendingManualApproval", "Rejected"]
-CONTENT_TYPES = ["image/jpeg", "image/png", "application/json", "application/x-npy"]
-ANSWER_TYPES = ["application/json", "application/jsonlines", "text/csv"]
+ANSWER_TYPES = [answers.JSON, answers.JSON_LINES[0], answers.CSV]
 _NOT_IN_A_VALUE = re.compile(r"[^\w\s_.:/=+\-@]")
 _LONGEST_VALUE, _LONGEST_TEXT = 256, 1024
 

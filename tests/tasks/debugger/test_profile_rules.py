@@ -78,6 +78,10 @@ def test_a_planted_fault_fires_its_rule(rule: str, tmp_path: Path) -> None:
     assert fired - {rule} <= TOGETHER.get(rule, set()), [str(v.findings[0]) for v in found if v.findings]
 
 
+def test_every_rule_has_a_fault_planted() -> None:
+    assert {*PLANTED, "StepOutlier"} == PROFILE_RULES.keys()
+
+
 def test_slow_steps_are_outliers(tmp_path: Path) -> None:
     found = {v.rule: v for v in judge(None, write(tmp_path, {}, slow_steps=3), RULES)}
     assert {name for name, verdict in found.items() if verdict.status == FIRED} == {"StepOutlier"}

@@ -11,7 +11,7 @@ from smdebug import modes
 from smdebug.core.access_layer.s3handler import S3Handler
 from smdebug.trials import create_trial
 
-from tasks.debugger.evaluate import NO_DATA, TENSOR_RULES, judge
+from tasks.debugger.evaluate import NO_DATA, RULES, TENSOR_RULES, judge
 from tasks.debugger.records import Records, Sources, fetch_records
 from tasks.debugger.report import JobFacts, make_report
 from tasks.object_store import ensure_bucket, open_store
@@ -119,7 +119,7 @@ def test_the_report_is_one_page_that_a_browser_shows(recorded: Path, tmp_path: P
         page.on("request", lambda request: asked.append(request.url))
         page.goto(page_file.as_uri())
         assert asked == [page_file.as_uri()]  # self-contained
-        assert page.locator("#rules tbody tr").count() == 17
+        assert page.locator("#rules tbody tr").count() == len(RULES)
         assert page.locator("svg").count() >= 4
         assert "30.0%" in page.inner_text(".tiles")
         assert "67.6%" in page.inner_text(".tiles")

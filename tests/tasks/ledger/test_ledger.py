@@ -126,6 +126,7 @@ def test_the_ledger_as_parquet(ledger: Ledger, tmp_path: Path) -> None:
     rows = [count_row(f"{n:03}.jpg", count=n % 6) for n in range(150)] + [count_row("x.jpg", probabilities=None)]
     ledger.upsert_counts(rows)
     assert export_counts(ledger, tmp_path / "out" / "ledger.parquet") == 151
+    assert set(pq.read_schema(tmp_path / "out" / "ledger.parquet").names) == set(Count.__table__.columns.keys())
     found = {row["key"]: row for row in pq.read_table(tmp_path / "out" / "ledger.parquet").to_pylist()}
     assert found["007.jpg"]["count"] == 1
     assert dict(found["007.jpg"]["probabilities"]) == {1: 0.1, 2: 0.1, 3: 0.6, 4: 0.1, 5: 0.1}

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from playwright.sync_api import expect
 
 from tasks.nightly import report as reporting
 from tasks.nightly.report import Report, write_page
@@ -57,9 +58,9 @@ def test_the_page_shows_sorts_filters_and_asks_nobody(page_file: Path, tmp_path:
         assert page.inner_text("#shown") == "1 of 300"
         page.fill("#find", "")
         page.select_option("#sort", "size")
-        assert page.locator("li .rank").first.inner_text() == "300"
+        expect(page.locator("li .rank").first).to_have_text("300")
         page.select_option("#sort", "rank")
-        assert page.locator("li .rank").first.inner_text() == "1"
+        expect(page.locator("li .rank").first).to_have_text("1")
 
         page.locator("li button.frame").first.click()
         assert page.locator("dialog").is_visible()

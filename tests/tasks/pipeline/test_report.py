@@ -21,11 +21,13 @@ from tasks.pipeline.results import (
     tell_training,
     tell_tuning,
 )
+from tasks.pipeline.stages import STAGES
 from tasks.prices import Cost
 from tasks.release.deployment import Deployment
 from tasks.release.registry import RegisteredModel
 from tasks.release.smoke import SmokeTest
 from tasks.run_record import Run
+from tasks.run_table import rows
 from tasks.runs import open_run
 from tasks.settings import Settings
 from tasks.training_job import TrainedModel
@@ -116,6 +118,7 @@ def do_everything(run: Run) -> None:
         run.do(stage, lambda result=result: result, tell)  # type: ignore[misc]
     run.record(stages=dict(zip(results, (31, 620, 1100, 2, 45, 3, 60, 55), strict=True)), seconds=1916)
     run.record(**costs_of(run))
+    assert tuple(results) == STAGES
 
 
 def test_the_page_says_what_every_stage_came_to_and_asks_nobody(run: Run) -> None:
@@ -156,6 +159,11 @@ def test_the_page_says_what_every_stage_came_to_and_asks_nobody(run: Run) -> Non
     assert "<i>odd.jpg" in text
     assert "1.4079" in text  # 3 x 1200 s at 1.408 dollars an hour
     assert "0.115 US dollars an hour for each ml.m5.large" in text
+
+
+def test_every_stage_has_a_line_in_the_table(run: Run) -> None:
+    do_everything(run)
+    assert [stage for stage, _, _ in rows(run.summary)] == [*STAGES]
 
 
 def test_a_run_that_did_little_has_a_short_page(run: Run) -> None:
