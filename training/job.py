@@ -145,8 +145,7 @@ def main(job: Job = run, arguments: list[str] | None = None) -> int:
     """
     try:
         recipe, channels = parse(arguments), Channels.from_environment()
-        if torchrun := launch.command(recipe):
-            os.execv(torchrun[0], torchrun)  # noqa: S606 - our own interpreter
+        launch.become_torchrun(recipe)
         with distributed.joined() as world:
             job(recipe, channels, None, world)
     except InterruptedTrainingError as error:

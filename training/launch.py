@@ -13,6 +13,18 @@ from training.hyperparameters import Hyperparameters
 PORTS = range(29500, 30500)
 
 
+def become_torchrun(recipe: Hyperparameters) -> None:
+    """Let torchrun take the place of this process, unless it can go on as it is."""
+    if torchrun := command(recipe):
+        cores = os.cpu_count() or 1
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // _processes(recipe))))  # or torchrun warns of one
+        os.execv(torchrun[0], torchrun)  # noqa: S606 - our own interpreter
+
+
+def _processes(recipe: Hyperparameters) -> int:
+    return recipe.processes or max(1, int(os.environ.get("SM_NUM_GPUS", "0")))
+
+
 def command(recipe: Hyperparameters) -> list[str] | None:
     """The torchrun command that this script should become; None where it can go on as it is.
 
@@ -20,7 +32,7 @@ def command(recipe: Hyperparameters) -> list[str] | None:
         recipe: says how many processes a host gets.
     """
     hosts = json.loads(os.environ.get("SM_HOSTS", "[]")) or ["localhost"]
-    processes = recipe.processes or max(1, int(os.environ.get("SM_NUM_GPUS", "0")))
+    processes = _processes(recipe)
     if "WORLD_SIZE" in os.environ or len(hosts) * processes == 1:
         return None
     torchrun = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={processes}"]

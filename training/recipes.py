@@ -21,7 +21,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     # Everything trainable. Photos grow; counts are learned as an order, and those out of range besides.
     "finetune": {
-        "schedule": "112x8,144x8,192x4",
+        "schedule": "112x8,144x4",
         "optimizer": "adamw",
         "lr": 0.001,
         "weight_decay": 0.05,
@@ -30,7 +30,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "ordinal_sigma": 0.5,
         "label_smoothing": 0.0,
         "mixup": 0.2,
-        "mixup_until": 0.7,
+        "mixup_until": 1.0,
         "dropout": 0.3,
         "average": 0.999,
         "warmup": 0.1,
