@@ -63,8 +63,8 @@ def test_features_are_computed_once_and_a_search_goes_on_from_another(installati
     assert "Traceback" not in said
     said = installation.run("flows.tune_and_train", *SMALL, *watched, code=1)  # picks the run up, and is told the same
     assert "was stopped: the rule WeightUpdateRatio fired (train step 0," in said
-    stopped = client.list_training_jobs(StatusEquals="Stopped")["TrainingJobSummaries"]
-    assert len(stopped) == 1
-    assert f"debug_report --job-name {stopped[0]['TrainingJobName']}" in said
-    installation.run("flows.debug_report", "--job-name", stopped[0]["TrainingJobName"])
+    ended = client.list_training_jobs(StatusEquals="Stopped", NameContains="-train-")["TrainingJobSummaries"]
+    assert len(ended) == 1
+    assert f"debug_report --job-name {ended[0]['TrainingJobName']}" in said
+    installation.run("flows.debug_report", "--job-name", ended[0]["TrainingJobName"])
     installation.run("tasks.services", "down")
