@@ -69,7 +69,7 @@ def count_by_jobs(
 
 def count_by_endpoint(photos: Sequence[NightPhoto], endpoint: str) -> dict[str, Outcome]:
     """Count photos by asking an endpoint about each, some at a time."""
-    predictor = ImagePredictor(endpoint)
+    predictor = ImagePredictor(endpoint, concurrency=ASKERS)
     client = s3_client()
 
     def ask(photo: NightPhoto) -> Outcome:

@@ -280,8 +280,12 @@ def test_an_endpoint_counts_as_jobs_do(house: Warehouse) -> None:
     client.get_waiter("endpoint_in_service").wait(EndpointName="bright", WaiterConfig={"Delay": 1})
 
     house.use_new_ledger()
-    house.night("--endpoint", "bright")
-    assert house.rows() == by_jobs
+    said = house.night("--endpoint", "bright")
+    assert "WARNING" not in said
+    rows = house.rows()
+    reasons = {rows["bin-images/broken.jpg "].pop("reason"), by_jobs["bin-images/broken.jpg "].pop("reason")}
+    assert len(reasons) == 2  # the endpoint's own words, and our decoder's
+    assert rows == by_jobs
     assert house.jobs() == jobs
     assert "cost" not in house.installation.summary()
     client.delete_endpoint(EndpointName="bright")

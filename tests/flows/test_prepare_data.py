@@ -247,7 +247,7 @@ def test_counts_by_people_move_photos_and_are_taken_back(
 
     labelled = catalog(prepare(labels=labels))[photo_id]
     there = buckets[0] / "binventory/datasets" / first.dataset / labelled["split"]
-    assert (labelled["count"], labelled["expected_quantity"]) == (4, row["expected_quantity"])
+    assert (labelled["count"], labelled["quantity_sum"]) == (4, row["quantity_sum"])
     assert (first.folder / "train_data/4" / f"{photo_id}.jpg").exists()
     assert not (first.folder / "train_data/2" / f"{photo_id}.jpg").exists()
     assert (there / "4" / f"{photo_id}.jpg").exists()
