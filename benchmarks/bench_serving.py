@@ -8,10 +8,11 @@ machine does hits all of them alike:
 * the old way: an endpoint in float32 with one worker, and one client.
 
 Clients, server and bare loop have the same cores. Photos are rendered at 480x560 unless ``--photos`` names a tar of
-real ones. ``--memory`` asks 10,000 times more and watches the model's process.
+real ones. ``--memory`` asks 10,000 times more and watches the memory of the model's processes.
 """
 
 import argparse
+import contextlib
 import io
 import statistics
 import tarfile
@@ -124,15 +125,15 @@ class Endpoint:
         return requests / (time.perf_counter() - began), seconds
 
     def memory(self) -> float:
-        """Resident megabytes of the model's process."""
-        folder = str(self.client.home / "endpoints" / self.name)
+        """Resident megabytes of the model's processes: the launcher, the server, and its workers."""
+        folder, total = str(self.client.home / "endpoints" / self.name), 0.0
         for process in psutil.process_iter():
-            try:
-                if "localcloud.model_server" in process.cmdline() and process.cwd().startswith(folder):
-                    return float(process.memory_info().rss) / 1e6
-            except psutil.Error:
-                continue
-        raise RuntimeError(f"no model server runs in {folder}")
+            with contextlib.suppress(psutil.Error):
+                if process.cwd().startswith(folder):
+                    total += process.memory_info().rss / 1e6
+        if not total:
+            raise RuntimeError(f"no model server runs in {folder}")
+        return total
 
 
 def bare(loaded: inference.Model, photos: list[bytes], requests: int) -> float:
