@@ -26,6 +26,7 @@ from tasks.data.demo_photos.plan import PlannedPhoto, plan_photos
 from tasks.data.demo_photos.scene import render_photo
 from tasks.nightly.parameters import NightParameters
 from tasks.object_store import ensure_bucket
+from tasks.release.package import container_environment
 from tasks.release.registry import Registration, register
 from tasks.services import leave, use_cloud, use_prefect_server
 from tasks.settings import Settings, settings
@@ -79,7 +80,7 @@ def _approve(saved: Path, here: Settings) -> None:
         name=f"bench-{uuid.uuid4().hex[:6]}",
         uri=f"s3://{here.bucket}/models/bench.tar.gz",
         image="pytorch-inference",
-        environment={"SAGEMAKER_PROGRAM": "inference.py"},
+        environment=container_environment(here),
         evaluation_uri=f"s3://{here.bucket}/evaluation.json",
         facts={"run_id": "bench"},
     )
