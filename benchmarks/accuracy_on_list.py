@@ -23,10 +23,9 @@ Floats = NDArray[np.float64]
 
 
 class Answers:
-    """Photos in range of one split: true counts (N,), probabilities (N, 5), ids and bins."""
+    """Photos in range of one split: true counts (N,), probabilities (N, 5), and bins."""
 
     def __init__(self, rows: Sequence[dict[str, object]]) -> None:
-        self.ids = np.array([row["photo_id"] for row in rows])
         self.truth = np.array([row["count"] for row in rows])
         self.bins = [str(row["bin_group"]) for row in rows]
         shares = [dict(row["probabilities"]) for row in rows]  # type: ignore[call-overload]

@@ -11,9 +11,6 @@ from torch import Tensor, nn
 
 RECTIFIERS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU)
 
-ENOUGH = 4096
-"""Values of a unit that tell its percentage to a point or so; large maps have them in a photo or two."""
-
 # AWS's defaults of SaturatedActivation: beyond these inputs, the output is one in float32.
 TANH = (-9.4999, 9.4999)
 SIGMOID = (-23.0, 16.99999)
@@ -30,19 +27,12 @@ class Activations:
             zero, or how often the input of a tanh's or sigmoid's unit is within its range.
         """
         if isinstance(module, RECTIFIERS):
-            yield f"activity/{name}.relu_output_{call}", percent(some(outputs.detach()) > 0)
+            yield f"activity/{name}.relu_output_{call}", percent(outputs.detach() > 0)
             return
         for kind, label, (low, high) in ((nn.Tanh, "tanh", TANH), (nn.Sigmoid, "sigmoid", SIGMOID)):
             if isinstance(module, kind):
-                given = some(inputs[0].detach())
+                given = inputs[0].detach()
                 yield f"saturation/{name}.{label}_input_{call}", percent((given > low) & (given < high))
-
-
-def some(values: Tensor) -> Tensor:
-    """The first photos of a batch, as many as it takes for `ENOUGH` values of each unit."""
-    if values.ndim < 3:
-        return values
-    return values[: max(1, -(-ENOUGH // values[0, 0].numel()))]
 
 
 def percent(where: Tensor) -> Tensor:
