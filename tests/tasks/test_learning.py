@@ -7,13 +7,14 @@ from tasks.learning import LearnParameters
 from tasks.prices import HOURLY_USD, Cost, summed
 from tasks.progress import EPOCH
 from tasks.tuning_picture import Trial, draw_trials
+from training.hyperparameters import preset
 from training.schedule import Phase
 
 
 def test_real_photos_get_the_recipes_own_schedule_and_the_demo_a_quick_one() -> None:
     parameters = LearnParameters()
     real = parameters.final_recipe("abid", (1, 2, 3, 4, 5), 0, "v")
-    assert [phase.size for phase in real.phases] == [112, 144, 192]
+    assert real.phases == preset().phases
     assert parameters.final_recipe("demo", (), 0, "v").phases == (Phase(112, 4),)
     assert parameters.trial_recipe(real).phases == (Phase(112, 2),)
 
@@ -21,7 +22,7 @@ def test_real_photos_get_the_recipes_own_schedule_and_the_demo_a_quick_one() -> 
 def test_what_is_said_about_sizes_holds_for_every_source() -> None:
     assert LearnParameters(schedule="64x1,96x2").final_recipe("demo", (), 0, "v").image_size == 96
     assert LearnParameters(epochs=2).final_recipe("demo", (), 0, "v").phases == (Phase(112, 2),)
-    assert LearnParameters(image_size=48).final_recipe("abid", (), 0, "v").phases == (Phase(48, 20),)
+    assert LearnParameters(image_size=48).final_recipe("abid", (), 0, "v").phases == (Phase(48, preset().epochs),)
 
 
 def test_a_count_that_is_answered_is_not_learned_besides() -> None:

@@ -28,7 +28,7 @@ def test_what_is_said_explicitly_outranks_the_preset() -> None:
 
 def test_a_size_or_a_number_of_epochs_makes_one_phase() -> None:
     assert preset(image_size=48, epochs=2).phases == (Phase(48, 2),)
-    assert preset(epochs=2).phases == (Phase(192, 2),)
+    assert preset(epochs=2).phases == (Phase(preset().image_size, 2),)
     assert preset(schedule="64x1,96x2").image_size == 96
 
 
@@ -39,8 +39,8 @@ def test_a_recipe_survives_the_way_to_the_job_as_strings() -> None:
 
 
 def test_contradictions_and_unknown_recipes_are_refused() -> None:
-    with pytest.raises(TrainingError, match="ends at 192 pixels after 20 epochs"):
-        dataclasses.replace(preset("finetune"), epochs=3)
+    with pytest.raises(TrainingError, match="ends at 96 pixels after 3 epochs"):
+        dataclasses.replace(preset(schedule="64x1,96x2"), epochs=9)
     with pytest.raises(TrainingError, match="frozen, finetune"):
         preset("thawed")
     with pytest.raises(TrainingError, match="no recipe"):

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -74,6 +74,7 @@ with Workspace(Path({str(tmp_path)!r})).in_use() as lock, chunk_processes(lock):
     with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT) as run:
         worker = psutil.Process(int(_when_there(started)))
         worker.suspend()  # as if the machine were too busy to let it end
+        _until(lambda: worker.status() == psutil.STATUS_STOPPED, "the worker did not stop")
         run.kill()
         run.wait()
         with pytest.raises(WorkspaceError, match="Another run is preparing"), Workspace(tmp_path).in_use():
@@ -85,8 +86,13 @@ with Workspace(Path({str(tmp_path)!r})).in_use() as lock, chunk_processes(lock):
 
 
 def _when_there(path: Path) -> str:
+    _until(lambda: path.exists() and path.read_text() != "", f"{path} did not appear")
+    return path.read_text()
+
+
+def _until(holds: Callable[[], bool], failure: str) -> None:
     for _ in range(600):
-        if path.exists() and (text := path.read_text()):
-            return text
+        if holds():
+            return
         time.sleep(0.05)
-    raise TimeoutError(f"{path} did not appear")
+    raise TimeoutError(failure)
