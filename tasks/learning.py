@@ -8,11 +8,12 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from training.errors import TrainingError
 from training.hyperparameters import Hyperparameters, preset
 from training.model import BACKBONES
-from training.precision import PRECISIONS
+from training.precision import CHOICES
 from training.recipes import PRESETS
 from training.schedule import phases
 
 CLASSES = (1, 2, 3, 4, 5)
+TRIAL_SIZE = 112
 DEMO: dict[str, str | int] = {"image_size": 112, "epochs": 4}
 
 
@@ -55,13 +56,18 @@ class LearnParameters(BaseModel):
     epochs: int | None = Field(
         None, ge=1, title="Epochs", description="Passes over the data in the final training; instead of a schedule."
     )
-    precision: str = Field(
-        "float32", title="Precision", description=f"What to compute in: {', '.join(PRECISIONS)} (this one on a GPU)."
+    precision: str | None = Field(
+        None,
+        title="Precision",
+        description=f"What to compute in: {', '.join(CHOICES)} (this one on a GPU). Default: the recipe's.",
     )
     trials: int = Field(4, ge=1, le=500, title="Trials", description="Trainings that tuning runs.")
     parallel_trials: int = Field(1, ge=1, le=100, title="Parallel trials", description="Trials at the same time.")
     tuning_epochs: int = Field(
-        2, ge=1, title="Tuning epochs", description="Passes over the data in a trial, at the schedule's smallest size."
+        2,
+        ge=1,
+        title="Tuning epochs",
+        description=f"Passes over the data in a trial, on photos of at most {TRIAL_SIZE} pixels.",
     )
     learning_rates: tuple[float, float] = Field(
         (0.001, 0.1), title="Learning rates", description="Lowest and highest that tuning tries, on a log scale."
@@ -85,9 +91,9 @@ class LearnParameters(BaseModel):
 
     @field_validator("precision")
     @classmethod
-    def _precision_is_known(cls, precision: str) -> str:
-        if precision not in PRECISIONS:
-            raise ValueError(f"precision is one of {', '.join(PRECISIONS)}")
+    def _precision_is_known(cls, precision: str | None) -> str | None:
+        if precision not in (None, *CHOICES):
+            raise ValueError(f"precision is one of {', '.join(CHOICES)}")
         return precision
 
     @field_validator("schedule")
@@ -118,7 +124,7 @@ class LearnParameters(BaseModel):
 
         Rendered photos are learned from a few looks at small ones; real photos get the recipe's own schedule.
         """
-        own = {"schedule": self.schedule, "image_size": self.image_size, "epochs": self.epochs}
+        own = {name: getattr(self, name) for name in ("schedule", "image_size", "epochs", "precision")}
         said: dict[str, str | int] = {name: value for name, value in own.items() if value is not None}
         if source == "demo" and "schedule" not in said:
             said = DEMO | said
@@ -129,16 +135,16 @@ class LearnParameters(BaseModel):
             extra_classes=tuple(count for count in extra if count not in (classes or CLASSES)),
             backbone=self.backbone,
             classes=classes or CLASSES,
-            precision=self.precision,
             seed=seed,
             version=version,
         )
 
     def trial_recipe(self, final: Hyperparameters) -> Hyperparameters:
-        """How a tuning trial goes: like the final training, but short and on the smallest photos."""
-        return dataclasses.replace(
-            final, schedule="", image_size=final.phases[0].size, epochs=self.tuning_epochs, test_flip=False
-        )
+        """How a tuning trial goes: like the final training, but short and on small photos."""
+        size = final.phases[0].size
+        if not final.frozen:  # features, once computed, are for trials and the final training alike
+            size = min(size, TRIAL_SIZE)
+        return dataclasses.replace(final, schedule="", image_size=size, epochs=self.tuning_epochs, test_flip=False)
 
     def search(self) -> Search:
         """What tuning tries, and how."""

@@ -21,6 +21,7 @@ from training.features import FeatureDataset
 from training.hyperparameters import Hyperparameters, parse
 from training.loop import Fit, PhaseClock, fit
 from training.observer import Observer
+from training.precision import chosen
 
 INTERRUPTED = 143
 """Exit code of a process that SIGTERM ended, as shells count."""
@@ -49,6 +50,7 @@ def run(
     with clock.phase("data"):
         train, valid = load(recipe, channels)
     fitted = fitting(recipe, train)
+    fitted = dataclasses.replace(fitted, precision=chosen(recipe.precision, world.device))
     if world.main:
         _report(recipe, fitted, train, valid)
     recipe = fitted
@@ -99,7 +101,8 @@ def fitting(recipe: Hyperparameters, train: Split) -> Hyperparameters:
 
 
 def _report(given: Hyperparameters, recipe: Hyperparameters, train: Split, valid: Split) -> None:
-    print(f"Training on {len(train)} photos, validating on {len(valid)}, {torch.get_num_threads()} threads")
+    how = f"{torch.get_num_threads()} threads, {recipe.precision}"
+    print(f"Training on {len(train)} photos, validating on {len(valid)}, {how}")
     if unseen := sorted(set(given.extra_classes) - set(recipe.extra_classes)):
         print(f"No photo in train has count {', '.join(map(str, unseen))}: the model gets no output for it")
     if recipe.batch_size > len(train):

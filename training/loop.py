@@ -1,5 +1,6 @@
 """The training loop: a step, an epoch, a measurement, and the fit that strings them together."""
 
+import contextlib
 import math
 from pathlib import Path
 
@@ -78,8 +79,14 @@ def set_training(model: nn.Module, recipe: Hyperparameters) -> None:
     head(model, recipe.backbone).train()
 
 
-def evaluate(training: Training, data: Split, observer: Observer, test_flip: bool = False) -> dict[str, float]:
+def evaluate(training: Training, data: Split, observer: Observer, as_served: bool = False) -> dict[str, float]:
     """Measure on a split: the counts in range, each given that it is one. Every photo is measured once.
+
+    Args:
+        training: whose network is measured.
+        data: the split.
+        observer: watches.
+        as_served: in float32, and with mirror images if the recipe says so; else as it trains.
 
     Raises:
         TrainingError: no photo's count is in range.
@@ -91,8 +98,9 @@ def evaluate(training: Training, data: Split, observer: Observer, test_flip: boo
     answers = []
     mine = torch.arange(world.rank, len(data), world.size)
     for batch in mine.split(EVALUATION_BATCH):
-        with training.precision():
-            shares = probabilities(model, data.inputs(batch, recipe, world.device), test_flip)
+        with contextlib.nullcontext() if as_served else training.precision():
+            inputs = data.inputs(batch, recipe, world.device)
+            shares = probabilities(model, inputs, test_flip=as_served and recipe.test_flip)
         targets = soft_targets(data.counts[batch].to(world.device), recipe.outputs, recipe.ordinal_sigma)
         with torch.inference_mode():  # of log-probabilities the loss is that of logits
             loss = training.loss(shares.clamp_min(1e-12).log(), targets)
@@ -194,8 +202,7 @@ def _one_epoch(
 def _measure_best(training: Training, valid: Split) -> None:
     """Load the best weights, and measure them as they will be served."""
     training.measured.load_state_dict(training.best.weights)
-    if training.recipe.test_flip:
-        training.best.values = evaluate(training, valid, Observer(), test_flip=True)
+    training.best.values = evaluate(training, valid, Observer(), as_served=True)
 
 
 def _say(world: World, line: str) -> None:

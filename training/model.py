@@ -11,6 +11,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from training.efficientnet import efficientnet_lite
 from training.errors import ModelError
 from training.outputs import Outputs
 
@@ -29,18 +30,6 @@ class Backbone:
     head: str
     mean: tuple[float, ...]
     std: tuple[float, ...]
-
-
-def _efficientnet_lite0() -> nn.Module:
-    from efficientnet_lite_pytorch import EfficientNet
-
-    model: nn.Module = EfficientNet.from_name("efficientnet-lite0")
-    model._dropout.p = 0.0  # type: ignore[union-attr]  # the head has its own
-    for layer in model.modules():
-        if isinstance(layer, nn.BatchNorm2d):
-            # The published 0.01 suits millions of steps; in hundreds the statistics stay ImageNet's.
-            layer.momentum = 0.1
-    return model
 
 
 def _resnet(name: str) -> nn.Module:
@@ -63,7 +52,7 @@ class Head(nn.Linear):
 
 
 BACKBONES = {
-    "efficientnet_lite0": Backbone(_efficientnet_lite0, "_fc", *TENSORFLOW),
+    "efficientnet_lite0": Backbone(partial(efficientnet_lite, "efficientnet-lite0"), "_fc", *TENSORFLOW),
     "resnet18": Backbone(partial(_resnet, "resnet18"), "fc", *IMAGENET),
     "resnet34": Backbone(partial(_resnet, "resnet34"), "fc", *IMAGENET),
     "resnet50": Backbone(partial(_resnet, "resnet50"), "fc", *IMAGENET),

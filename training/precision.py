@@ -1,6 +1,7 @@
 """Mixed precision: what the network computes in, and the scaling of gradients that float16 needs."""
 
 import contextlib
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,17 +10,33 @@ from torch import Tensor, nn
 from training.errors import TrainingError
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+AUTO = "auto"
+CHOICES = (AUTO, *PRECISIONS)
+
+_CPU_FACTS = Path("/proc/cpuinfo")
+
+
+def chosen(name: str, device: torch.device) -> str:
+    """What `AUTO` means on this machine: bfloat16 on CPUs that multiply matrices of it, else float32.
+
+    GPUs get float32 too: small networks keep them waiting for the next operation, whatever they compute in.
+    """
+    if name != AUTO:
+        return name
+    able = device.type == "cpu" and _CPU_FACTS.exists() and "amx_bf16" in _CPU_FACTS.read_text()
+    return "bfloat16" if able else "float32"
 
 
 class Precision:
     """Runs a network in a precision, and an optimizer on what comes of it. The weights stay float32."""
 
     def __init__(self, name: str, device: torch.device) -> None:
-        """Choose one of `PRECISIONS` for a device.
+        """Take one of `CHOICES` for a device.
 
         Raises:
             TrainingError: float16 on a CPU, where it is slower than float32 and gains nothing.
         """
+        name = chosen(name, device)
         if name == "float16" and device.type != "cuda":
             raise TrainingError("precision float16 needs a GPU; take bfloat16 or float32 here")
         self._dtype, self._device = PRECISIONS[name], device

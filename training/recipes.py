@@ -19,9 +19,10 @@ PRESETS: dict[str, dict[str, Any]] = {
         "warmup": 0.0,
         "patience": 10,
     },
-    # Everything trainable. Photos grow; counts are learned as an order, and those out of range besides.
+    # Everything trainable, on photos of the size that the backbone knows. Counts are learned as an order, and those
+    # out of range besides.
     "finetune": {
-        "schedule": "112x8,144x4",
+        "schedule": "224x10",
         "optimizer": "adamw",
         "lr": 0.001,
         "weight_decay": 0.05,
@@ -36,6 +37,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "warmup": 0.1,
         "patience": 20,
         "test_flip": True,
+        "precision": "auto",
     },
 }
 DEFAULT = "finetune"
