@@ -15,7 +15,7 @@ from training.hpo import trial
 from training.hyperparameters import Channels, Hyperparameters, parse, preset
 from training.job import run
 from training.outputs import Outputs
-from training.precision import Precision
+from training.precision import Precision, chosen
 
 RECIPE = Hyperparameters(
     lr=0.02, batch_size=16, epochs=3, backbone="resnet18", image_size=32, classes=CLASSES, seed=3, version="v1"
@@ -57,6 +57,13 @@ def test_shards_and_count_folders_are_the_same_data(channels: Channels, tmp_path
     assert folders.ids == shards.ids
     assert torch.equal(folders.pixels, shards.pixels)
     assert folders.digest == shards.digest
+
+
+def test_the_model_says_what_it_was_trained_in(channels: Channels, capsys: pytest.CaptureFixture[str]) -> None:
+    run(dataclasses.replace(RECIPE, epochs=1, precision="auto"), channels)
+    used = model.load_card(channels.model).hyperparameters["precision"]
+    assert used == chosen("auto", torch.device("cpu"))
+    assert f"threads, {used}" in capsys.readouterr().out
 
 
 def test_a_frozen_backbone_stays_as_it_was(channels: Channels) -> None:
