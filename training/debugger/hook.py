@@ -203,6 +203,11 @@ class DebugHook(Hook):  # type: ignore[misc]
         if self._is_chief and self.exported_collections:
             (self.folder / END_OF_JOB_FILENAME).touch()
 
+    def _make_numpy_array(self, tensor_value: Any) -> Any:
+        """NumPy has no bfloat16, in which outputs may be computed."""
+        low = isinstance(tensor_value, Tensor) and tensor_value.dtype is torch.bfloat16
+        return super()._make_numpy_array(tensor_value.float() if low else tensor_value)
+
     @property
     def _is_chief(self) -> bool:
         return bool(self.save_all_workers or self.worker == self.chief_worker)

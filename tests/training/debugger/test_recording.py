@@ -116,8 +116,9 @@ def test_two_processes_leave_one_trial(channels: Channels) -> None:
     assert trial.steps(mode=modes.EVAL) == [0, 1, 2, 3]
 
 
-def test_the_recorded_training_is_the_unrecorded_one(channels: Channels) -> None:
-    recipe = dataclasses.replace(RECIPE, epochs=1)
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_recorded_training_is_the_unrecorded_one(channels: Channels, precision: str) -> None:
+    recipe = dataclasses.replace(RECIPE, epochs=1, precision=precision)
     watched, alone = DebuggedJob(DebugOptions())(recipe, channels), run(recipe, channels)
     assert all(torch.equal(watched.weights[name], alone.weights[name]) for name in alone.weights)
 
