@@ -28,6 +28,7 @@ MODULES = (
     "serving/refusal.py",
     "serving/requests.py",
     "training/__init__.py",
+    "training/efficientnet.py",
     "training/errors.py",
     "training/model.py",
     "training/outputs.py",
