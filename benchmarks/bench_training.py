@@ -1,4 +1,4 @@
-"""What training wastes: tuning on features, the loop against a bare one, and time outside of training.
+"""What training wastes: arithmetic, memory, a backbone run again in tuning, and what is neither step nor evaluation.
 
 Photos are noise: nothing here depends on what they show. Ratios are of two things measured in turn in one run.
 """
@@ -7,7 +7,10 @@ import argparse
 import contextlib
 import dataclasses
 import io
+import os
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -24,9 +27,12 @@ from training.channels import Channels
 from training.clock import PhaseClock
 from training.data import CountDataset
 from training.distributed import World
+from training.efficientnet import Convolution
 from training.features import compute
 from training.hyperparameters import Hyperparameters, preset
 from training.job import run
+from training.launch import JOB_ENVIRONMENT
+from training.precision import Precision
 from training.preprocessing import normalise
 from training.state import Training
 
@@ -91,7 +97,7 @@ def against_a_bare_loop(folder: Path, rounds: int) -> None:
     network = model.net("efficientnet_lite0", 9, find_weights("efficientnet_lite0"), recipe.dropout)
     training = Training(network, recipe, len(data), World())
     training.total_steps = 10**6
-    bare_step = bare(recipe, data)
+    bare_step = bare(recipe, data.pixels[: recipe.batch_size], data.counts[: recipe.batch_size])
     loop.set_training(network, recipe)
     ratios = []
     for _ in range(rounds):
@@ -104,20 +110,51 @@ def against_a_bare_loop(folder: Path, rounds: int) -> None:
     )
 
 
-def bare(recipe: Hyperparameters, data: CountDataset) -> Callable[[], None]:
-    """A step with nothing but forward, backward and the optimizer, on one batch that is ready in memory."""
+def bare(
+    recipe: Hyperparameters, photos: torch.Tensor, counts: torch.Tensor, everything_low: bool = False
+) -> Callable[[], None]:
+    """A step with nothing but forward, backward and the optimizer, on one batch that is ready in memory.
+
+    ``everything_low`` computes those convolutions in bfloat16 too that the network would compute in float32.
+    """
     backbone = model.BACKBONES[recipe.backbone]
     network = model.net("efficientnet_lite0", 9, find_weights("efficientnet_lite0"), recipe.dropout).train()
     optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.lr)
-    inputs = normalise(data.pixels[: recipe.batch_size], backbone.mean, backbone.std)
-    targets, loss = data.counts[: recipe.batch_size], nn.CrossEntropyLoss()
+    for layer in network.modules():
+        if isinstance(layer, Convolution):
+            layer.slow_in_bfloat16 &= not everything_low
+    inputs = normalise(photos, backbone.mean, backbone.std)
+    loss = nn.CrossEntropyLoss()
+    precision = Precision(recipe.precision, torch.device("cpu"))
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
-        loss(network(inputs), targets).backward()
+        with precision():
+            answers = network(inputs)
+        loss(answers.float(), counts).backward()
         optimizer.step()
 
     return step
+
+
+def bare_steps(size: int) -> None:
+    """Print the milliseconds of a bare step in each arithmetic, with the network's own choice and without."""
+    photos = torch.randint(0, 256, (32, 3, size, size), dtype=torch.uint8)
+    for name, everything_low in (("float32", False), ("bfloat16", False), ("bfloat16", True)):
+        recipe = preset(precision=name)
+        step = bare(recipe, photos, torch.arange(32) % 9, everything_low)
+        seconds = [quietly(step) for _ in range(7)][2:]
+        label = f"{name} in every convolution" if everything_low else name
+        print(f"  a bare step on 32 photos of {size} px, {label}: {statistics.median(seconds) * 1000:.0f} ms")
+
+
+def arithmetic_and_memory(size: int) -> None:
+    """Bare steps in processes of their own, started plainly and as jobs are."""
+    command = [sys.executable, "-m", "benchmarks.bench_training", "--steps-only", "--size", str(size)]
+    environments: dict[str, dict[str, str]] = {"glibc's own ways": {}, "as jobs are started": JOB_ENVIRONMENT}
+    for label, more in environments.items():
+        print(f"Memory: {label}", flush=True)
+        subprocess.run(command, env=os.environ | more, check=True)
 
 
 def outside(folder: Path, photos: int, epochs: int) -> None:
@@ -145,7 +182,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15, help="of four steps, for the comparison with a bare loop")
     parser.add_argument("--job-photos", type=int, default=6000, help="for the share outside training")
     parser.add_argument("--job-epochs", type=int, default=2)
+    parser.add_argument("--size", type=int, default=224, help="of the photos, for arithmetic and memory")
+    parser.add_argument("--steps-only", action="store_true", help="print what bare steps take in this environment")
     given = parser.parse_args()
+    if given.steps_only:
+        bare_steps(given.size)
+        return
+    arithmetic_and_memory(given.size)
     with tempfile.TemporaryDirectory() as folder:
         against_a_bare_loop(Path(folder) / "loop", given.rounds)
         tuning(Path(folder) / "tuning", given.photos)

@@ -6,9 +6,10 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from training.errors import TrainingError
+from training.features import can_stand_for_photos
 from training.hyperparameters import Hyperparameters, preset
 from training.model import BACKBONES
-from training.precision import CHOICES
+from training.precision import PRECISION_CHOICES
 from training.recipes import PRESETS
 from training.schedule import phases
 
@@ -59,7 +60,7 @@ class LearnParameters(BaseModel):
     precision: str | None = Field(
         None,
         title="Precision",
-        description=f"What to compute in: {', '.join(CHOICES)} (this one on a GPU). Default: the recipe's.",
+        description=f"What to compute in: {', '.join(PRECISION_CHOICES)} (this one on a GPU). Default: the recipe's.",
     )
     trials: int = Field(4, ge=1, le=500, title="Trials", description="Trainings that tuning runs.")
     parallel_trials: int = Field(1, ge=1, le=100, title="Parallel trials", description="Trials at the same time.")
@@ -67,7 +68,7 @@ class LearnParameters(BaseModel):
         2,
         ge=1,
         title="Tuning epochs",
-        description=f"Passes over the data in a trial, on photos of at most {TRIAL_SIZE} pixels.",
+        description=f"Passes over the data in a trial, on stored features or photos of at most {TRIAL_SIZE} pixels.",
     )
     learning_rates: tuple[float, float] = Field(
         (0.001, 0.1), title="Learning rates", description="Lowest and highest that tuning tries, on a log scale."
@@ -92,8 +93,8 @@ class LearnParameters(BaseModel):
     @field_validator("precision")
     @classmethod
     def _precision_is_known(cls, precision: str | None) -> str | None:
-        if precision not in (None, *CHOICES):
-            raise ValueError(f"precision is one of {', '.join(CHOICES)}")
+        if precision not in (None, *PRECISION_CHOICES):
+            raise ValueError(f"precision is one of {', '.join(PRECISION_CHOICES)}")
         return precision
 
     @field_validator("schedule")
@@ -142,7 +143,7 @@ class LearnParameters(BaseModel):
     def trial_recipe(self, final: Hyperparameters) -> Hyperparameters:
         """How a tuning trial goes: like the final training, but short and on small photos."""
         size = final.phases[0].size
-        if not final.frozen:  # features, once computed, are for trials and the final training alike
+        if not can_stand_for_photos(final):  # features are computed once for trials and the final training
             size = min(size, TRIAL_SIZE)
         return dataclasses.replace(final, schedule="", image_size=size, epochs=self.tuning_epochs, test_flip=False)
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+import mmap
 import os
 import tempfile
 from collections.abc import Iterator
@@ -155,7 +156,8 @@ def _room(photos: int, size: int) -> Tensor:
     needed = photos * 3 * size * size
     free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if needed <= free // 2:
-        return torch.empty(shape, dtype=torch.uint8)
+        # Not the allocator's: it may keep what it has, and at the next size these go back to the system.
+        return torch.frombuffer(mmap.mmap(-1, needed), dtype=torch.uint8).view(shape)
     with tempfile.NamedTemporaryFile(prefix="photos-") as file:  # its name goes at once, its content with the tensor
         return torch.from_file(file.name, shared=True, size=needed, dtype=torch.uint8).view(shape)
 

@@ -13,8 +13,8 @@ class Convolution(nn.Conv2d):
 
     Padding that is the same on all sides is left to the convolution itself, which saves a copy of its input.
 
-    On CPUs oneDNN has no quick gradient in bfloat16 for depthwise kernels with a stride, or wider than 3 (it takes
-    up to 15 times as long as in float32). Those are computed in float32 when a network trains in bfloat16.
+    On CPUs oneDNN has no quick gradient in bfloat16 for depthwise kernels with a stride, or wider than 3:
+    ``benchmarks.bench_training`` shows it. Those are computed in float32 when a network trains in bfloat16.
     """
 
     def __init__(self, original: nn.Conv2d) -> None:
@@ -26,20 +26,21 @@ class Convolution(nn.Conv2d):
             tuple(original.stride),  # type: ignore[arg-type]
             groups=original.groups,
             bias=original.bias is not None,
+            device="meta",  # nothing is drawn for weights that are replaced
         )
         self.weight, self.bias = original.weight, original.bias
         padding = getattr(original.static_padding, "padding", (0, 0, 0, 0))  # left, right, top, bottom
-        even = len(set(padding)) == 1
-        self.padding = (padding[0], padding[0]) if even else (0, 0)
-        self.before = () if even else padding
+        same_on_all_sides = len(set(padding)) == 1
+        self.padding = (padding[0], padding[0]) if same_on_all_sides else (0, 0)
+        self.uneven_padding = () if same_on_all_sides else padding
         self.slow_in_bfloat16 = self.groups > 1 and (max(self.stride) > 1 or max(self.kernel_size) > 3)
 
     def forward(self, input: Tensor) -> Tensor:
         """Convolve (N, C, H, W)."""
-        padded = F.pad(input, self.before) if self.before else input
-        if self.slow_in_bfloat16 and self.training and padded.device.type == "cpu":
+        padded = F.pad(input, self.uneven_padding) if self.uneven_padding else input
+        if self.slow_in_bfloat16 and self.training and torch.is_autocast_enabled("cpu"):
             with torch.autocast("cpu", enabled=False):
-                return super().forward(padded.float())
+                return super().forward(padded.to(self.weight.dtype))
         return super().forward(padded)
 
 

@@ -9,7 +9,7 @@ from training.channels import Channels
 from training.errors import TrainingError
 from training.model import BACKBONES
 from training.outputs import Outputs
-from training.precision import CHOICES
+from training.precision import PRECISION_CHOICES
 from training.recipes import DEFAULT, PRESETS
 from training.schedule import Phase, phases
 
@@ -100,7 +100,8 @@ HELP = {
     "warmup": "share of the steps in which the learning rate rises",
     "frozen": "train the last layer only",
     "test_flip": "the model answers with the mean over a photo and its mirror image",
-    "precision": f"one of {', '.join(CHOICES)}; auto is the quicker one of the next two, float16 needs a GPU",
+    "precision": f"one of {', '.join(PRECISION_CHOICES)}; auto is bfloat16 on CPUs with AMX and float32 elsewhere; "
+    "float16 needs a GPU",
     "compile": "compile the network with torch.compile",
     "processes": "on each host; 0: one for each GPU, or one",
     "seed": "of the weights, the order and the augmentation",
@@ -173,7 +174,7 @@ def _checked(given: Hyperparameters) -> Hyperparameters:
         "dropout": 0 <= given.dropout < 1,
         "average": 0 <= given.average < 1,
         "warmup": 0 <= given.warmup < 1,
-        "precision": given.precision in CHOICES,
+        "precision": given.precision in PRECISION_CHOICES,
         "processes": given.processes >= 0,
         "backbone": given.backbone in BACKBONES,
     }

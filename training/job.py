@@ -50,9 +50,9 @@ def run(
     with clock.phase("data"):
         train, valid = load(recipe, channels)
     fitted = fitting(recipe, train)
-    fitted = dataclasses.replace(fitted, precision=chosen(recipe.precision, world.device))
+    used = chosen(recipe.precision, world.device)
     if world.main:
-        _report(recipe, fitted, train, valid)
+        _report(recipe, dataclasses.replace(fitted, precision=used), train, valid)
     recipe = fitted
     network = model.net(recipe.backbone, len(recipe.outputs.counts), channels.pretrained(), recipe.dropout)
     if recipe.frozen:
@@ -63,7 +63,8 @@ def run(
     if world.main:
         print("\n".join(metrics.lines(result.values)), flush=True)
         print("Phase seconds: " + ", ".join(f"{k} {v:.1f}" for k, v in clock.seconds().items()), flush=True)
-        model.save(network.cpu(), _card(recipe, result, train.digest, clock), channels.model)
+        card = _card(dataclasses.replace(recipe, precision=used), result, train.digest, clock)
+        model.save(network.cpu(), card, channels.model)
         channels.output.mkdir(parents=True, exist_ok=True)
         (channels.output / "history.json").write_text(json.dumps(result.history, indent=2))
     return result

@@ -79,14 +79,14 @@ def set_training(model: nn.Module, recipe: Hyperparameters) -> None:
     head(model, recipe.backbone).train()
 
 
-def evaluate(training: Training, data: Split, observer: Observer, as_served: bool = False) -> dict[str, float]:
+def evaluate(training: Training, data: Split, observer: Observer, final: bool = False) -> dict[str, float]:
     """Measure on a split: the counts in range, each given that it is one. Every photo is measured once.
 
     Args:
         training: whose network is measured.
         data: the split.
         observer: watches.
-        as_served: in float32, and with mirror images if the recipe says so; else as it trains.
+        final: in float32, and with mirror images if the recipe says so; on the way it is done as in training.
 
     Raises:
         TrainingError: no photo's count is in range.
@@ -98,9 +98,9 @@ def evaluate(training: Training, data: Split, observer: Observer, as_served: boo
     answers = []
     mine = torch.arange(world.rank, len(data), world.size)
     for batch in mine.split(EVALUATION_BATCH):
-        with contextlib.nullcontext() if as_served else training.precision():
+        with contextlib.nullcontext() if final else training.precision():
             inputs = data.inputs(batch, recipe, world.device)
-            shares = probabilities(model, inputs, test_flip=as_served and recipe.test_flip)
+            shares = probabilities(model, inputs, test_flip=final and recipe.test_flip)
         targets = soft_targets(data.counts[batch].to(world.device), recipe.outputs, recipe.ordinal_sigma)
         with torch.inference_mode():  # of log-probabilities the loss is that of logits
             loss = training.loss(shares.clamp_min(1e-12).log(), targets)
@@ -200,9 +200,10 @@ def _one_epoch(
 
 
 def _measure_best(training: Training, valid: Split) -> None:
-    """Load the best weights, and measure them as they will be served."""
+    """Load the best weights, and measure them once more, where that gives other figures than on the way."""
     training.measured.load_state_dict(training.best.weights)
-    training.best.values = evaluate(training, valid, Observer(), as_served=True)
+    if training.recipe.test_flip or training.precision.name != "float32":
+        training.best.values = evaluate(training, valid, Observer(), final=True)
 
 
 def _say(world: World, line: str) -> None:

@@ -11,15 +11,15 @@ from training.errors import TrainingError
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 AUTO = "auto"
-CHOICES = (AUTO, *PRECISIONS)
+PRECISION_CHOICES = (AUTO, *PRECISIONS)
 
 _CPU_FACTS = Path("/proc/cpuinfo")
 
 
 def chosen(name: str, device: torch.device) -> str:
-    """What `AUTO` means on this machine: bfloat16 on CPUs that multiply matrices of it, else float32.
+    """What `AUTO` means on this machine: bfloat16 on CPUs that multiply matrices of it (AMX), else float32.
 
-    GPUs get float32 too: small networks keep them waiting for the next operation, whatever they compute in.
+    GPUs get float32 too: EfficientNet-Lite0 keeps them waiting for its next operation, whatever it computes in.
     """
     if name != AUTO:
         return name
@@ -28,19 +28,23 @@ def chosen(name: str, device: torch.device) -> str:
 
 
 class Precision:
-    """Runs a network in a precision, and an optimizer on what comes of it. The weights stay float32."""
+    """Runs a network in a precision, and an optimizer on what comes of it. The weights stay float32.
+
+    Attributes:
+        name: one of `PRECISIONS`.
+    """
 
     def __init__(self, name: str, device: torch.device) -> None:
-        """Take one of `CHOICES` for a device.
+        """Take one of `PRECISION_CHOICES` for a device.
 
         Raises:
             TrainingError: float16 on a CPU, where it is slower than float32 and gains nothing.
         """
-        name = chosen(name, device)
-        if name == "float16" and device.type != "cuda":
+        self.name = chosen(name, device)
+        if self.name == "float16" and device.type != "cuda":
             raise TrainingError("precision float16 needs a GPU; take bfloat16 or float32 here")
-        self._dtype, self._device = PRECISIONS[name], device
-        self._scaler = torch.amp.GradScaler(device.type, enabled=name == "float16")
+        self._dtype, self._device = PRECISIONS[self.name], device
+        self._scaler = torch.amp.GradScaler(device.type, enabled=self.name == "float16")
 
     def __call__(self) -> contextlib.AbstractContextManager[Any]:
         """The context in which to run the network."""

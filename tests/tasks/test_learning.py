@@ -19,6 +19,19 @@ def test_real_photos_get_the_recipes_own_schedule_and_the_demo_a_quick_one() -> 
     assert parameters.trial_recipe(real).phases == (Phase(112, 2),)
 
 
+def test_trials_see_small_photos_unless_features_are_stored() -> None:
+    parameters = LearnParameters(tuning_epochs=1)
+    for said, size in (({"recipe": "frozen"}, 224), ({"image_size": 64}, 64), ({"schedule": "96x1,224x2"}, 96)):
+        final = parameters.model_copy(update=said).final_recipe("abid", (), 0, "v")
+        assert parameters.trial_recipe(final).phases == (Phase(size, 1),)
+
+
+def test_arithmetic_is_the_recipes_unless_it_is_said() -> None:
+    for said, precision in ((None, "auto"), ("float32", "float32")):
+        assert LearnParameters(precision=said).final_recipe("abid", (), 0, "v").precision == precision
+    assert LearnParameters(recipe="frozen").final_recipe("abid", (), 0, "v").precision == "float32"
+
+
 def test_what_is_said_about_sizes_holds_for_every_source() -> None:
     assert LearnParameters(schedule="64x1,96x2").final_recipe("demo", (), 0, "v").image_size == 96
     assert LearnParameters(epochs=2).final_recipe("demo", (), 0, "v").phases == (Phase(112, 2),)

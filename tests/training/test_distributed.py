@@ -14,9 +14,10 @@ from training.distributed import World
 from training.hyperparameters import Channels, Hyperparameters, preset
 
 
-def test_two_processes_take_the_steps_of_one(channels: Channels) -> None:
+@pytest.mark.parametrize("backbone", ["resnet18", "efficientnet_lite0"])
+def test_two_processes_take_the_steps_of_one(channels: Channels, backbone: str) -> None:
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
-    command = [*torchrun, "-m", "tests.training.two_processes"]
+    command = [*torchrun, "-m", "tests.training.two_processes", backbone]
     environment = environment_of(channels) | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

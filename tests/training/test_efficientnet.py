@@ -6,6 +6,7 @@ from efficientnet_lite_pytorch import EfficientNet
 from torch import Tensor, nn
 
 from tasks.weights import find_weights
+from training.efficientnet import Convolution
 from training.model import net
 
 OUTPUTS = 9
@@ -23,10 +24,22 @@ def test_answers_are_those_of_the_published_network_to_the_last_bit(size: int) -
 
 
 def test_gradients_in_bfloat16_point_where_those_in_float32_do() -> None:
-    full, low = (gradients(low) for low in (False, True))
-    assert low.dtype == torch.float32
+    full, rounded = (gradients(low) for low in (False, True))
+    assert rounded.dtype == torch.float32
     # Rounding is a small part of what makes one batch's gradients differ from another's, which are almost orthogonal.
-    assert torch.cosine_similarity(full, low, dim=0) > 0.6
+    assert torch.cosine_similarity(full, rounded, dim=0) > 0.6
+
+
+def test_what_has_no_quick_gradient_in_bfloat16_trains_in_float32_and_answers_in_bfloat16() -> None:
+    model = net("efficientnet_lite0", OUTPUTS)
+    depthwise = [layer for layer in model.modules() if isinstance(layer, Convolution) and layer.groups > 1]
+    for layer in depthwise:
+        slow = layer.stride != (1, 1) or layer.kernel_size != (3, 3)
+        photos = torch.randn(1, layer.in_channels, 16, 16)
+        with torch.autocast("cpu", torch.bfloat16):
+            assert layer.train()(photos).dtype == (torch.float32 if slow else torch.bfloat16)
+            assert layer.eval()(photos).dtype == torch.bfloat16
+    assert len({layer.slow_in_bfloat16 for layer in depthwise}) == 2
 
 
 def gradients(low: bool) -> Tensor:

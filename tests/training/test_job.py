@@ -21,7 +21,15 @@ RECIPE = Hyperparameters(
     lr=0.02, batch_size=16, epochs=3, backbone="resnet18", image_size=32, classes=CLASSES, seed=3, version="v1"
 )
 
-FINETUNE = preset(schedule="32x2,48x2", batch_size=16, backbone="resnet18", classes=CLASSES, mixup_until=1.0, seed=3)
+FINETUNE = preset(
+    schedule="32x2,48x2",
+    batch_size=16,
+    backbone="resnet18",
+    classes=CLASSES,
+    mixup_until=1.0,
+    seed=3,
+    precision="float32",
+)
 
 
 def test_it_learns_and_says_so_in_the_log(channels: Channels, capsys: pytest.CaptureFixture[str]) -> None:
@@ -92,8 +100,9 @@ def test_unreadable_photos_and_other_counts_are_left_out_and_named(
     assert "1 photos in train have a count that the network has no output for" in said
 
 
-def test_what_is_served_is_what_was_measured_mirror_image_and_average_too(channels: Channels) -> None:
-    result = run(FINETUNE, channels)
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_what_is_served_is_what_was_measured_mirror_image_and_average_too(channels: Channels, precision: str) -> None:
+    result = run(dataclasses.replace(FINETUNE, precision=precision), channels)
     network, card = model.load(channels.model)
     assert (card.test_flip, card.input_size) == (True, 48)
     valid = CountDataset(channels.valid, 48, card.outputs)

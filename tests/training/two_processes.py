@@ -5,6 +5,7 @@ In double precision, where a mistake is not taken for rounding: normalisation of
 
 import copy
 import json
+import sys
 
 import torch
 
@@ -19,7 +20,14 @@ from training.state import Training
 
 # Without what is left out by chance, which differs between processes.
 RECIPE = preset(
-    image_size=32, epochs=1, batch_size=16, backbone="resnet18", classes=CLASSES, extra_classes=(), dropout=0.0
+    image_size=32,
+    epochs=1,
+    batch_size=16,
+    backbone=sys.argv[1],
+    classes=CLASSES,
+    extra_classes=(),
+    dropout=0.0,
+    precision="float32",
 )
 
 
@@ -36,7 +44,9 @@ def main() -> None:
         train, valid = (DoublePhotos(folder, 32, RECIPE.outputs) for folder in (channels.train, channels.valid))
         valid.ids, valid.counts, valid.pixels = valid.ids[1:], valid.counts[1:], valid.pixels[1:]  # unequal shares
         torch.manual_seed(0)
-        start = model.net("resnet18", len(CLASSES)).double()
+        start = model.net(RECIPE.backbone, len(CLASSES)).double()
+        if RECIPE.backbone == "efficientnet_lite0":
+            start._global_params = start._global_params._replace(drop_connect_rate=0.0)  # type: ignore[union-attr,operator]
         values, weights = [], []
         for world in (World(), together):
             network = world.synchronised(copy.deepcopy(start))
