@@ -18,18 +18,23 @@ from training.debugger.options import DebugOptions, Places
 from training.debugger.recorder import Recorder
 from training.debugger.sampler import Sampler
 from training.debugger.timeline import Timeline
+from training.hyperparameters import preset
 from training.observer import Observer
+from training.precision import PRECISION_CHOICES, Precision
 
-PHOTOS, VALID, EPOCHS = 8_350, 1_040, 12
-"""A default job: the course's 10,441 photos, split 80/10/10."""
+PHOTOS = 8_350
+"""Of a default job: the course's 10,441 photos, split 80/10/10."""
 INTERVAL = DebugOptions().save_interval_train
+RECIPE = preset()
 
 
 class Loop:
     """A training loop on random photos, told to an observer."""
 
-    def __init__(self, backbone: str, size: int, batch: int, observer: Observer) -> None:
-        self.model, self.loss, self.observer = model.net(backbone, 6), nn.CrossEntropyLoss(), observer
+    def __init__(self, given: argparse.Namespace, observer: Observer) -> None:
+        size, batch = given.image_size, given.batch_size
+        self.model, self.loss, self.observer = model.net(given.backbone, 6), nn.CrossEntropyLoss(), observer
+        self.precision = Precision(given.precision, torch.device("cpu"))
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.001, momentum=0.9)
         self.inputs = torch.randn(batch, 3, size, size).contiguous(memory_format=torch.channels_last)
         self.labels = torch.rand(batch, 6).softmax(dim=1)
@@ -42,7 +47,9 @@ class Loop:
         """Train so many steps; returns the seconds of one."""
         began = time.perf_counter()
         for _ in range(steps):
-            loss = self.loss(self.model(self.inputs), self.labels)
+            with self.precision():
+                answers = self.model(self.inputs)
+            loss = self.loss(answers.float(), self.labels)
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
             self.optimizer.step()
@@ -55,24 +62,26 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--backbone", default="efficientnet_lite0", choices=model.BACKBONES)
-    parser.add_argument("--image-size", type=int, default=112)
-    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--image-size", type=int, default=RECIPE.image_size)
+    parser.add_argument("--batch-size", type=int, default=RECIPE.batch_size)
+    parser.add_argument("--precision", choices=PRECISION_CHOICES, default=RECIPE.precision)
     parser.add_argument("--rounds", type=int, default=8, help=f"turns of {INTERVAL} steps for each (default: 8)")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         places = Places(Path(scratch) / "tensors", Path(scratch) / "profile")
         options, timeline = DebugOptions(), Timeline(places.profile)
-        watched = Loop(given.backbone, given.image_size, given.batch_size, Recorder(options, places, timeline))
-        alone = Loop(given.backbone, given.image_size, given.batch_size, Observer())
+        watched = Loop(given, Recorder(options, places, timeline))
+        alone = Loop(given, Observer())
         with Sampler(places.profile, options.system_interval):
             pairs = [(alone.run(INTERVAL), watched.run(INTERVAL)) for _ in range(given.rounds + 1)][1:]
         watched.observer.end()
         tensors, profile = size_of(places.tensors), size_of(places.profile)
     ratios = [with_hook / without for without, with_hook in pairs]
     saved = (given.rounds + 1) * INTERVAL / INTERVAL
-    steps = PHOTOS // given.batch_size * EPOCHS
+    steps = PHOTOS // given.batch_size * RECIPE.epochs
     whole = steps / INTERVAL * tensors / saved + profile / (2 * (given.rounds + 1) * INTERVAL) * steps
-    print(f"{given.backbone}, {given.image_size} px, {given.batch_size} photos a step, every {INTERVAL}th recorded")
+    how = f"{given.image_size} px, {given.batch_size} photos a step, {watched.precision.name}"
+    print(f"{given.backbone}, {how}, every {INTERVAL}th recorded")
     print(f"| a step, alone | {1000 * statistics.median(without for without, _ in pairs):.0f} ms |")
     print(f"| a step, watched, against the turn before | {statistics.median(ratios) - 1:+.1%} |")
     print(f"| all watched turns, against all others | {sum(w for _, w in pairs) / sum(a for a, _ in pairs) - 1:+.1%} |")

@@ -31,19 +31,21 @@ from tasks.release.registry import Registration, register
 from tasks.services import leave, use_cloud, use_prefect_server
 from tasks.settings import Settings, settings
 from training import model
+from training.hyperparameters import preset
 from training.model import load, probabilities
 from training.preprocessing import normalise, to_pixels
 
-DISTINCT, BATCH, SIZE, BARE = 300, 64, 112, 1000
+DISTINCT, BATCH, BARE = 300, 64, 1000
 
 
 def main() -> None:
     """Measure."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--photos", type=int, nargs="+", default=[500, 5_000])
+    parser.add_argument("--size", type=int, default=preset().image_size, help="side of the network's input")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch, _services(Path(scratch) / "home") as here:
-        saved = save(Path(scratch) / "model", "float32", SIZE)
+        saved = save(Path(scratch) / "model", "float32", arguments.size)
         _approve(saved, here)
         rendered = [(photo, render_photo(photo, bin_contents(photo, 0), 0)) for photo in plan_photos(DISTINCT, 0)]
         _night(rendered, 100, here)  # Prefect and the cloud warm up
