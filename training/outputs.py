@@ -51,8 +51,9 @@ class Outputs:
             and the probability that it is not, shape (N,).
         """
         inside = probabilities[:, [self.counts.index(count) for count in self.classes]]
+        outside = probabilities[:, [self.counts.index(count) for count in self.counts if count not in self.classes]]
         total = inside.sum(dim=1, keepdim=True)
-        return inside / total.clamp_min(1e-12), (1 - total[:, 0]).clamp(0, 1)
+        return inside / total.clamp_min(1e-12), outside.sum(dim=1).clamp(0, 1)  # none of them: zero, not a rounding
 
 
 def tempered(probabilities: Tensor, temperature: float) -> Tensor:
