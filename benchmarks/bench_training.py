@@ -182,9 +182,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15, help="of four steps, for the comparison with a bare loop")
     parser.add_argument("--job-photos", type=int, default=6000, help="for the share outside training")
     parser.add_argument("--job-epochs", type=int, default=2)
-    parser.add_argument(
-        "--size", type=int, default=preset().image_size, help="of the photos, pixels, in bare steps"
-    )
+    parser.add_argument("--size", type=int, default=preset().image_size, help="of the photos, pixels, in bare steps")
     parser.add_argument("--steps-only", action="store_true", help="print what bare steps take in this environment")
     given = parser.parse_args()
     if given.steps_only:
