@@ -1,7 +1,7 @@
 """What a photo of a whole night costs: ``python -m benchmarks.bench_nights [--photos 500 5000 20000]``.
 
-Nights of rendered photos through the real flow, a Prefect server and the embedded cloud, beside a bare loop that only
-decodes and runs the network over batches. Both get the same cores, and take turns.
+Nights of rendered photos through the real flow, a Prefect server and the embedded cloud, beside `benchmarks.bare_loop`.
+Both get the same cores, and take turns.
 """
 
 import argparse
@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import boto3
-import torch
 
+from benchmarks.bare_loop import bare
 from benchmarks.bench_serving import save
 from flows.nightly_count import nightly_count
 from tasks.code_archive import pack, serving_code
@@ -32,10 +32,8 @@ from tasks.services import leave, use_cloud, use_prefect_server
 from tasks.settings import Settings, settings
 from training import model
 from training.hyperparameters import preset
-from training.model import load, probabilities
-from training.preprocessing import normalise, to_pixels
 
-DISTINCT, BATCH, BARE = 300, 64, 1000
+DISTINCT, BARE = 300, 1000
 
 
 def main() -> None:
@@ -48,14 +46,18 @@ def main() -> None:
         saved = save(Path(scratch) / "model", "float32", arguments.size)
         _approve(saved, here)
         rendered = [(photo, render_photo(photo, bin_contents(photo, 0), 0)) for photo in plan_photos(DISTINCT, 0)]
+        photos = Path(scratch) / "photos"
+        photos.mkdir()
+        for number, (_, body) in enumerate(rendered):
+            (photos / f"{number:03}.jpg").write_bytes(body)
         _night(rendered, 100, here)  # Prefect and the cloud warm up
         for number in arguments.photos:
-            before = _bare([body for _, body in rendered], saved)
+            before = bare(saved, photos, BARE)
             seconds = _night(rendered, number, here)
-            bare = (before + _bare([body for _, body in rendered], saved)) / 2
+            rate = (before + bare(saved, photos, BARE)) / 2
             print(
                 f"{number} photos: {seconds:.1f} s, {1e3 * seconds / number:.1f} ms a photo; bare loop "
-                f"{1e3 * bare:.1f} ms: {bare * number / seconds:.0%} of its photos a second",
+                f"{1e3 / rate:.1f} ms: {number / seconds / rate:.0%} of its photos a second",
                 flush=True,
             )
 
@@ -106,17 +108,6 @@ def _night(rendered: list[tuple[PlannedPhoto, bytes]], number: int, here: Settin
     start = time.perf_counter()
     nightly_count(NightParameters(prefix=f"s3://{bucket}/bin-images/"))
     return time.perf_counter() - start
-
-
-def _bare(bodies: list[bytes], saved: Path) -> float:
-    """Seconds a photo of decoding and the network alone, over batches, in this process."""
-    network, card = load(saved)
-    photos = [bodies[number % len(bodies)] for number in range(BARE)]
-    start = time.perf_counter()
-    for first in range(0, BARE, BATCH):
-        pixels = torch.stack([to_pixels(body, card.input_size) for body in photos[first : first + BATCH]])
-        probabilities(network, normalise(pixels, card.mean, card.std))
-    return (time.perf_counter() - start) / BARE
 
 
 if __name__ == "__main__":

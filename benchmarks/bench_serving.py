@@ -3,9 +3,10 @@
 One model, EfficientNet-Lite0 with an untrained head, is asked in three ways, in turns, so that whatever else the
 machine does hits all of them alike:
 
-* bare: decoding on a thread pool and the network over batches of 16, in this process, without any server;
+* bare: `benchmarks.bare_loop`, decoding on threads and the network over batches of 16, without any server;
 * endpoint: 16 clients, one photo a request, through a real embedded cloud;
-* the old way: an endpoint in float32 with one worker, and one client.
+* the old way: an endpoint in float32 with one worker, the network as it was trained and memory as glibc keeps it,
+  and one client.
 
 Clients, server and bare loop have the same cores. Photos are rendered at 480x560 unless ``--photos`` names a tar of
 real ones. ``--memory`` asks 10,000 times more and watches the memory of the model's processes.
@@ -19,7 +20,6 @@ import tarfile
 import tempfile
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +31,14 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from PIL import Image
 
+from benchmarks.bare_loop import bare
 from benchmarks.bench_localcloud import Client, command
-from serving import inference
 from tasks.code_archive import pack, serving_code
 from tasks.weights import find_weights
 from training import model
+from training.launch import SERVING_ENVIRONMENT
 
-BACKBONE, CLASSES, BATCH, CLIENTS, PHOTOS = "efficientnet_lite0", (1, 2, 3, 4, 5), 16, 16, 64
+BACKBONE, CLASSES, CLIENTS, PHOTOS = "efficientnet_lite0", (1, 2, 3, 4, 5), 16, 64
 
 
 def rendered(number: int) -> bytes:
@@ -69,11 +70,11 @@ def save(folder: Path, precision: str, size: int) -> Path:
 class Endpoint:
     """An endpoint and signed requests for it; a signature is good for a quarter of an hour."""
 
-    def __init__(self, client: Client, name: str, saved: Path, workers: int) -> None:
+    def __init__(self, client: Client, name: str, saved: Path, environment: dict[str, str]) -> None:
         self.client, self.name = client, name
         files = {file: (saved / file).read_bytes() for file in (model.WEIGHTS_FILE, model.CARD_FILE)}
-        client.s3.put_object(Bucket="bench", Key=f"{name}.tar.gz", Body=pack(files | serving_code()))
-        environment = {"SAGEMAKER_PROGRAM": "inference.py", "SAGEMAKER_MODEL_SERVER_WORKERS": str(workers)}
+        files |= serving_code() | {"code/plain.py": PLAIN_SCRIPT}
+        client.s3.put_object(Bucket="bench", Key=f"{name}.tar.gz", Body=pack(files))
         container = {"Image": "pytorch", "ModelDataUrl": f"s3://bench/{name}.tar.gz", "Environment": environment}
         role = "arn:aws:iam::000000000000:role/benchmark"
         client.sagemaker.create_model(ModelName=name, PrimaryContainer=container, ExecutionRoleArn=role)
@@ -136,14 +137,12 @@ class Endpoint:
         return total
 
 
-def bare(loaded: inference.Model, photos: list[bytes], requests: int) -> float:
-    """Photos a second of decoding and the network alone."""
-    began = time.perf_counter()
-    with ThreadPoolExecutor(2) as pool:
-        for start in range(0, requests, BATCH):
-            batch = [photos[place % len(photos)] for place in range(start, min(requests, start + BATCH))]
-            inference.predict_batch(torch.stack(list(pool.map(loaded.pixels, batch))), loaded)
-    return requests / (time.perf_counter() - began)
+PLAIN_SCRIPT = b"""
+import training.model
+training.model.fold = lambda network: network
+from inference import *
+"""
+"""Serves the network as it was trained, its normalisations not folded."""
 
 
 def main() -> None:
@@ -169,16 +168,17 @@ def main() -> None:
 def measure(folder: Path, client: Client, photos: list[bytes], options: argparse.Namespace) -> None:
     """Ask in all three ways, in turns."""
     saved = save(folder / "new", options.precision, options.size)
-    loaded = inference.model_fn(str(saved))
-    new = Endpoint(client, "new", saved, CLIENTS)
-    old = Endpoint(client, "old", save(folder / "old", "float32", options.size), 1)
+    new = Endpoint(client, "new", saved, serving("inference.py", CLIENTS) | SERVING_ENVIRONMENT)
+    old = Endpoint(client, "old", save(folder / "old", "float32", options.size), serving("plain.py", 1))
+    (folder / "photos").mkdir()
+    for number, photo in enumerate(photos):
+        (folder / "photos" / f"{number:03}.jpg").write_bytes(photo)
     rates: dict[str, list[float]] = {"bare": [], "endpoint": [], "old way": []}
     latencies: list[float] = []
-    bare(loaded, photos, 2 * BATCH)
-    new.ask(photos, 2 * BATCH, CLIENTS)
+    new.ask(photos, 2 * CLIENTS, CLIENTS)
     old.ask(photos, 8, 1)
     for _ in range(options.turns):
-        rates["bare"].append(bare(loaded, photos, options.requests))
+        rates["bare"].append(bare(saved, folder / "photos", options.requests))
         rate, seconds = new.ask(photos, options.requests, CLIENTS)
         rates["endpoint"].append(rate)
         latencies += seconds
@@ -195,6 +195,11 @@ def measure(folder: Path, client: Client, photos: list[bytes], options: argparse
     print(f"latency with {CLIENTS} clients: p50 {1000 * cuts[49]:.0f} ms, p99 {1000 * cuts[98]:.0f} ms")
     if options.memory:
         watch_memory(new, photos)
+
+
+def serving(program: str, workers: int) -> dict[str, str]:
+    """Variables that tell the container what to run."""
+    return {"SAGEMAKER_PROGRAM": program, "SAGEMAKER_MODEL_SERVER_WORKERS": str(workers)}
 
 
 def watch_memory(endpoint: Endpoint, photos: list[bytes]) -> None:

@@ -31,7 +31,7 @@ from training.efficientnet import Convolution
 from training.features import compute
 from training.hyperparameters import Hyperparameters, preset
 from training.job import run
-from training.launch import JOB_ENVIRONMENT
+from training.launch import MEMORY_ENVIRONMENT
 from training.precision import Precision
 from training.preprocessing import normalise
 from training.state import Training
@@ -151,7 +151,7 @@ def bare_steps(size: int) -> None:
 def arithmetic_and_memory(size: int) -> None:
     """Bare steps in processes of their own, started plainly and as jobs are."""
     command = [sys.executable, "-m", "benchmarks.bench_training", "--steps-only", "--size", str(size)]
-    environments: dict[str, dict[str, str]] = {"glibc's own ways": {}, "as jobs are started": JOB_ENVIRONMENT}
+    environments: dict[str, dict[str, str]] = {"glibc's own ways": {}, "as jobs are started": MEMORY_ENVIRONMENT}
     for label, more in environments.items():
         print(f"Memory: {label}", flush=True)
         subprocess.run(command, env=os.environ | more, check=True)

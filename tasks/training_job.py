@@ -37,7 +37,7 @@ from tasks.transient import RETRIES
 from training import metrics
 from training.errors import JobError
 from training.hyperparameters import Hyperparameters
-from training.launch import JOB_ENVIRONMENT
+from training.launch import MEMORY_ENVIRONMENT
 from training.model import CARD_FILE
 
 VOLUME_GB = 30
@@ -172,7 +172,7 @@ def start_script(
             enable_managed_spot_training=settings.spot,
             # Not by the candidate's name: a second attempt goes on where the first one failed.
             checkpoint_config=CheckpointConfig(s3_uri=f"s3://{settings.bucket}/checkpoints/{name}"),
-            environment=JOB_ENVIRONMENT,
+            environment=MEMORY_ENVIRONMENT,
             tags=tags(inputs.run_id),
             **more,
         )

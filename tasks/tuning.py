@@ -40,7 +40,7 @@ from tasks.transient import RETRIES
 from tasks.tuning_picture import Trial, as_data_uri, draw_trials
 from training.errors import JobError
 from training.hyperparameters import Hyperparameters
-from training.launch import JOB_ENVIRONMENT
+from training.launch import MEMORY_ENVIRONMENT
 from training.metrics import OBJECTIVE
 
 
@@ -154,7 +154,7 @@ def _trial(inputs: JobInputs, request: dict[str, str], settings: Settings) -> Hy
         resource_config=resources(instance),
         stopping_condition=stopping(settings),
         enable_managed_spot_training=settings.spot,
-        environment=JOB_ENVIRONMENT,
+        environment=MEMORY_ENVIRONMENT,
     )
 
 

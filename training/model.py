@@ -5,11 +5,13 @@ import json
 import pickle
 from collections.abc import Callable
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from training.efficientnet import efficientnet_lite
 from training.errors import ModelError
@@ -168,7 +170,7 @@ def load_card(folder: Path) -> ModelCard:
 
 
 def load(folder: Path) -> tuple[nn.Module, ModelCard]:
-    """Load a saved model, ready to predict.
+    """Load a saved model, ready to predict, and to nothing else: see `fold`.
 
     Raises:
         ModelError: a file is absent, or weights and card do not fit each other.
@@ -179,7 +181,21 @@ def load(folder: Path) -> tuple[nn.Module, ModelCard]:
         model.load_state_dict(torch.load(folder / WEIGHTS_FILE, map_location="cpu", weights_only=True))
     except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
         raise ModelError(f"{folder / WEIGHTS_FILE} does not fit {card.backbone}: {error}") from error
-    return model.eval(), card
+    return fold(model.eval()), card
+
+
+def fold(model: nn.Module) -> nn.Module:
+    """Move each batch normalisation into the convolution that is defined before it, in place.
+
+    In all `BACKBONES` that is the one whose output it normalises. The answers are the same but for rounding, and come
+    sooner, as `benchmarks.bench_serving` shows.
+    """
+    for layer in list(model.modules()):
+        for (name, convolution), (next_name, normalisation) in pairwise(layer.named_children()):
+            if isinstance(convolution, nn.Conv2d) and isinstance(normalisation, nn.BatchNorm2d):
+                setattr(layer, name, fuse_conv_bn_eval(convolution, normalisation))
+                setattr(layer, next_name, nn.Identity())
+    return model.to(memory_format=torch.channels_last)
 
 
 @torch.inference_mode()

@@ -24,6 +24,7 @@ from tasks.settings import Settings
 from tasks.training_job import fetch
 from tasks.transient import RETRIES
 from training.errors import DataError, ModelError
+from training.launch import SERVING_ENVIRONMENT
 from training.model import CARD_FILE, WEIGHTS_FILE
 
 ARCHIVE, EVALUATION, ANSWERS, CASES = "model.tar.gz", "evaluation.json", "answers.parquet", "smoke.json"
@@ -125,13 +126,13 @@ def thresholds(evaluated: EvaluatedModel) -> dict[str, str]:
 
 
 def container_environment(settings: Settings) -> dict[str, str]:
-    """Variables of the inference container: what to run, how much at once, and where photos may come from."""
+    """Variables of the inference container: what to run, how much at once, where photos may come from, and memory."""
     return {
         "SAGEMAKER_PROGRAM": "inference.py",
         "SAGEMAKER_MODEL_SERVER_WORKERS": str(settings.serving_workers),
         HOSTS_VARIABLE: settings.photo_hosts,
         BUCKETS_VARIABLE: settings.photo_buckets,
-    }
+    } | SERVING_ENVIRONMENT
 
 
 def choose_cases(evaluated: EvaluatedModel, data: PreparedData, photos: int) -> list[SmokeCase]:

@@ -3,7 +3,7 @@
 import json
 
 from tests.installation import Installation
-from training.launch import JOB_ENVIRONMENT
+from training.launch import MEMORY_ENVIRONMENT
 
 SMALL = (
     "--demo-photos=100",
@@ -41,7 +41,7 @@ def test_features_are_computed_once_and_a_search_goes_on_from_another(installati
     assert tuning["HyperParameterTuningJobConfig"]["TrainingJobEarlyStoppingType"] == "Auto"
     assert tuning["WarmStartConfig"]["WarmStartType"] == "TransferLearning"
     final = client.describe_training_job(TrainingJobName=next(name for name in jobs if "-train-" in name))
-    assert final["Environment"] == tuning["TrainingJobDefinition"]["Environment"] == JOB_ENVIRONMENT
+    assert final["Environment"] == tuning["TrainingJobDefinition"]["Environment"] == MEMORY_ENVIRONMENT
 
     shown = installation.prefect("artifacts/filter")
     pictures = {artifact["key"]: artifact for artifact in shown if artifact["type"] == "image"}
