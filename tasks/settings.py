@@ -59,7 +59,11 @@ class Settings(BaseSettings):
         1, description="Most instances of the endpoint; above 1 it scales by itself, on AWS only.", ge=1, le=100
     )
     serving_workers: int = Field(
-        4, description="Requests that an instance's model server handles at once.", ge=1, le=64
+        0,
+        description="Requests that an instance's model server handles at once. 0: 16 in the embedded cloud, which runs "
+        "them on threads and batches them; 4 on AWS, whose container has a process for each.",
+        ge=0,
+        le=64,
     )
     startup_seconds: int = Field(
         240, description="How long a model may take to load before its endpoint is given up.", ge=60, le=3600
@@ -129,6 +133,11 @@ class Settings(BaseSettings):
         if self.autoscaling_instances > 1 and self.serverless_memory_mb:
             raise ValueError("a serverless endpoint scales by itself: leave autoscaling_instances at 1")
         return self
+
+    @property
+    def requests_at_once(self) -> int:
+        """How many requests an instance's model server handles at once."""
+        return self.serving_workers or {"local": 16, "aws": 4}[self.target]
 
     @property
     def runs(self) -> Path:

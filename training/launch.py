@@ -24,7 +24,7 @@ third of a step on a CPU. Huge pages by this variable take glibc 2.35; an older 
 """
 
 SERVING_ENVIRONMENT = MEMORY_ENVIRONMENT | {"MALLOC_ARENA_MAX": "1"}
-"""The same for processes that answer: there the network runs on a thread, whose memory glibc would not keep otherwise."""
+"""The same for processes that answer: networks run on threads there, whose memory glibc would not keep otherwise."""
 
 
 def become_torchrun(recipe: Hyperparameters) -> None:

@@ -129,7 +129,7 @@ def container_environment(settings: Settings) -> dict[str, str]:
     """Variables of the inference container: what to run, how much at once, where photos may come from, and memory."""
     return {
         "SAGEMAKER_PROGRAM": "inference.py",
-        "SAGEMAKER_MODEL_SERVER_WORKERS": str(settings.serving_workers),
+        "SAGEMAKER_MODEL_SERVER_WORKERS": str(settings.requests_at_once),
         HOSTS_VARIABLE: settings.photo_hosts,
         BUCKETS_VARIABLE: settings.photo_buckets,
     } | SERVING_ENVIRONMENT

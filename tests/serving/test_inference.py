@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -179,6 +180,20 @@ def test_a_failed_batch_fails_each_request_in_it_and_no_other() -> None:
     with pytest.raises(ZeroDivisionError):
         batcher([0])
     assert batcher([2, 4]) == [0.5, 0.25]
+
+
+def test_batches_are_computed_beside_each_other_on_threads_that_were_prepared() -> None:
+    prepared: list[int] = []
+    meeting = threading.Barrier(3, timeout=20)  # breaks unless three batches are under way at once
+
+    def meet(values: list[int]) -> list[int]:
+        assert threading.get_ident() in prepared
+        meeting.wait()
+        return [value + 1 for value in values]
+
+    batcher = Batcher(meet, largest=1, at_once=3, prepare=lambda: prepared.append(threading.get_ident()))
+    assert batcher([1, 2, 3]) == [2, 3, 4]
+    assert len(set(prepared)) == 3
 
 
 def test_weights_that_give_no_numbers_are_refused(model_dir: Path, tmp_path: Path) -> None:
