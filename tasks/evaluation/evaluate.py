@@ -18,11 +18,13 @@ from tasks.evaluation.calibration import fit_temperature
 from tasks.evaluation.intervals import interval, resampled_means
 from tasks.evaluation.looking import Looked, choose_precision, load_archive, look
 from tasks.evaluation.measure import Evaluation, Interval, errors_of, measure
+from tasks.nightly.judge import Policy
+from tasks.nightly.policy import policy_from_validation
 from tasks.release.serving_now import archive_behind
 from tasks.settings import Settings
 from tasks.training_job import fetch
 from tasks.transient import RETRIES
-from training.errors import BinventoryError
+from training.errors import BinventoryError, DataError
 
 
 class Answer(BaseModel):
@@ -107,7 +109,7 @@ def evaluate(archive: str, data: PreparedData, endpoint_name: str, settings: Set
     model = calibrated(model, valid)
     for photo_id, reason in (valid.unreadable | test.unreadable).items():
         log.warning("photo %s is not measured: %s", photo_id, reason)
-    result = measure(test, model)
+    result = measure(test, model, chosen_policy(valid, model))
     log.info("accuracy %.4f, temperature %.3f, %s", result.accuracy, result.temperature, result.precision)
     return EvaluatedModel(
         evaluation=result,
@@ -132,6 +134,15 @@ def calibrated(model: inference.Model, valid: Looked) -> inference.Model:
     positions = np.searchsorted(outputs.classes, inside.counts)
     temperature = fit_temperature(outputs.answers(inside.raw)[0], inside.counts.new_tensor(positions))
     return inference.Model(model.network, dataclasses.replace(model.card, temperature=temperature))
+
+
+def chosen_policy(valid: Looked, model: inference.Model) -> Policy:
+    """What the nightly count will judge by; the default where validation photos are too few to choose by."""
+    counts = {photo.photo_id: photo.count for photo in valid.photos}
+    try:
+        return policy_from_validation(valid.predictions(model), counts)
+    except DataError:
+        return Policy()
 
 
 def compare_with_deployed(

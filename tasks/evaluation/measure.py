@@ -12,6 +12,7 @@ from tasks.evaluation.calibration import calibration_error, likelihood_loss, rel
 from tasks.evaluation.intervals import interval, resampled_means
 from tasks.evaluation.looking import Looked
 from tasks.evaluation.triage import Triage, area_under_curve, measure_triage
+from tasks.nightly.judge import Policy
 from training import metrics
 from training.errors import ModelError
 
@@ -58,8 +59,13 @@ class Evaluation(BaseModel):
     out_of_range: OutOfRange | None = Field(None, description="Absent when the split has no such photos.")
 
 
-def measure(looked: Looked, model: inference.Model) -> Evaluation:
+def measure(looked: Looked, model: inference.Model, policy: Policy | None = None) -> Evaluation:
     """Measure what a model said to the photos of the test split.
+
+    Args:
+        looked: what it said.
+        model: which.
+        policy: by which records would be judged wrong; the default one where none is given.
 
     Raises:
         ModelError: no photo in range could be read.
@@ -92,7 +98,7 @@ def measure(looked: Looked, model: inference.Model) -> Evaluation:
         per_class={count: float(right[truth == count].mean()) for count in card.classes if (truth == count).any()},
         confusion=[[int(((truth == t) & (predicted == p)).sum()) for p in card.classes] for t in card.classes],
         reliability=reliability(confidence, right),
-        triage=measure_triage(answers, truth.tolist()),
+        triage=measure_triage(list(looked.predictions(model).values()), looked.counts.tolist(), policy or Policy()),
         out_of_range=_measure_out_of_range(looked, answers, model),
     )
 

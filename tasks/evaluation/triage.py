@@ -1,7 +1,7 @@
 """What the model is for: which bins to check first. Measured with errors planted in the record.
 
-The record of 5 % of the photos is made wrong by one to three, and the bins are ranked by the probability that the
-record is wrong. Twenty seeded plantings are averaged, because one moves precision@50 by several points.
+The record of 5 % of the photos is made wrong by one to three, and the bins are judged and ranked as the nightly count
+does it. Twenty seeded plantings are averaged, because one moves precision@50 by several points.
 """
 
 from collections.abc import Sequence
@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from serving.prediction import Prediction
+from tasks.nightly.judge import Policy
+from tasks.nightly.thresholds import judgeable, plant_errors, precision_at, rank
 
 SHARE, PLANTINGS = 0.05, 20
 TOP = (10, 20, 50, 100)
@@ -31,42 +33,42 @@ class Triage(BaseModel):
     big_in_top_tenth: float = Field(description="Of the records wrong by two or three, those among the first tenth.")
 
 
-def measure_triage(predictions: Sequence[Prediction], counts: Sequence[int], seed: int = 0) -> Triage | None:
-    """Plant errors and rank; None when there are too few photos to plant any."""
-    size, planted = len(counts), round(len(counts) * SHARE)
+def measure_triage(
+    predictions: Sequence[Prediction], counts: Sequence[int], policy: Policy, seed: int = 0
+) -> Triage | None:
+    """Plant errors, judge and rank.
+
+    Args:
+        predictions: of photos that the model has not learned from.
+        counts: what they show.
+        policy: by which the nightly count judges; bins that it only ever abstains from are left out.
+        seed: of the first planting.
+
+    Returns:
+        means over the plantings; None when there are too few photos to plant any.
+    """
+    seen = [(count, each.probabilities, each.out_of_range) for count, each in zip(counts, predictions, strict=True)]
+    photos, said = judgeable(seen, policy)
+    size, planted = len(photos), round(len(photos) * SHARE)
     if planted < 1:
         return None
-    random = np.random.default_rng(seed)
-    aucs, bigs, shares = [], [], {top: [] for top in TOP if top <= size}  # type: ignore[var-annotated]
-    for _ in range(PLANTINGS):
-        record, wrong = plant(np.asarray(counts), planted, random)
-        scores = np.array([1 - each.probability_of(int(said)) for each, said in zip(predictions, record, strict=True)])
-        order = np.argsort(-scores, kind="stable")
-        aucs.append(area_under_curve(scores, wrong))
-        for top, found in shares.items():
-            found.append(wrong[order[:top]].mean())
-        big = np.abs(record - counts) >= 2
-        if big.any():
-            bigs.append(big[order[: max(1, size // 10)]].sum() / big.sum())
-    precision = {top: float(np.mean(found)) for top, found in shares.items()}
+    truth = [photo[0] for photo in photos]
+    rankings = [rank(photos, plant_errors(truth, SHARE, seed + turn, said), policy) for turn in range(PLANTINGS)]
+    precision = {top: float(np.mean([precision_at(ranked, top) for ranked in rankings])) for top in TOP if top <= size}
+    first, curves = [], []
+    for ranked in rankings:
+        off = np.array([photo.off_by for photo in ranked])
+        curves.append(area_under_curve(np.array([photo.score for photo in ranked]), off > 0))
+        if (off >= 2).any():
+            first.append((off[: max(1, size // 10)] >= 2).sum() / (off >= 2).sum())
     return Triage(
         photos=size,
         planted=planted,
-        auc=float(np.mean(aucs)),
+        auc=float(np.mean(curves)),
         precision_at=precision,
         lift_at={top: value * size / planted for top, value in precision.items()},
-        big_in_top_tenth=float(np.mean(bigs)) if bigs else 0.0,
+        big_in_top_tenth=float(np.mean(first)) if first else 0.0,
     )
-
-
-def plant(counts: NDArray[np.int_], planted: int, random: np.random.Generator) -> tuple[NDArray[np.int_], Flags]:
-    """A record in which some counts are one to three off and never below zero; and which those are."""
-    record = counts.copy()
-    chosen = random.choice(len(counts), planted, replace=False)
-    step = random.integers(1, 4, planted) * random.choice([-1, 1], planted)
-    step = np.where(record[chosen] + step < 0, -step, step)
-    record[chosen] += step
-    return record, record != counts
 
 
 def area_under_curve(scores: Floats, wrong: Flags) -> float:

@@ -7,9 +7,10 @@ probability of the count ``expected + d`` over that count's share in training. B
 
     P(d | photos)  is proportional to  P(d) * product over photos of  p(expected + d | photo) / share(expected + d)
 
-All of it is given that the count is within the model's range. Whether it is has an output of its own, from which the
-model abstains; on real photos, where a full bin of five looks much like six, taking that output as evidence of a wrong
-record as well cost two points of precision among the first fifty.
+A model that learned counts beyond its range says how probable it is that the count is one of those. All of them are one
+more possibility: ``p(beyond | photo) / share(beyond)`` speaks for every count beyond alike. So a record of seven is
+contradicted by a photo that shows two, and a record of three by one that shows a full bin; but nothing confirms that a
+bin beyond the range holds what the record says.
 
 An earlier photo of the same bin, with the quantity that the record had then, is a second witness to the same ``d``:
 the record knows of every pick and stow between the two, so what it gets wrong stays wrong. The two photos are of one
@@ -25,6 +26,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Verdict = Literal["match", "mismatch", "uncertain"]
 _FLOOR = 1e-6
+FAR = 5
+"""Objects from which on errors of the record are alike: as rare as each other, and counted as that many."""
 
 
 class Policy(BaseModel):
@@ -43,7 +46,14 @@ class Policy(BaseModel):
     )
     earlier_weight: float = Field(0.5, ge=0, le=1, description="Weight of the evidence of an earlier photo.")
     class_shares: dict[int, float] = Field(
-        default_factory=dict, description="Share of each count in the model's training; empty: all alike."
+        default_factory=dict, description="Share of each count among those in range, in training; empty: all alike."
+    )
+    beyond_share: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Share of the counts beyond the model's range in its training; 0: it learned none, and what may be "
+        "beyond is abstained from.",
     )
     target_precision: float | None = Field(None, description="Precision that mismatch_from was chosen for.")
     precision: float | None = Field(None, description="Precision that was measured with it on validation.")
@@ -95,27 +105,39 @@ def judge(now: Sighting | None, policy: Policy, earlier: Sequence[Sighting] = ()
     """
     if now is None:
         return Judgement("uncertain", "the record has no quantity")
-    if now.expected not in now.probabilities:
-        low, high = min(now.probabilities), max(now.probabilities)
-        return Judgement("uncertain", f"the record's {now.expected} is beyond the model's {low}-{high}")
+    beyond = now.expected not in now.probabilities
+    if beyond and not policy.beyond_share:
+        return Judgement("uncertain", f"the record's {now.expected} is beyond {_range(now)}")
     offsets = posterior(now, policy, earlier)
     mismatch = 1 - offsets[0]
-    size = sum(abs(d) * p for d, p in offsets.items()) / mismatch if mismatch > 0 else 0.0
+    size = sum(min(abs(d), FAR) * p for d, p in offsets.items()) / mismatch if mismatch > 0 else 0.0
     measured = (round(mismatch, 6), round(size, 6), round(mismatch * size, 6))
-    if now.out_of_range >= policy.abstain_from:
-        return Judgement("uncertain", "it looks like more, or fewer, than the model can count", *measured)
-    if mismatch >= policy.mismatch_from:
+    seems_beyond = now.out_of_range >= policy.abstain_from
+    if mismatch >= policy.mismatch_from and (policy.beyond_share or not seems_beyond):
         return Judgement("mismatch", None, *measured)
+    if seems_beyond and not beyond:
+        return Judgement("uncertain", "it looks like more, or fewer, than the model can count", *measured)
+    if beyond:
+        return Judgement(
+            "uncertain", f"nothing speaks against the record's {now.expected}, beyond {_range(now)}", *measured
+        )
     if mismatch < policy.match_below:
         return Judgement("match", None, *measured)
     return Judgement("uncertain", "the photo does not tell", *measured)
 
 
+def _range(sighting: Sighting) -> str:
+    return f"the model's {min(sighting.probabilities)}-{max(sighting.probabilities)}"
+
+
 def posterior(now: Sighting, policy: Policy, earlier: Sequence[Sighting] = ()) -> dict[int, float]:
     """Return the probability of each offset of the record, 0 first; they sum to one."""
     # An offset of one is likelier than of two: picks and stows go wrong by single objects.
-    offsets = (count - now.expected for count in now.probabilities)
-    weights = {d: 1 / abs(d) for d in offsets if d}
+    counts = set(now.probabilities)
+    if policy.beyond_share:
+        counts |= set(range(max(0, now.expected - FAR), now.expected + FAR + 1))
+    offsets = (count - now.expected for count in sorted(counts))
+    weights = {d: 1 / min(abs(d), FAR) for d in offsets if d}
     total = sum(weights.values())
     log = {0: math.log(1 - policy.record_error_rate)}
     log |= {d: math.log(policy.record_error_rate * w / total) for d, w in weights.items()}
@@ -130,7 +152,11 @@ def posterior(now: Sighting, policy: Policy, earlier: Sequence[Sighting] = ()) -
 def _evidence(sighting: Sighting, count: int, policy: Policy) -> float:
     """Log-likelihood ratio of a count: 0 where the photo says nothing about it."""
     classes = sighting.probabilities
-    if sighting.expected not in classes or count not in classes:
+    inside = 1 - sighting.out_of_range
+    if policy.beyond_share and count not in classes:
+        return math.log(max(sighting.out_of_range if count >= 0 else 0.0, _FLOOR) / policy.beyond_share)
+    if not policy.beyond_share and (sighting.expected not in classes or count not in classes):
         return 0.0
     share = policy.class_shares.get(count, 0.0) if policy.class_shares else 1 / len(classes)
-    return math.log(max(classes[count], _FLOOR) / max(share, 1 / (10 * len(classes))))
+    likelihood = max(classes[count], _FLOOR) / max(share, 1 / (10 * len(classes)))
+    return math.log(likelihood * (max(inside, _FLOOR) / (1 - policy.beyond_share) if policy.beyond_share else 1.0))

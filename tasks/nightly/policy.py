@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from serving.prediction import Prediction
 from tasks.nightly.judge import Policy
-from tasks.nightly.thresholds import choose_policy
+from tasks.nightly.thresholds import Photo, choose_policy
 
 PREFIX = "judge_"
 log = logging.getLogger(__name__)
@@ -50,10 +50,8 @@ def policy_from_validation(
     return choose_policy(as_photos(predictions, counts), target_precision)
 
 
-def as_photos(
-    predictions: Mapping[str, Prediction], counts: Mapping[str, int]
-) -> Sequence[tuple[int, dict[int, float], float]]:
-    """Return true count, probabilities and probability of being out of range of each photo, in the order of ids."""
+def as_photos(predictions: Mapping[str, Prediction], counts: Mapping[str, int]) -> Sequence[Photo]:
+    """Return the photos whose true count is known, in the order of ids."""
     return [
         (counts[photo], predictions[photo].probabilities, predictions[photo].out_of_range)
         for photo in sorted(predictions)

@@ -10,6 +10,8 @@ from training.errors import DataError
 ROUNDS = 20
 PLANTED = (-3, -2, -1, 1, 2, 3)
 LEAST_FLAGGED = 20
+Photo = tuple[int, dict[int, float], float]
+"""True count, probabilities by count, and probability of being out of range."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,21 +29,28 @@ class Ranked:
     off_by: int
 
 
-def plant_errors(counts: Sequence[int], rate: float, seed: int, classes: Sequence[int]) -> list[int]:
-    """Return a record of these true counts in which a share is wrong by 1-3 objects, within the classes.
+def plant_errors(counts: Sequence[int], rate: float, seed: int, classes: Sequence[int] = ()) -> list[int]:
+    """Return a record of these true counts in which a share is wrong by 1-3 objects, never below zero.
 
     Exactly ``round(rate * n)`` entries are wrong, so that figures of two seeds compare.
+
+    Args:
+        counts: what the bins hold.
+        rate: share of entries to make wrong.
+        seed: of the choice.
+        classes: what a wrong entry may say; empty: anything.
     """
     rng = random.Random(seed)  # noqa: S311 - planted errors are no secret
     record = list(counts)
     for position in rng.sample(range(len(counts)), round(rate * len(counts))):
-        choices = [counts[position] + d for d in PLANTED if counts[position] + d in classes]
+        wrong = (counts[position] + d for d in PLANTED)
+        choices = [count for count in wrong if (count in classes if classes else count >= 0)]
         record[position] = rng.choice(choices) if choices else counts[position]
     return record
 
 
 def choose_policy(
-    photos: Sequence[tuple[int, dict[int, float], float]],
+    photos: Sequence[Photo],
     target_precision: float = 0.3,
     record_error_rate: float = 0.05,
     seed: int = 0,
@@ -49,11 +58,12 @@ def choose_policy(
     """Choose verdict thresholds on photos that the model has not learned from.
 
     Errors are planted in their record twenty times over, so that every photo is judged with right and wrong records.
+    Photos whose count is beyond the range are among them where the model has learned such; else they are left out.
     ``mismatch_from`` becomes the lowest threshold at which at least ``target_precision`` of the flagged bins are
     really wrong; ``match_below`` the highest below which at most a quarter of the usual share is.
 
     Args:
-        photos: true count, probabilities by count, and probability of being out of range, of each photo.
+        photos: of the validation split.
         target_precision: share of the flagged that shall really be wrong.
         record_error_rate: share of the record that is believed to be wrong.
         seed: of the planted errors.
@@ -66,11 +76,17 @@ def choose_policy(
     if len(inside) < 100:
         raise DataError(f"{len(inside)} validation photos in the model's range are too few to choose thresholds on")
     means = {count: sum(photo[1][count] for photo in inside) / len(inside) for count in classes}
-    policy = Policy(record_error_rate=record_error_rate, class_shares=means, target_precision=target_precision)
+    beyond_share = sum(photo[2] for photo in photos) / len(photos)
+    policy = Policy(
+        record_error_rate=record_error_rate,
+        class_shares=means,
+        beyond_share=beyond_share,
+        target_precision=target_precision,
+    )
+    found, said = judgeable(photos, policy)
     judged: list[Ranked] = []
     for turn in range(ROUNDS):
-        record = plant_errors([photo[0] for photo in inside], record_error_rate, seed + turn, classes)
-        judged += rank(inside, record, policy)
+        judged += rank(found, plant_errors([photo[0] for photo in found], record_error_rate, seed + turn, said), policy)
     mismatch_from, precision, recall = _mismatch_from(judged, target_precision)
     return policy.model_copy(
         update={
@@ -78,12 +94,19 @@ def choose_policy(
             "match_below": min(_match_below(judged, record_error_rate / 4), mismatch_from),
             "precision": precision,
             "recall": recall,
-            "chosen_on": f"{len(inside)} validation photos, {ROUNDS} times {record_error_rate:.0%} planted errors",
+            "chosen_on": f"{len(found)} validation photos, {ROUNDS} times {record_error_rate:.0%} planted errors",
         }
     )
 
 
-def rank(photos: Sequence[tuple[int, dict[int, float], float]], record: Sequence[int], policy: Policy) -> list[Ranked]:
+def judgeable(photos: Sequence[Photo], policy: Policy) -> tuple[Sequence[Photo], tuple[int, ...]]:
+    """Return the photos that the policy ever judges, and what the record of them may say; empty: anything."""
+    if policy.beyond_share:
+        return photos, ()
+    return [photo for photo in photos if photo[0] in photo[1]], tuple(photos[0][1]) if photos else ()
+
+
+def rank(photos: Sequence[Photo], record: Sequence[int], policy: Policy) -> list[Ranked]:
     """Judge photos whose truth is known against a record, best bets first."""
     found = []
     for (count, probabilities, outside), expected in zip(photos, record, strict=True):

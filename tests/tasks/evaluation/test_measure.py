@@ -6,12 +6,16 @@ import numpy as np
 import pytest
 import torch
 
+from serving.prediction import Prediction
 from tasks.evaluation.calibration import calibration_error, fit_temperature
 from tasks.evaluation.intervals import interval, resampled_means
 from tasks.evaluation.measure import measure
-from tasks.evaluation.triage import area_under_curve, measure_triage, plant
+from tasks.evaluation.triage import area_under_curve, measure_triage
+from tasks.nightly.judge import Policy
 from tests.tasks.evaluation.looks import looked, model, noisy
 from training.errors import ModelError
+
+CLASSES = (1, 2, 3, 4, 5)
 
 
 def rows(*shares: tuple[float, ...]) -> torch.Tensor:
@@ -87,11 +91,11 @@ def test_intervals_are_wider_when_photos_of_a_bin_are_alike() -> None:
     assert bins[1] - bins[0] > 1.25 * (alone[1] - alone[0])
 
 
-def test_planted_errors_are_ranked_by_how_unlikely_the_record_is() -> None:
+def test_planted_errors_are_ranked_as_the_night_ranks_them() -> None:
     certain = torch.eye(5).repeat(200, 1)
     counts = ([1, 2, 3, 4, 5]) * 200
     answers = list(looked(counts, certain).predictions(model()).values())
-    found = measure_triage(answers, counts)
+    found = measure_triage(answers, counts, Policy())
     assert found is not None
     assert (found.photos, found.planted, found.auc) == (1000, 50, 1.0)
     assert found.precision_at == {10: 1.0, 20: 1.0, 50: 1.0, 100: 0.5}
@@ -99,18 +103,22 @@ def test_planted_errors_are_ranked_by_how_unlikely_the_record_is() -> None:
     assert found.big_in_top_tenth == 1.0
 
     clueless = list(looked(counts, torch.full((1000, 5), 0.2)).predictions(model()).values())
-    chance = measure_triage(clueless, counts)
+    chance = measure_triage(clueless, counts, Policy())
     assert chance is not None
-    assert chance.auc < 0.75  # records out of range alone betray themselves
-    assert measure_triage(answers[:5], counts[:5]) is None
+    assert chance.auc < 0.75  # a record at the edge of the range is a little likelier to be wrong by more
+    assert measure_triage(answers[:5], counts[:5], Policy()) is None
 
 
-def test_what_is_planted_is_one_to_three_off_and_never_negative() -> None:
-    counts = np.array([0, 1, 2, 3, 4, 5] * 50)
-    record, wrong = plant(counts, 100, np.random.default_rng(0))
-    assert wrong.sum() == 100
-    assert set(np.abs(record - counts)[wrong]) == {1, 2, 3}
-    assert record.min() >= 0
+def test_bins_beyond_the_range_are_among_the_planted_only_where_something_is_said_about_them() -> None:
+    counts = [1, 2, 3, 4, 5, 9] * 100
+    answers = []
+    for count in counts:
+        shares = [0.2 if count > 5 else 0.01 + 0.95 * (n == count) for n in CLASSES]
+        answers.append(Prediction.from_probabilities(CLASSES, shares, "m", 0.9 if count > 5 else 0.01))
+    abstaining, judging = (measure_triage(answers, counts, Policy(beyond_share=share)) for share in (0.0, 1 / 6))
+    assert abstaining is not None
+    assert judging is not None
+    assert (abstaining.photos, judging.photos) == (500, 600)
 
 
 def test_the_area_under_the_curve_counts_ties_as_halves() -> None:

@@ -6,6 +6,7 @@ import random
 import pytest
 
 from tasks.nightly.judge import Policy, Sighting, judge, posterior
+from tasks.nightly.policy import policy_facts, policy_of
 from tasks.nightly.thresholds import Ranked, choose_policy, plant_errors, precision_at, rank
 from training.errors import DataError
 
@@ -20,15 +21,23 @@ def shares(**given: float) -> dict[int, float]:
     return {count: named.get(count, rest) for count in CLASSES}
 
 
-def guesser(photos: int, seed: int, sharpness: float = 1.0) -> list[tuple[int, dict[int, float], float]]:
-    """A perfectly calibrated model: the true count of each photo is drawn from its own probabilities."""
+def guesser(
+    photos: int, seed: int, sharpness: float = 1.0, beyond: bool = False
+) -> list[tuple[int, dict[int, float], float]]:
+    """A perfectly calibrated model: the true count of each photo is drawn from its own probabilities.
+
+    With ``beyond`` bins hold up to nine, of which it says only that they are beyond five.
+    """
     rng = random.Random(seed)
+    counts = range(1, 10) if beyond else CLASSES
     found = []
     for _ in range(photos):
-        centre = rng.uniform(1, 5)
-        weights = [math.exp(-sharpness * (count - centre) ** 2) for count in CLASSES]
-        probabilities = dict(zip(CLASSES, (w / sum(weights) for w in weights), strict=True))
-        found.append((rng.choices(CLASSES, weights)[0], probabilities, 0.0))
+        centre = rng.uniform(1, max(counts))
+        weights = {count: math.exp(-sharpness * (count - centre) ** 2) for count in counts}
+        inside = sum(weights[count] for count in CLASSES)
+        probabilities = {count: weights[count] / inside for count in CLASSES}
+        truth = rng.choices(list(weights), list(weights.values()))[0]
+        found.append((truth, probabilities, 1 - inside / sum(weights.values())))
     return found
 
 
@@ -78,6 +87,38 @@ def test_a_photo_beyond_the_range_is_abstained_from_however_sure_the_rest() -> N
     assert (judged.score or 0) > 0.3  # still ranked: somebody may want to look
 
 
+LEARNED_BEYOND = Policy(beyond_share=0.25)
+
+
+@pytest.mark.parametrize("expected", [0, 6, 250])
+def test_a_record_beyond_the_range_is_contradicted_by_a_photo_in_it_but_never_confirmed(expected: int) -> None:
+    contradicted = judge(Sighting(expected, shares(c2=0.98), out_of_range=0.001), LEARNED_BEYOND)
+    assert contradicted.verdict == "mismatch"
+    assert 1 < (contradicted.size or 0) <= 5  # a record of 250 is not fifty times as wrong as one of seven
+    consistent = judge(Sighting(expected, shares(), out_of_range=0.99), LEARNED_BEYOND)
+    assert consistent.verdict == "uncertain"
+    assert f"against the record's {expected}, beyond the model's 1-5" in (consistent.reason or "")
+    assert (consistent.mismatch or 0) < 0.06  # it speaks for every count beyond the range alike
+
+
+def test_a_record_in_range_is_contradicted_by_a_photo_beyond_it() -> None:
+    mismatches = [
+        judge(Sighting(3, shares(c3=0.4), out_of_range=beyond), LEARNED_BEYOND).mismatch or 0
+        for beyond in (0.05, 0.5, 0.9, 0.99)
+    ]
+    assert mismatches == sorted(mismatches)
+    assert judge(Sighting(3, shares(c3=0.4), out_of_range=0.99), LEARNED_BEYOND).verdict == "mismatch"
+    doubtful = judge(Sighting(5, shares(c5=0.9), out_of_range=0.6), LEARNED_BEYOND)
+    assert doubtful.verdict == "uncertain"
+    assert "than the model can count" in (doubtful.reason or "")
+
+
+def test_an_earlier_photo_is_no_witness_of_fewer_objects_than_none() -> None:
+    now = Sighting(3, shares(c3=0.3, c1=0.4), out_of_range=0.05)
+    none_before = Sighting(0, shares(), out_of_range=0.95)  # the record cannot have been two too many then
+    assert (judge(now, LEARNED_BEYOND, [none_before]).mismatch or 0) < (judge(now, LEARNED_BEYOND).mismatch or 0)
+
+
 def test_no_record_no_verdict() -> None:
     assert judge(None, POLICY).verdict == "uncertain"
     assert judge(None, POLICY).score is None
@@ -94,10 +135,12 @@ def test_an_earlier_photo_of_the_bin_is_a_second_witness() -> None:
     assert judge(now, POLICY, [beyond]).mismatch == pytest.approx(alone, abs=1e-6)
 
 
-def test_a_calibrated_model_gives_calibrated_mismatches() -> None:
-    photos = guesser(20_000, seed=1)
-    record = plant_errors([count for count, _, _ in photos], 0.05, 2, CLASSES)
-    judged = rank(photos, record, Policy(record_error_rate=0.05))
+@pytest.mark.parametrize("beyond", [False, True])
+def test_a_calibrated_model_gives_calibrated_mismatches(beyond: bool) -> None:
+    photos = guesser(20_000, seed=1, beyond=beyond)
+    record = plant_errors([count for count, _, _ in photos], 0.05, 2, () if beyond else CLASSES)
+    share = sum(photo[2] for photo in photos) / len(photos)
+    judged = rank(photos, record, Policy(record_error_rate=0.05, beyond_share=share))
     for low, high in ((0.0, 0.05), (0.05, 0.15), (0.15, 0.4), (0.4, 1.0)):
         bucket = [photo for photo in judged if low <= photo.mismatch < high]
         said = sum(photo.mismatch for photo in bucket) / len(bucket)
@@ -152,6 +195,15 @@ def test_a_stricter_target_flags_fewer() -> None:
     mild, strict = choose_policy(photos, 0.15), choose_policy(photos, 0.6)
     assert strict.mismatch_from > mild.mismatch_from
     assert (strict.recall or 0) < (mild.recall or 0)
+
+
+def test_thresholds_of_a_model_that_learned_beyond_its_range_are_chosen_on_all_photos() -> None:
+    photos = guesser(2000, seed=8, beyond=True)
+    policy = choose_policy(photos)
+    assert policy.beyond_share == pytest.approx(sum(outside for _, _, outside in photos) / 2000)
+    assert "2000 validation photos" in policy.chosen_on
+    assert sum(policy.class_shares.values()) == pytest.approx(1)
+    assert policy_of(policy_facts(policy)).beyond_share == pytest.approx(policy.beyond_share, rel=1e-3)
 
 
 def test_too_few_photos_choose_nothing() -> None:
