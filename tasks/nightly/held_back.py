@@ -1,6 +1,7 @@
 """A first night: the photos that were held back for testing come in, with the record that they have."""
 
 import json
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -52,26 +53,29 @@ def hold_back(data: PreparedData, run_id: str, most: int, settings: Settings) ->
 
     The quantities are those of the catalog, so that on this night every mismatch is the model's error or the record's.
     """
-    folder = _folder(run_id)
     photos = list_photos(data, "test")[:most]
-    records = _records(data, {photo.photo_id for photo in photos})
-    from_bucket, from_prefix = split_uri(data.uri)
-    store, client = open_store(f"s3://{settings.bucket}/{folder}"), s3_client()
+    bring(data, records_of(data, photos), f"s3://{settings.bucket}/{_folder(run_id)}")
+    get_run_logger().info("%d photos that no training has seen are under %s", len(photos), _folder(run_id))
+    return photos_uri(run_id, settings)
 
-    def bring(photo: Photo) -> None:
-        record = json.dumps(records[photo.photo_id]).encode()
-        with transfer_errors(f"s3://{settings.bucket}/{folder}"):
-            obstore.put(store, f"metadata/{photo.photo_id}.json", record)
+
+def bring(data: PreparedData, records: Mapping[Photo, Mapping[str, Any]], uri: str) -> None:
+    """Put photos and the record of each under an S3 URI, in ABID's layout."""
+    from_bucket, from_prefix = split_uri(data.uri)
+    bucket, folder = split_uri(uri)
+    store, client = open_store(uri), s3_client()
+
+    def bring_one(photo: Photo) -> None:
+        with transfer_errors(uri):
+            obstore.put(store, f"metadata/{photo.photo_id}.json", json.dumps(records[photo]).encode())
         client.copy_object(
             CopySource={"Bucket": from_bucket, "Key": f"{from_prefix}/{photo.key}"},
-            Bucket=settings.bucket,
+            Bucket=bucket,
             Key=f"{folder}/bin-images/{photo.photo_id}.jpg",
         )
 
     with ThreadPoolExecutor(COPIERS) as pool:
-        list(pool.map(bring, photos))
-    get_run_logger().info("%d photos that no training has seen are under %s", len(photos), folder)
-    return photos_uri(run_id, settings)
+        list(pool.map(bring_one, records))
 
 
 def photos_uri(run_id: str, settings: Settings) -> str:
@@ -83,14 +87,15 @@ def _folder(run_id: str) -> str:
     return f"nightly/{run_id}/held-back"
 
 
-def _records(data: PreparedData, ids: set[str]) -> dict[str, Any]:
+def records_of(data: PreparedData, photos: Sequence[Photo]) -> dict[Photo, dict[str, Any]]:
     """The record of each photo, as ABID's metadata has it."""
+    by_id = {photo.photo_id: photo for photo in photos}
     found = {}
     for rows in read_usable(Workspace(data.folder), ["id", "count", "skus"]):
-        chosen = rows.filter(pc.is_in(rows["id"], value_set=pa.array(sorted(ids))))
+        chosen = rows.filter(pc.is_in(rows["id"], value_set=pa.array(sorted(by_id))))
         for row in chosen.to_pylist():
             skus = {sku["asin"]: {"asin": sku["asin"], "quantity": sku["quantity"]} for sku in row["skus"] or ()}
-            found[row["id"]] = {"BIN_FCSKU_DATA": skus, "EXPECTED_QUANTITY": row["count"]}
+            found[by_id[row["id"]]] = {"BIN_FCSKU_DATA": skus, "EXPECTED_QUANTITY": row["count"]}
     return found
 
 

@@ -26,7 +26,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Verdict = Literal["match", "mismatch", "uncertain"]
 _FLOOR = 1e-6
-FAR = 5
+FAR = 3
 """Objects from which on errors of the record are alike: as rare as each other, and counted as that many."""
 
 

@@ -1,0 +1,87 @@
+"""What a night finds of errors that were planted in its record: ``python -m benchmarks.planted_night RUN``.
+
+RUN is the folder of a full pipeline's run that ended, ``.binventory/runs/<run>``. Photos of its test split, which no
+training has seen, are put under a prefix of their own with their record, of which 5 % is made wrong by one to three
+objects. The nightly count runs over them, with the newest approved model; then once more, which has to count nothing;
+then 100 photos later, which has to count those.
+"""
+
+import argparse
+import csv
+import json
+import os
+import random
+from pathlib import Path
+
+from flows.nightly_count import nightly_count
+from tasks.data.prepared_data import PreparedData
+from tasks.data.split_photos import list_photos
+from tasks.nightly.held_back import bring, records_of
+from tasks.nightly.parameters import NightParameters
+from tasks.nightly.thresholds import plant_errors
+from tasks.run_record import result_file
+from tasks.services import leave, use_cloud, use_prefect_server
+from tasks.settings import settings
+
+RATE, FIRST = 0.05, 50
+
+
+def main() -> None:
+    """Plant, count, and compare."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="folder of a run of the full pipeline")
+    parser.add_argument("--photos", type=int, default=1000, help="of the first night (default: 1000)")
+    parser.add_argument("--later", type=int, default=100, help="photos that come in after it (default: 100)")
+    parser.add_argument("--seed", type=int, default=0, help="of the choice of photos and of the errors")
+    given = parser.parse_args()
+    os.environ.setdefault("BINVENTORY_HOME", str(given.run.resolve().parent.parent))
+    here = settings()
+    use_prefect_server(here)
+    use_cloud(here)
+    try:
+        measure(PreparedData.model_validate_json(result_file(given.run, "prepare").read_text()), given)
+    finally:
+        leave(here)
+
+
+def measure(data: PreparedData, given: argparse.Namespace) -> None:
+    """Three nights."""
+    photos = list_photos(data, "test")
+    random.Random(given.seed).shuffle(photos)
+    photos, later = photos[: given.photos], photos[given.photos : given.photos + given.later]
+    records = records_of(data, photos)
+    truth = [photo.count for photo in photos]
+    record = plant_errors(truth, RATE, given.seed)
+    for photo, expected in zip(photos, record, strict=True):
+        records[photo]["EXPECTED_QUANTITY"] = expected
+    off = {photo.photo_id: abs(a - b) for photo, a, b in zip(photos, truth, record, strict=True)}
+    uri = f"s3://{settings().bucket}/planted/{os.getpid()}-{given.seed}"
+    bring(data, records, uri)
+    counted, ranked = night(uri)
+    tell(counted, [off[photo] for photo in ranked], list(off.values()))
+    print(f"once more: {night(uri)[0]} counted")
+    bring(data, records_of(data, later), uri)
+    print(f"{len(later)} photos later: {night(uri)[0]} counted")
+
+
+def night(uri: str) -> tuple[int, list[str]]:
+    """Count what is new; how many photos that were, and the ids of the exceptions, best bets first."""
+    run = nightly_count(NightParameters(prefix=f"{uri}/bin-images/"))
+    folder = settings().runs / str(run)
+    with (folder / "exceptions.csv").open(newline="") as file:
+        ranked = [Path(row["key"]).stem for row in csv.DictReader(file)]
+    return json.loads((folder / "summary.json").read_text())["night"]["counted"], ranked
+
+
+def tell(counted: int, ranked: list[int], off: list[int]) -> None:
+    """Print what checking the first exceptions would find, of how wrong each record is."""
+    wrong, large, tenth = sum(map(bool, off)), sum(each >= 2 for each in off), counted // 10
+    hits, found = sum(map(bool, ranked[:FIRST])), sum(each >= 2 for each in ranked[:tenth])
+    share = hits / FIRST
+    print(f"{counted} bins counted, {wrong} records wrong, {large} of them by two or more; {len(ranked)} exceptions")
+    print(f"of the first {FIRST}, {share:.0%} are wrong: {share * len(off) / wrong:.1f} times as many as by chance")
+    print(f"of the errors of two or more, {found / large:.0%} are among the first {tenth}")
+
+
+if __name__ == "__main__":
+    main()
