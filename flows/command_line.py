@@ -26,6 +26,11 @@ Parameters = TypeVar("Parameters", bound=BaseModel)
 console = Console()
 errors = Console(stderr=True)
 
+_GOES_ON_COSTING = (
+    "Jobs that were submitted go on, and cost; so does an endpoint. To end them: python -m flows.teardown --run-id RUN "
+    "--delete, where RUN is the newest folder of runs in BINVENTORY_HOME."
+)
+
 
 class _CommandLine(BaseSettings):
     """Reads the command line only: a variable named ``LIMIT`` in somebody's shell is none of ours."""
@@ -157,6 +162,8 @@ def run(
         return 1
     except KeyboardInterrupt:
         errors.print("Interrupted. The same command goes on where this one stopped.")
+        if settings().target == "aws":
+            errors.print(_GOES_ON_COSTING, soft_wrap=True, highlight=False)
         return 130
     return 0
 

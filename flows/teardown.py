@@ -1,4 +1,4 @@
-"""List what a run left in the cloud, and delete it when told to: ``python -m flows.teardown --help``."""
+"""List what a run left in the cloud, and stop and delete it when told to: ``python -m flows.teardown --help``."""
 
 from typing import Any
 
@@ -9,37 +9,44 @@ from pydantic import BaseModel, ConfigDict, Field
 from rich.table import Table
 
 from flows.command_line import console, run
-from tasks.release.teardown import Leftover, leftovers
+from tasks.release.teardown import Leftover, leftovers, running_jobs, wait_for_jobs
 from tasks.services import use_cloud
 from tasks.settings import settings
 from training.errors import CloudError
 
 
 class TeardownParameters(BaseModel):
-    """List what a run left: endpoints, configurations, models, packages, and its objects on S3. Datasets stay."""
+    """List what a run left: jobs that go on, endpoints, configurations, models, packages, objects. Datasets stay."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     run_id: str = Field(title="Run", description="Id of the run, as in the runs folder.", pattern=r"^\d{6}-\d{6}$")
-    delete: bool = Field(False, title="Delete", description="Delete it. Without this, it is only listed.")
+    delete: bool = Field(False, title="Delete", description="Stop and delete it. Without this, it is only listed.")
 
 
 @flow(name="teardown", flow_run_name="teardown of {parameters.run_id}")
 def teardown(parameters: TeardownParameters) -> list[dict[str, Any]]:
-    """List what a run left, or delete it.
+    """List what a run left, or stop its jobs and delete the rest.
 
     Raises:
-        CloudError: something could not be deleted; the rest was.
+        CloudError: something could not be stopped or deleted; the rest was.
     """
     here = settings()
     use_cloud(here)
-    found = leftovers(parameters.run_id, here)
-    failed = _delete(found) if parameters.delete else []
+    found, failed = running_jobs(parameters.run_id), []
+    if parameters.delete and found:
+        failed = _delete(found) or [f"{name} has not ended yet" for name in wait_for_jobs(parameters.run_id, here)]
+    rest = leftovers(parameters.run_id, here)
+    if parameters.delete:
+        failed += _delete(rest)
+    found += rest
     rows: list[dict[str, Any]] = [{"what": each.kind, "name": each.name, "note": each.note} for each in found]
     create_table_artifact(rows, key="teardown", description=f"What run {parameters.run_id} left")
     _show(parameters, found)
     if failed:
-        raise CloudError("not everything could be deleted; run it again: " + "; ".join(failed))
+        raise CloudError("not everything could be stopped and deleted; run it again: " + "; ".join(failed))
+    if parameters.delete and found:
+        console.print("All of it was stopped or deleted.")
     return rows
 
 
@@ -51,7 +58,8 @@ def _delete(found: list[Leftover]) -> list[str]:
         except ClientError as error:
             failed.append(f"{each.kind} {each.name}: {error}")
         else:
-            get_run_logger().info("deleted %s %s", each.kind, each.name)
+            done = "stopped" if each.kind.endswith(" job") else "deleted"
+            get_run_logger().info("%s %s %s", done, each.kind, each.name)
     return failed
 
 
@@ -65,7 +73,8 @@ def _show(parameters: TeardownParameters, found: list[Leftover]) -> None:
     for each in found:
         table.add_row(each.kind, each.name, each.note)
     console.print(table)
-    console.print("All of it was deleted." if parameters.delete else "Nothing was deleted: add --delete to do so.")
+    if not parameters.delete:
+        console.print("Nothing was stopped or deleted: add --delete to do so.")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
-"""Finds what a run left in the cloud, and deletes it."""
+"""Finds what a run left in the cloud, stops what still runs, and deletes it."""
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -7,6 +8,7 @@ from typing import Any
 
 import boto3
 import obstore
+from botocore import xform_name
 from botocore.exceptions import ClientError
 
 from tasks.jobs import is_missing
@@ -15,6 +17,14 @@ from tasks.release.serving_now import describe
 from tasks.settings import Settings
 
 _BATCH = 1000
+STOP_MINUTES = 15
+"""A stopped job has two minutes to save what it has, and more until that is on S3."""
+
+_JOBS = {
+    "tuning job": ("HyperParameterTuningJob", "list_hyper_parameter_tuning_jobs"),
+    "training job": ("TrainingJob", "list_training_jobs"),
+    "transform job": ("TransformJob", "list_transform_jobs"),
+}
 
 
 @dataclass(frozen=True)
@@ -34,8 +44,31 @@ class Leftover:
     delete: Callable[[], object]
 
 
+def running_jobs(run_id: str) -> list[Leftover]:
+    """A run's jobs that have not ended; deleting one stops it. A tuning job stops its trials, which are not named."""
+    client: Any = boto3.client("sagemaker")
+    found: list[Leftover] = []
+    for kind, (stem, operation) in _JOBS.items():
+        for job in _summaries(client, operation, f"{stem}Summaries", f"{stem}Name", f"b{run_id}-"):
+            name, status = job[f"{stem}Name"], job[f"{stem}Status"]
+            of_a_tuning = any(each.kind == "tuning job" and name.startswith(f"{each.name}-") for each in found)
+            if status in ("InProgress", "Stopping") and not of_a_tuning:
+                stop = partial(getattr(client, f"stop_{xform_name(stem)}"), **{f"{stem}Name": name})
+                note = f"{status}, costs money until it has ended"
+                found.append(Leftover(kind, name, note, stop if status == "InProgress" else _nothing))
+    return found
+
+
+def wait_for_jobs(run_id: str, settings: Settings) -> list[str]:
+    """Wait until a run's stopped jobs have ended: what they save last is deleted, too. Returns those that have not."""
+    deadline = time.monotonic() + STOP_MINUTES * 60
+    while (left := running_jobs(run_id)) and time.monotonic() < deadline:
+        time.sleep(settings.poll_seconds)
+    return [each.name for each in left]
+
+
 def leftovers(run_id: str, settings: Settings) -> list[Leftover]:
-    """Everything of a run, in the order in which it can be deleted. Datasets are shared by runs, and stay."""
+    """What a run left, in the order in which it can be deleted; jobs aside. Datasets are shared by runs, and stay."""
     client: Any = boto3.client("sagemaker")
     configs = _named(client, "list_endpoint_configs", "EndpointConfigs", "EndpointConfigName", f"binventory-{run_id}-")
     models = _named(client, "list_models", "Models", "ModelName", f"binventory-{run_id}-")
@@ -61,8 +94,16 @@ def leftovers(run_id: str, settings: Settings) -> list[Leftover]:
 
 
 def _named(client: Any, operation: str, member: str, key: str, prefix: str) -> list[str]:
+    return [item[key] for item in _summaries(client, operation, member, key, prefix)]
+
+
+def _summaries(client: Any, operation: str, member: str, key: str, prefix: str) -> list[dict[str, Any]]:
     pages = client.get_paginator(operation).paginate(NameContains=prefix)
-    return [item[key] for page in pages for item in page[member] if item[key].startswith(prefix)]
+    return [item for page in pages for item in page[member] if item[key].startswith(prefix)]
+
+
+def _nothing() -> None:
+    """It is being stopped already."""
 
 
 def _endpoints_with(client: Any, configs: set[str]) -> list[str]:

@@ -108,6 +108,7 @@ def test_a_plan_names_every_action_that_its_run_needs(recorded: Recorded) -> Non
     others = [plan_of("deploy"), plan_of("nightly_count", *NIGHT)]
     planned = {action for other in others for stage in other.stages for action in stage.actions}
     teardown = {"sagemaker:ListEndpointConfigs", "sagemaker:ListModels", "sagemaker:ListEndpoints"}
+    teardown |= {"sagemaker:ListHyperParameterTuningJobs", "sagemaker:ListTrainingJobs"}
     teardown |= {"sagemaker:DeleteModel", "sagemaker:DeleteModelPackage"}
     assert recorded.after.actions <= planned | teardown
 

@@ -14,7 +14,9 @@ from tests.aws.policies import FOLDER, callers_policy, filled, needs, s3_needs, 
 
 NOT_RECORDED = {
     "s3:AbortMultipartUpload": "an upload that breaks off",
-    "sagemaker:StopTrainingJob": "a rule that ends a training",
+    "sagemaker:StopHyperParameterTuningJob": "a teardown while it runs",
+    "sagemaker:StopTrainingJob": "the same, and a rule that ends a training",
+    "sagemaker:StopTransformJob": "the same, and a job that has not ended in time",
     **dict.fromkeys(actions_of_operation("application-autoscaling", "RegisterScalableTarget"), "scaling"),
     **dict.fromkeys(actions_of_operation("application-autoscaling", "PutScalingPolicy"), "scaling"),
 }

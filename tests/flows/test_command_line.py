@@ -1,12 +1,14 @@
 """A flow's parameters make its command line."""
 
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from pydantic import BaseModel, Field
 
+from flows import command_line
 from flows.command_line import parse
 from tasks.pipeline.parameters import FullPipelineParameters
+from tasks.settings import Settings
 
 
 class Parameters(BaseModel):
@@ -85,3 +87,18 @@ def test_variables_of_the_shell_are_not_options(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("LIMIT", "5")
     monkeypatch.setenv("limit", "5")
     assert parse(Parameters, "x", []).limit is None
+
+
+@pytest.mark.parametrize(("target", "warned"), [("aws", True), ("local", False)])
+def test_ctrl_c_says_what_goes_on_costing(
+    target: Literal["aws", "local"], warned: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_: Parameters) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sys.argv", ["x"])
+    monkeypatch.setattr(command_line, "settings", lambda: Settings.model_construct(target=target))
+    monkeypatch.setattr(command_line, "use_prefect_server", lambda _: "http://nowhere/api")
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    assert command_line.run(interrupted, Parameters, "x") == 130
+    assert ("flows.teardown" in capsys.readouterr().err) == warned

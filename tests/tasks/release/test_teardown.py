@@ -1,10 +1,16 @@
 """What a run left is found, and only that; deleting it leaves nothing of the run."""
 
-import boto3
+from typing import Any
 
+import boto3
+import pytest
+
+from flows import teardown as flow
 from tasks.release import registry
-from tasks.release.teardown import leftovers
+from tasks.release.teardown import leftovers, running_jobs, wait_for_jobs
 from tasks.settings import Settings
+from tests.localcloud.hosting import archive, wait_until
+from tests.localcloud.training import source_archive
 
 ROLE = "arn:aws:iam::000000000000:role/test"
 
@@ -47,3 +53,93 @@ def test_what_a_run_left_is_listed_and_deleted_and_nothing_else(here: Settings) 
     keys = {item["Key"] for item in boto3.client("s3").list_objects_v2(Bucket=here.bucket)["Contents"]}
     assert "datasets/demo/a.jpg" in keys
     assert not any(mine in key for key in keys)
+
+
+def training(here: Settings) -> dict[str, Any]:
+    """What a training job is asked for, or each of a tuning job's, but for its script; it would take ten minutes."""
+    metric = {"Name": "quality", "Regex": "quality: (.*)"}
+    return {
+        "AlgorithmSpecification": {
+            "TrainingImage": "pytorch",
+            "TrainingInputMode": "File",
+            "MetricDefinitions": [metric],
+        },
+        "RoleArn": ROLE,
+        "OutputDataConfig": {"S3OutputPath": f"s3://{here.bucket}/jobs"},
+        "ResourceConfig": {"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 1},
+        "StoppingCondition": {"MaxRuntimeInSeconds": 600},
+    }
+
+
+def script(here: Settings) -> dict[str, str]:
+    """The hyperparameters that name a script, which sleeps."""
+    body = source_archive({"train.py": "import time; print('quality: 0.5', flush=True); time.sleep(600)"})
+    boto3.client("s3").put_object(Bucket=here.bucket, Key="code.tar.gz", Body=body)
+    return {"sagemaker_program": "train.py", "sagemaker_submit_directory": f"s3://{here.bucket}/code.tar.gz"}
+
+
+def start_tuning(name: str, here: Settings) -> None:
+    """A tuning job whose first trial has begun."""
+    client: Any = boto3.client("sagemaker")
+    client.create_hyper_parameter_tuning_job(
+        HyperParameterTuningJobName=name,
+        HyperParameterTuningJobConfig={
+            "Strategy": "Random",
+            "HyperParameterTuningJobObjective": {"Type": "Maximize", "MetricName": "quality"},
+            "ResourceLimits": {"MaxNumberOfTrainingJobs": 2, "MaxParallelTrainingJobs": 1},
+            "ParameterRanges": {"ContinuousParameterRanges": [{"Name": "lr", "MinValue": "0.1", "MaxValue": "1"}]},
+        },
+        TrainingJobDefinition={"StaticHyperParameters": script(here), **training(here)},
+    )
+    wait_until(lambda: statuses(f"{name}-"))
+
+
+def statuses(job: str) -> list[str]:
+    """Of all training jobs whose names have this in them."""
+    found = boto3.client("sagemaker").list_training_jobs(NameContains=job)["TrainingJobSummaries"]
+    return [each["TrainingJobStatus"] for each in found]
+
+
+def start_training(name: str, here: Settings) -> None:
+    client: Any = boto3.client("sagemaker")
+    client.create_training_job(TrainingJobName=name, HyperParameters=script(here), **training(here))
+
+
+def start_transform(name: str, here: Settings) -> None:
+    client, s3 = boto3.client("sagemaker"), boto3.client("s3")
+    s3.put_object(Bucket=here.bucket, Key="photos/1.jpg", Body=b"x")
+    s3.put_object(Bucket=here.bucket, Key="sleeper.tar.gz", Body=archive("import time; time.sleep(600)"))
+    container = {"Image": "pytorch-inference", "ModelDataUrl": f"s3://{here.bucket}/sleeper.tar.gz"}
+    client.create_model(ModelName=f"model-of-{name}", PrimaryContainer=container, ExecutionRoleArn=ROLE)  # type: ignore[arg-type]
+    photos = {"S3DataType": "S3Prefix", "S3Uri": f"s3://{here.bucket}/photos/"}
+    client.create_transform_job(
+        TransformJobName=name,
+        ModelName=f"model-of-{name}",
+        TransformInput={"DataSource": {"S3DataSource": photos}, "ContentType": "image/jpeg"},  # type: ignore[typeddict-item]
+        TransformOutput={"S3OutputPath": f"s3://{here.bucket}/out"},
+        TransformResources={"InstanceType": "ml.m5.large", "InstanceCount": 1},
+    )
+
+
+def test_a_runs_jobs_are_stopped_and_have_ended_before_the_rest_goes(
+    here: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flow, "settings", lambda: here)
+    monkeypatch.setattr(flow, "use_cloud", lambda _: None)  # it is in use
+    mine, other = "261125-130000", "261125-130001"
+    names = [f"b{mine}-{stage}-1" for stage in ("hpo", "train", "night")]
+    for start, name in zip((start_tuning, start_training, start_transform), names, strict=True):
+        start(name, here)
+    start_training(f"b{other}-train-1", here)
+    jobs = running_jobs(mine)
+    assert [each.name for each in jobs] == names
+    assert [each.kind for each in jobs] == ["tuning job", "training job", "transform job"]
+    gone = flow.teardown(flow.TeardownParameters(run_id=mine, delete=True))
+    assert [row["name"] for row in gone[:3]] == names
+    assert "objects" in [row["what"] for row in gone[3:]]  # that a job saved when it was stopped
+    assert running_jobs(mine) == leftovers(mine, here) == []
+    assert statuses(mine) == ["Stopped", "Stopped"]  # the tuning job's trial, too
+    [not_mine] = running_jobs(other)
+    assert not_mine.note.startswith("InProgress")
+    not_mine.delete()
+    assert wait_for_jobs(other, here) == []
