@@ -39,7 +39,7 @@ class PrepareParameters(BaseModel):
         False, title="Everything", description="List the bucket and build the list from its metadata instead."
     )
     classes: tuple[int, ...] = Field(
-        (1, 2, 3, 4, 5), title="Classes", description="With Everything: the counts to keep; empty keeps all."
+        (1, 2, 3, 4, 5), title="Classes", description="With Everything (--all): the counts to keep; empty keeps all."
     )
     labels: Path | None = Field(
         None,
@@ -50,7 +50,7 @@ class PrepareParameters(BaseModel):
     write_file_list: Path | None = Field(
         None,
         title="Write file list",
-        description="With Everything: also write the list that was built, here.",
+        description="With Everything (--all): also write the list that was built, here.",
     )
     limit: int | None = Field(
         None, ge=1, title="Limit", description="Use at most so many photos, in the list's class shares."

@@ -1,4 +1,7 @@
-"""What the flows of the pipeline take. Prefect's UI and the command line are made from these models."""
+"""What the flows of the pipeline take. Prefect's UI and the command line are made from these models.
+
+A form shows the fields of a model's last base first, so bases stand in reverse order.
+"""
 
 from typing import Any
 
@@ -11,7 +14,7 @@ from tasks.pipeline.stages import RUN_ID, StageParameters
 from tasks.release.deployment import ENDPOINT_NAME
 
 
-class TuneAndTrainParameters(PrepareParameters, LearnParameters, WatchParameters):
+class TuneAndTrainParameters(WatchParameters, LearnParameters, PrepareParameters):
     """Prepare data unless that is done, tune, and train."""
 
 
@@ -37,7 +40,7 @@ class EvaluateParameters(ReleaseParameters):
     )
 
 
-class FullPipelineParameters(StageParameters, TuneAndTrainParameters, ReleaseParameters):
+class FullPipelineParameters(ReleaseParameters, TuneAndTrainParameters, StageParameters, PrepareParameters):
     """Prepare data, tune, train, evaluate, deploy, and count a first night."""
 
     night_photos: int = Field(

@@ -1,5 +1,6 @@
 """A flow's parameters make its command line."""
 
+import re
 from typing import Any, Literal
 
 import pytest
@@ -7,7 +8,7 @@ from pydantic import BaseModel, Field
 
 from flows import command_line
 from flows.command_line import parse
-from tasks.pipeline.parameters import FullPipelineParameters
+from tasks.pipeline.parameters import FullPipelineParameters, TuneAndTrainParameters
 from tasks.settings import Settings
 
 
@@ -32,6 +33,23 @@ def test_help_says_what_the_model_says(capsys: pytest.CaptureFixture[str]) -> No
     for name, field in FullPipelineParameters.model_fields.items():
         assert f"--{(field.alias or name).replace('_', '-')}" in said
         assert (field.description or "?").split()[0] in said
+
+
+@pytest.mark.parametrize("model", [FullPipelineParameters, TuneAndTrainParameters])
+def test_the_form_and_the_help_begin_with_where_photos_come_from(
+    model: type[BaseModel], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert list(model.model_json_schema()["properties"])[:3] == ["source", "source_endpoint", "file_list"]
+    with pytest.raises(SystemExit):
+        parse(model, "x", ["--help"])
+    options = re.findall(r"^  (--[a-z-]+)", capsys.readouterr().out, re.MULTILINE)
+    assert options[:3] == ["--source", "--source-endpoint", "--file-list"]
+
+
+def test_which_stages_run_is_asked_next_and_the_rest_in_the_order_of_the_stages() -> None:
+    names = [*FullPipelineParameters.model_fields]
+    order = ["source", "dask_address", "first", "resume", "recipe", "stop_on", "endpoint_name", "night_photos"]
+    assert sorted(order, key=names.index) == order
 
 
 @pytest.mark.parametrize(
