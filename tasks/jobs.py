@@ -19,6 +19,8 @@ PYTORCH, PYTHON = "2.6.0", "py312"
 ENDED = ("Completed", "Failed", "Stopped")
 ATTEMPTS = 9
 LOG_LINES = 20
+GRACE_SECONDS = 600
+"""So much longer than its time limit is a job waited for: an instance has to be found, and results to be stored."""
 
 Job = TypeVar("Job")
 
@@ -191,7 +193,7 @@ def follow(
     Raises:
         JobError: it failed or was stopped, with the reason and the end of its log; or it outlived its time.
     """
-    deadline = time.monotonic() + settings.job_timeout_minutes * 60 + 600
+    deadline = time.monotonic() + settings.job_timeout_minutes * 60 + GRACE_SECONDS
     seen: list[str] = []
     while True:
         once_seen(job.refresh)

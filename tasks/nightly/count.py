@@ -22,7 +22,7 @@ from sagemaker.core.shapes import (
 from serving.prediction import Prediction
 from serving.predictor import ImagePredictor
 from tasks.data.fetch import transfer_errors
-from tasks.jobs import LogTail, find_or_create, follow, job_name, tags
+from tasks.jobs import ENDED, LogTail, find_or_create, follow, job_name, tags
 from tasks.nightly.outcomes import Outcome
 from tasks.nightly.photos import NightPhoto, is_gone, read_object, s3_client
 from tasks.nightly.plan import Chunk
@@ -46,17 +46,20 @@ def count_by_jobs(
 ) -> dict[str, Outcome]:
     """Count a chunk in a transform job; what it leaves over is looked at, and tried in another, three in all.
 
-    A job that fails over some photos keeps the counts of the others. Jobs are named by what goes in, so a night that
-    was killed finds the jobs that it started.
+    A job that fails over some photos keeps the counts of the others. One that has not ended in time is stopped, and has
+    no successor, which would be as late. Jobs are named by what goes in, so a night that was killed finds the jobs that
+    it started.
     """
     outcomes: dict[str, Outcome] = {}
     left = list(chunk.photos)
     reason = ""
     for attempt in range(1, TRIES + 1):
         name = job_name(run_id, "night", [model_name, chunk.number, attempt, [photo.photo for photo in left]])
-        answers, reason = _transform(name, chunk, left, model_name, run_id, instances, settings, logger)
+        answers, reason, late = _transform(name, chunk, left, model_name, run_id, instances, settings, logger)
         outcomes |= {photo: Outcome(status="counted", prediction=answer) for photo, answer in answers.items()}
         left = [photo for photo in left if photo.photo not in outcomes]
+        if late:
+            break
         outcomes |= _unreadable(left)
         left = [photo for photo in left if photo.photo not in outcomes]
         if not left:
@@ -95,8 +98,8 @@ def _transform(
     instances: int,
     settings: Settings,
     logger: Logger,
-) -> tuple[dict[str, Prediction], str]:
-    """Run one job, or find it; return its answers by photo, and why it failed if it did."""
+) -> tuple[dict[str, Prediction], str, bool]:
+    """Run one job, or find it; return its answers by photo, why it failed if it did, and whether it was too late."""
     folder = folder_of(name, run_id, settings)
 
     def create() -> TransformJob:
@@ -106,13 +109,25 @@ def _transform(
             obstore.put(open_store(folder), "photos.manifest", json.dumps(manifest).encode())
         return ask_for_counts(name, model_name, run_id, settings, large=chunk.large, instances=instances)
 
-    reason = ""
+    reason, late = "", False
     job = find_or_create(partial(TransformJob.get, name), create)
     try:
         follow(job, _status, settings, logger, LogTail("TransformJobs", name))
     except JobError as error:
-        reason = str(error)
-    return read_answers(f"{folder}/out", {_output(chunk, photo): photo.photo for photo in photos}), reason
+        reason, late = str(error), _status(job) not in ENDED
+        if late:
+            _stop(job, reason, logger)
+    return read_answers(f"{folder}/out", {_output(chunk, photo): photo.photo for photo in photos}), reason, late
+
+
+def _stop(job: TransformJob, reason: str, logger: Logger) -> None:
+    """Stop a job that is too late: AWS gives transform jobs no time limit, so it would go on, and be paid for."""
+    try:
+        job.stop()
+    except ClientError as error:
+        logger.warning("%s; it cannot be stopped, and may go on: %s", reason, error)
+    else:
+        logger.warning("%s; it is stopped, and the next run tries its photos again", reason)
 
 
 def folder_of(name: str, run_id: str, settings: Settings) -> str:
