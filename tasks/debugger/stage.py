@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from sagemaker.core.resources import TrainingJob
 
 from tasks.atomic_file import write_atomically
-from tasks.debugger.evaluate import FIRED, RULES, Verdict, check, judge
+from tasks.debugger.evaluate import FIRED, NO_DATA, RULES, Verdict, check, judge
 from tasks.debugger.records import Sources, fetch_records
 from tasks.debugger.report import OLD_SYSTEM_IDLE, JobFacts, Report, data_uri, make_report
 from tasks.jobs import is_missing
@@ -49,7 +49,7 @@ class DebuggedJob(BaseModel):
 
     def line(self) -> str:
         """What came of it, in a line."""
-        told = f"{len(self.fired)} of {len(self.rules)} rules fired"
+        told = f"{len(self.fired)} of {sum(status != NO_DATA for status in self.rules.values())} rules fired"
         if self.fired:
             told += f" ({', '.join(self.fired)})"
         if self.idle is not None:

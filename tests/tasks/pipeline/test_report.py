@@ -166,6 +166,13 @@ def test_every_stage_has_a_line_in_the_table(run: Run) -> None:
     assert [stage for stage, _, _ in rows(run.summary)] == [*STAGES]
 
 
+def test_the_log_and_the_table_count_the_same_rules() -> None:
+    rules = {"Overfit": "IssuesFound", "DeadRelu": "NoIssuesFound", "LowGPUUtilization": "NotEvaluated"}
+    debugged = DebuggedJob(job_name="x", report=Path("x"), rules=rules, advice={}, idle=None)
+    table = rows({"stages": {"debug": 1.0}, "debugger": {"rules": rules}})
+    assert [said.startswith("1 of 2 rules fired") for said in (debugged.line(), table[0][2])] == [True, True]
+
+
 def test_a_run_that_did_little_has_a_short_page(run: Run) -> None:
     page = write_report(run).read_text()
     assert "<section" in page
