@@ -1,6 +1,7 @@
 """Everything that `prefect.yaml` deploys can be loaded, and can be run with the parameters that it names."""
 
 import inspect
+import re
 from typing import Any
 
 import pytest
@@ -8,13 +9,19 @@ import yaml
 from prefect.flows import Flow, load_flow_from_entrypoint
 from pydantic import TypeAdapter
 
+from flows.teardown import TeardownParameters
+from tasks import prefect_worker
 from tasks.data.sources import ABID_BUCKET
 from tasks.object_store import is_unsigned
 from tasks.pipeline.parameters import FullPipelineParameters
+from tasks.settings import Settings
 from tests.installation import ROOT
 
 TEXT = (ROOT / "prefect.yaml").read_text().replace("{{ $BINVENTORY_BUCKET }}", "binventory")
-DEPLOYMENTS: list[dict[str, Any]] = yaml.safe_load(TEXT)["deployments"]
+FILE: dict[str, Any] = yaml.safe_load(TEXT)
+DEPLOYMENTS: list[dict[str, Any]] = FILE["deployments"]
+TIMEZONE = "{{ $BINVENTORY_TIMEZONE }}"
+ONE_AT_A_TIME = {"limit": 1, "collision_strategy": "CANCEL_NEW"}
 
 
 @pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda deployment: deployment["name"])
@@ -39,3 +46,32 @@ def test_retraining_asks_the_public_bucket_for_no_file_list_which_it_has_not() -
     assert parameters.all
     assert parameters.per_class_limit
     assert is_unsigned(ABID_BUCKET, parameters.source_endpoint)  # reached from the embedded cloud, and without keys
+
+
+def test_a_worker_of_our_pool_runs_all_of_it_where_the_code_is() -> None:
+    assert {deployment["work_pool"]["name"] for deployment in DEPLOYMENTS} == {prefect_worker.POOL}
+    [step] = FILE["pull"]
+    assert step == {"prefect.deployments.steps.set_working_directory": {"directory": "{{ $PWD }}"}}
+
+
+def test_what_runs_by_itself_and_when() -> None:
+    schedules = {each["name"]: each["schedules"] for each in DEPLOYMENTS if "schedules" in each}
+    assert schedules == {
+        "nightly-count": [{"slug": "nightly", "cron": "30 2 * * *", "timezone": TIMEZONE}],
+        "weekly-retraining": [{"slug": "weekly", "cron": "0 5 * * 0", "timezone": TIMEZONE, "active": False}],
+    }
+    limits = {each["name"]: each["concurrency_limit"] for each in DEPLOYMENTS if "concurrency_limit" in each}
+    assert limits == dict.fromkeys(schedules, ONE_AT_A_TIME)
+
+
+def test_a_teardown_that_is_started_without_a_word_deletes_nothing() -> None:
+    [teardown] = [deployment for deployment in DEPLOYMENTS if deployment["name"] == "teardown"]
+    assert "parameters" not in teardown
+    assert TeardownParameters(run_id="261125-120000").delete is False
+
+
+def test_the_variables_that_it_is_filled_from_are_given_to_the_deployment_of_make_up() -> None:
+    named = set(re.findall(r"{{ \$(\w+) }}", (ROOT / "prefect.yaml").read_text()))
+    given = prefect_worker._environment(Settings(bucket="bins", timezone="Europe/Berlin"), "http://x/api")
+    assert named <= given.keys()
+    assert (given["BINVENTORY_BUCKET"], given["BINVENTORY_TIMEZONE"]) == ("bins", "Europe/Berlin")
