@@ -15,6 +15,8 @@ import pytest
 from pydantic import BaseModel
 
 from flows.command_line import parse, parse_with_plan
+from tasks.debugger.evaluate import RULES
+from tasks.nightly.report import CSV_COLUMNS
 from tasks.settings import Settings
 from tests.aws.test_plan import FLOWS
 from tests.installation import ROOT, Installation
@@ -111,6 +113,17 @@ def test_files_that_the_docs_link_to_are_there() -> None:
     for page in PAGES:
         for link in re.findall(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)", page.read_text()):
             assert (page.parent / link).exists(), f"{page.name} links to {link}"
+
+
+def test_the_docs_have_every_rule_of_the_debugger_and_no_other() -> None:
+    table = re.findall(r"\| rule \| fires when \|\n\|[-|]+\n((?:\|.*\n)+)", (ROOT / "docs" / "debugger.md").read_text())
+    named = [name for row in table[0].splitlines() for name in row.split("|")[1].strip().split(", ")]
+    assert sorted(named) == sorted(RULES)
+
+
+def test_the_docs_have_the_columns_of_the_nights_csv_in_their_order() -> None:
+    [said] = re.findall(r"The CSV has the columns ([^.]+)\.", (ROOT / "docs" / "nightly.md").read_text())
+    assert re.split(r",\s+|\s+and\s+", said) == ["rank", *CSV_COLUMNS]
 
 
 def test_what_changes_nothing_is_run_as_it_stands(installation: Installation) -> None:

@@ -2,9 +2,18 @@
 
 import pytest
 
+from serving import answers
+from serving.refusal import Refusal
 from tasks.release import registry
 from tasks.settings import Settings
 from training.errors import ModelError
+
+
+def test_the_registry_is_told_every_type_that_the_container_answers_in() -> None:
+    with pytest.raises(Refusal) as refused:
+        answers.write([], "image/jpeg")
+    assert str(refused.value).startswith(f"answers are {', '.join(registry.ANSWER_TYPES)}, not")
+    assert [answers.write([], kind)[1] for kind in registry.ANSWER_TYPES] == registry.ANSWER_TYPES
 
 
 def registration(name: str) -> registry.Registration:
