@@ -1,4 +1,7 @@
-"""The commands in README and docs are ones that work: each is parsed, and those that change nothing are run."""
+"""The commands in README and docs are ones that work: each is parsed; plans are made, and what changes nothing is run.
+
+Those that take an hour, or an account, are parsed only; pipelines, nights and teardowns are run by the tests of flows.
+"""
 
 import importlib
 import importlib.util
@@ -12,19 +15,23 @@ import sys
 from pathlib import Path
 
 import pytest
+from botocore import xform_name
+from botocore.session import Session
 from pydantic import BaseModel
 
 from flows.command_line import parse, parse_with_plan
 from tasks.debugger.evaluate import RULES
 from tasks.nightly.report import CSV_COLUMNS
 from tasks.settings import Settings
-from tests.aws.test_plan import FLOWS
+from tests.aws.test_plan import FLOWS, plan_of
 from tests.installation import ROOT, Installation
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PYTHON = ("python -m ", ".venv/bin/python -m ")
-NOT_OURS = ("aws", "apt-get", "sqlite3", "uv", "cfn-lint", "eval", "git", "cd", "docker", "curl")
+NOT_OURS = ("apt-get", "sqlite3", "uv", "cfn-lint", "eval", "git", "cd", "docker", "curl")
 """Other people's programs: what they take is for their documentation to say."""
+WITHOUT_MODEL = (("cloudformation", "deploy"), ("sso", "login"))
+"""Commands that AWS's client adds to the operations of its services."""
 
 
 def commands(page: Path) -> list[str]:
@@ -35,7 +42,7 @@ def commands(page: Path) -> list[str]:
     said = [line[2:] for block in fenced for line in block.replace("\\\n", " ").splitlines() if line.startswith("$ ")]
     said += [line.strip() for block in scripts for line in block.replace("\\\n", " ").splitlines() if line.strip()]
     said += re.findall(r"^    ((?:\.venv/bin/)?python -m .*)$", text, re.MULTILINE)
-    said += [" ".join(span.split()) for span in re.findall(r"(?<!`)`((?:python -m|make|prefect)\s[^`]+)`", text)]
+    said += [" ".join(span.split()) for span in re.findall(r"(?<!`)`((?:python -m|make|prefect|aws)\s[^`]+)`", text)]
     return [re.split(r"\s+#\s", command)[0].strip() for command in said if "<" not in command]
 
 
@@ -61,6 +68,9 @@ def check_python(module: str, arguments: list[str]) -> None:
     elif module.startswith("flows."):
         read = parse_with_plan if module.removeprefix("flows.") in FLOWS else parse
         read(parameters_of(module), module, arguments)
+        if "--plan" in arguments:
+            asked = [word for word in arguments if word != "--plan"]
+            assert plan_of(module.removeprefix("flows."), *asked).stages
     else:
         said = helped(sys.executable, "-m", module, *(part for part in arguments[:1] if not part.startswith("-")))
         for option in (part for part in arguments if part.startswith("--")):
@@ -83,6 +93,8 @@ def test_a_command_is_one_that_is_understood(page: str, command: str) -> None:
         assert {word for word in words[1:] if "=" not in word} <= set(targets)
     elif words[0] == "prefect":
         check_prefect(words[1:])
+    elif words[0] == "aws":
+        check_aws(words[1:])
     elif words[0] == "export":
         check_variable(words[1])
     else:
@@ -102,6 +114,21 @@ def check_prefect(words: list[str]) -> None:
         assert option in said, f"prefect {' '.join(names[:2])} knows no {option}"
     for file in (word for word in words if word.endswith(".yaml")):
         assert (ROOT / file).exists()
+
+
+def check_aws(words: list[str]) -> None:
+    """What AWS's own model asks of an operation is there, and nothing that it does not know."""
+    service, operation, *rest = words
+    if (service, operation) in WITHOUT_MODEL:
+        return
+    model = Session().get_service_model(service)
+    [name] = [name for name in model.operation_names if xform_name(name, "-") == operation]
+    members = model.operation_model(name).input_shape
+    assert members
+    needed = {f"--{xform_name(member, '-')}" for member in members.required_members}
+    known = {f"--{xform_name(member, '-')}" for member in members.members} | {"--output", "--query"}
+    given = {word for word in rest if word.startswith("--")}
+    assert needed <= given <= known
 
 
 def test_settings_in_the_docs_are_settings() -> None:
