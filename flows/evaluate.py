@@ -14,7 +14,7 @@ from tasks.pipeline.results import tell_evaluation, tell_registration
 from tasks.pipeline.stages import set_out
 from tasks.release.gate import judge
 from tasks.release.package import package_model
-from tasks.release.registry import RegisteredModel, Status, register
+from tasks.release.registry import RegisteredModel, register
 from tasks.run_record import Run
 from tasks.runs import run_of
 from tasks.services import use_cloud
@@ -48,9 +48,7 @@ def _register(record: Run, smoke_photos: int, here: Settings) -> RegisteredModel
     archive, data = record.result("train", TrainedModel).archive, record.result("prepare", PreparedData)
     packed = package_model(archive, evaluated, data, record.run_id, smoke_photos, here)
     verdict = judge(evaluated, packed.uri, here)
-    waits = here.approval == "manual"
-    status: Status = "Rejected" if not verdict.passed else "PendingManualApproval" if waits else "Approved"
-    return register(packed, status, verdict.text, here)
+    return register(packed, verdict.status(here), verdict.text, here)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from obstore.exceptions import PermissionDeniedError
 from prefect import get_run_logger, task
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -24,7 +25,7 @@ from tasks.release.serving_now import archive_behind
 from tasks.settings import Settings
 from tasks.training_job import fetch
 from tasks.transient import RETRIES
-from training.errors import BinventoryError, DataError
+from training.errors import DataError, ModelError, SourceError
 
 
 class Answer(BaseModel):
@@ -63,7 +64,10 @@ class EvaluatedModel(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     evaluation: Evaluation
-    comparison: Comparison | None = Field(None, description="Absent while nothing is deployed.")
+    comparison: Comparison | None = Field(None, description="Absent while nothing is deployed, or if `incomparable`.")
+    incomparable: str | None = Field(
+        None, description="Why the deployed model could not be measured on the same photos; absent where it was."
+    )
     answers: list[Answer]
 
     @property
@@ -111,9 +115,16 @@ def evaluate(archive: str, data: PreparedData, endpoint_name: str, settings: Set
         log.warning("photo %s is not measured: %s", photo_id, reason)
     result = measure(test, model, chosen_policy(valid, model))
     log.info("accuracy %.4f, temperature %.3f, %s", result.accuracy, result.temperature, result.precision)
+    comparison, incomparable = None, None
+    try:
+        comparison = compare_with_deployed(model, test, data, endpoint_name)
+    except ModelError as error:
+        incomparable = str(error)
+        log.warning("not compared with the deployed model: %s", incomparable)
     return EvaluatedModel(
         evaluation=result,
-        comparison=compare_with_deployed(model, test, data, endpoint_name),
+        comparison=comparison,
+        incomparable=incomparable,
         answers=[*_answers(valid, model, "valid"), *_answers(test, model, "test")],
     )
 
@@ -148,19 +159,21 @@ def chosen_policy(valid: Looked, model: inference.Model) -> Policy:
 def compare_with_deployed(
     model: inference.Model, test: Looked, data: PreparedData, endpoint_name: str
 ) -> Comparison | None:
-    """Measure the model behind an endpoint on the same photos; None when there is none that can be compared."""
+    """Measure the model behind an endpoint on the same photos; None when there is none.
+
+    Raises:
+        ModelError: there is one, and it cannot be compared with; says why.
+    """
     uri = archive_behind(endpoint_name)
     if uri is None:
         return None
     try:
         with tempfile.TemporaryDirectory() as folder:
             deployed = load_archive(fetch(uri), Path(folder))
-    except (BinventoryError, OSError) as error:
-        get_run_logger().warning("the deployed model %s cannot be compared with: %s", uri, error)
-        return None
+    except (ModelError, SourceError, FileNotFoundError, PermissionDeniedError) as error:
+        raise ModelError(f"{uri} cannot be loaded: {error}") from error
     if deployed.card.classes != model.card.classes:
-        get_run_logger().warning("the deployed model answers %s: it is not compared with", deployed.card.classes)
-        return None
+        raise ModelError(f"{uri} answers {deployed.card.classes}, this model {model.card.classes}")
     old = look(deployed, data, "test")
     theirs, mine = measure(old, deployed), test.in_range(model.card.outputs)
     counts = mine.counts.numpy()

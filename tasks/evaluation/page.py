@@ -144,6 +144,8 @@ def as_markdown(evaluated: EvaluatedModel) -> str:
             f"Of {beyond.n} photos out of range {beyond.flagged:.1%} are flagged; {beyond.false_alarms:.1%} of those "
             "in range are too."
         )
+    if evaluated.incomparable:
+        notes.append(f"The deployed model could not be measured on the same photos: {evaluated.incomparable}")
     notes.append(
         "Benchmark and old system were measured on random splits, in which most test bins have a twin in training."
     )
@@ -159,6 +161,7 @@ def as_html(evaluated: EvaluatedModel, worst: list[WorstError], dataset: str) ->
         "model": evaluated.answers[0].prediction.model,
         "found": found,
         "rival": evaluated.comparison,
+        "incomparable": evaluated.incomparable,
         "rows": comparison_rows(evaluated),
         "classes": classes,
         "row_sums": [sum(row) for row in found.confusion],

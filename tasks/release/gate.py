@@ -3,6 +3,7 @@
 from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.evaluation.evaluate import EvaluatedModel
+from tasks.release.registry import Status
 from tasks.settings import Settings
 
 RMSE_SLACK = 1.02
@@ -16,11 +17,18 @@ class Verdict(BaseModel):
 
     passed: bool
     reasons: list[str] = Field(description="Of a refusal, or of letting it in.")
+    unsure: bool = Field(False, description="Whether a person is to decide, since nothing speaks against it or for it.")
 
     @property
     def text(self) -> str:
         """The reasons in one line."""
         return "; ".join(self.reasons)
+
+    def status(self, settings: Settings) -> Status:
+        """What the model is registered as."""
+        if not self.passed:
+            return "Rejected"
+        return "PendingManualApproval" if self.unsure or settings.approval == "manual" else "Approved"
 
 
 def judge(evaluated: EvaluatedModel, archive: str, settings: Settings) -> Verdict:
@@ -43,6 +51,11 @@ def judge(evaluated: EvaluatedModel, archive: str, settings: Settings) -> Verdic
         )
         if failed
     ]  # fmt: skip
+    if evaluated.incomparable and not against:
+        text = (
+            f"above the floors, but not compared with the deployed model, so a person decides: {evaluated.incomparable}"
+        )
+        return Verdict(passed=True, unsure=True, reasons=[text])
     rival = evaluated.comparison
     if rival is None or rival.deployed == archive:
         return Verdict(passed=not against, reasons=against or ["above the floors; nothing else is deployed"])

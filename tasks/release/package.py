@@ -67,7 +67,9 @@ def package_model(
     name = f"binventory-{run_id}-{code_archive.fingerprint(packed)}"
     store = open_store(folder_of(name, settings))
     obstore.put(store, ANSWERS, evaluated.table())
-    obstore.put(store, EVALUATION, evaluated.model_dump_json(include={"evaluation", "comparison"}).encode())
+    obstore.put(
+        store, EVALUATION, evaluated.model_dump_json(include={"evaluation", "comparison", "incomparable"}).encode()
+    )
     obstore.put(store, CASES, _CASES.dump_json(choose_cases(evaluated, data, smoke_photos)))
     obstore.put(store, ARCHIVE, packed)
     facts = {

@@ -7,9 +7,11 @@ from botocore.exceptions import ClientError
 from pydantic import BaseModel, ConfigDict
 
 from tasks.jobs import is_missing
+from training.errors import ModelError
 
 PROVEN = "binventory-proven"
 """Tag of an endpoint: the configuration whose answers were last found right."""
+_ANSWERING = ("InService", "Updating", "SystemUpdating", "RollingBack")
 
 
 class EndpointState(BaseModel):
@@ -44,9 +46,13 @@ def describe(endpoint_name: str) -> EndpointState | None:
 
 
 def archive_behind(endpoint_name: str) -> str | None:
-    """S3 URI of the ``model.tar.gz`` that an endpoint serves; None when nothing serves, or its trace is lost."""
+    """S3 URI of the ``model.tar.gz`` that an endpoint serves; None when nothing serves.
+
+    Raises:
+        ModelError: something serves, but nothing says any more what it was made of.
+    """
     endpoint = describe(endpoint_name)
-    if endpoint is None or endpoint.status not in ("InService", "Updating"):
+    if endpoint is None or endpoint.status not in _ANSWERING:
         return None
     client = boto3.client("sagemaker")
     try:
@@ -58,7 +64,9 @@ def archive_behind(endpoint_name: str) -> str | None:
             container = found["InferenceSpecification"]["Containers"][0]
     except ClientError as error:
         if is_missing(error):
-            return None
+            raise ModelError(f"nothing says any more what endpoint {endpoint_name} serves: {error}") from error
         raise
     uri: str | None = container.get("ModelDataUrl")
+    if uri is None:
+        raise ModelError(f"what endpoint {endpoint_name} serves is no archive on S3")
     return uri

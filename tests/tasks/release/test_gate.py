@@ -52,6 +52,22 @@ def test_a_worse_model_than_the_deployed_one_is_refused_and_the_reason_has_the_n
     assert "RMSE" in wider.text
 
 
+def test_what_could_not_be_compared_with_the_deployed_model_waits_for_a_person() -> None:
+    unsure = evaluated(6).model_copy(update={"incomparable": "its archive is gone"})
+    verdict = judge(unsure, URI, Settings())
+    assert verdict.status(Settings()) == "PendingManualApproval"
+    assert "its archive is gone" in verdict.text
+    below = judge(unsure, URI, Settings(min_accuracy=0.7))
+    assert below.status(Settings()) == "Rejected"
+
+
+def test_a_model_that_passes_is_approved_or_waits_as_the_setting_says() -> None:
+    for approval, wanted in (("automatic", "Approved"), ("manual", "PendingManualApproval")):
+        here = Settings(approval=approval)
+        assert judge(evaluated(6), URI, here).status(here) == wanted
+        assert judge(evaluated(6, against=0.9, gain=-0.3), URI, here).status(here) == "Rejected"
+
+
 def test_a_model_is_not_compared_with_itself() -> None:
     again = evaluated(6, against=0.9, gain=-0.3)
     assert again.comparison is not None
