@@ -10,8 +10,10 @@ import pytest
 from prefect.context import refresh_global_settings_context
 
 from tasks import services
+from tasks.release.serving_now import describe
 from tasks.settings import Settings
 from tests.installation import Installation
+from tests.tasks.release.bench import Bench
 
 
 @pytest.fixture(scope="session")
@@ -39,3 +41,16 @@ def here(running_services: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_
     name = f"b{uuid.uuid4().hex[:8]}"
     boto3.client("s3").create_bucket(Bucket=name)
     return Settings(home=tmp_path, bucket=name, model_group=name, poll_seconds=0.1)
+
+
+@pytest.fixture
+def bench(here: Settings, tmp_path: Path) -> Bench:
+    return Bench(here, tmp_path)
+
+
+@pytest.fixture
+def endpoint(here: Settings) -> Iterator[str]:
+    name = f"e{uuid.uuid4().hex[:8]}"
+    yield name
+    if describe(name):
+        boto3.client("sagemaker").delete_endpoint(EndpointName=name)
