@@ -10,7 +10,7 @@ from serving.predictor import ImagePredictor
 from tasks.release.package import SmokeCase
 from tasks.training_job import fetch
 from tasks.transient import RETRIES
-from training.errors import DeploymentError
+from training.errors import DeploymentError, PhotoError, RequestError
 
 TOLERANCE = 2e-3
 """How far a probability may differ: other processors round differently."""
@@ -31,11 +31,16 @@ def smoke_test(endpoint_name: str, cases: list[SmokeCase]) -> SmokeTest:
     """Ask the endpoint about photos; its answers must be evaluation's.
 
     Raises:
-        DeploymentError: an answer differs, or there is none.
+        DeploymentError: an answer differs, or there is none, be it because a photo is refused.
     """
     with ThreadPoolExecutor(8) as pool:
         photos = list(pool.map(lambda case: fetch(case.photo), cases))
-    answers = ImagePredictor(endpoint_name).predict(photos)
+    try:
+        answers = ImagePredictor(endpoint_name).predict(photos)
+    except (RequestError, PhotoError) as error:  # a photo that evaluation could read
+        raise DeploymentError(
+            f"endpoint {endpoint_name} does not answer a photo that evaluation did: {error}"
+        ) from error
     known = {case.photo: case.expected for case in cases}
     result = compare(dict(zip(known, answers, strict=True)), known)
     get_run_logger().info("%d of %d answers equal evaluation's", result.equal, result.photos)

@@ -11,7 +11,7 @@ from prefect import flow
 
 from serving import inference
 from serving.prediction import Prediction
-from tasks.data.prepared_data import ImageCounts, PreparedData, SplitCounts
+from tasks.data.prepared_data import SPLITS, ImageCounts, PreparedData, SplitCounts, SplitName
 from tasks.release import deployment, registry
 from tasks.release.package import SmokeCase
 from tasks.settings import Settings
@@ -62,18 +62,22 @@ class Bench:
     def data_that_fits(self, version: str) -> PreparedData:
         """A dataset in which a model is always right: its counts are what this one says."""
         model, name = inference.model_fn(str(self.folder / version)), "datasets/fitting"
+        counts: dict[SplitName, dict[int, int]] = {split: {} for split in SPLITS}
         for number in range(PHOTOS):
+            split: SplitName = ("valid", "test")[number % 2]
             photo = encoded(picture(seed=number))
             said = inference.predict_fn(photo, model)
             assert isinstance(said, Prediction)
-            key = f"{name}/{('valid', 'test')[number % 2]}/{said.count}/{number:05}.jpg"
+            counts[split][said.count] = counts[split].get(said.count, 0) + 1
+            key = f"{name}/{split}/{said.count}/{number:05}.jpg"
             self.s3.put_object(Bucket=self.here.bucket, Key=key, Body=photo)
         catalog, ids = self.folder / "catalog.parquet", [f"{number:05}" for number in range(PHOTOS)]
         pq.write_table(pa.table({"id": ids, "bin_group": ids}), catalog)
         return PreparedData(
             dataset="fitting", folder=self.folder, catalog=catalog, uri=f"s3://{self.here.bucket}/{name}", digest="ab",
             images=ImageCounts(listed=PHOTOS, downloaded=0, reused=0, missing=0, corrupt=0, label_mismatch=0),
-            splits=SplitCounts(train=0, valid=PHOTOS // 2, test=PHOTOS // 2, grouped=True), counts={},
+            splits=SplitCounts(train=0, valid=PHOTOS // 2, test=PHOTOS // 2, grouped=True),
+            counts=counts,
         )  # fmt: skip
 
     def always_another(self, version: str) -> bytes:

@@ -1,89 +1,29 @@
 """Models are swapped without an outage, and whatever is broken is taken back, on real endpoints."""
 
 import threading
-import uuid
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
 
 import boto3
 import pytest
 import torch
 from botocore.config import Config
 from botocore.exceptions import ClientError
-from prefect import flow
 
-from serving import inference
 from serving.prediction import Prediction
+from serving.predictor import MAX_BODY
 from tasks.code_archive import ROOT
 from tasks.release import deployment, registry
-from tasks.release.package import SmokeCase
 from tasks.release.serving_now import describe
-from tasks.settings import Settings
-from tests.serving.photos import archive, encoded, picture, save_model
+from tasks.release.smoke import smoke_test
+from tests.tasks.release.bench import PHOTO, Bench, release
 from training.errors import DeploymentError, ModelError
 
-PHOTO = encoded(picture())
+INFERENCE = (ROOT / "serving" / "inference.py").read_bytes()
+REFUSING = INFERENCE + b"\n\ndef input_fn(body, content_type):\n    raise Refusal(400, 'no photo pleases me')\n"
 SLOW = b"import time\ntime.sleep(300)\n"
-
-
-@flow(name="release-in-test")
-def release(
-    model: registry.RegisteredModel, cases: list[SmokeCase], endpoint: str, here: Settings
-) -> deployment.Deployment:
-    return deployment.release(model, cases, endpoint, "261125-120000", here)
-
-
-class Bench:
-    """Makes registered models, and endpoints with names that nobody else has."""
-
-    def __init__(self, here: Settings, folder: Path) -> None:
-        self.here, self.folder = here, folder
-        self.s3 = boto3.client("s3")
-        self.s3.put_object(Bucket=here.bucket, Key="photo.jpg", Body=PHOTO)
-
-    def model(
-        self, version: str, seed: int = 0, files: dict[str, bytes] | None = None
-    ) -> tuple[registry.RegisteredModel, list[SmokeCase]]:
-        """An approved model with the smoke test that it should pass."""
-        name = f"{self.here.bucket}-{version}"
-        saved = save_model(self.folder / version, seed, version)
-        self.s3.put_object(Bucket=self.here.bucket, Key=f"{name}/model.tar.gz", Body=archive(saved, **(files or {})))
-        registered = registry.register(
-            registry.Registration(
-                name=name,
-                uri=f"s3://{self.here.bucket}/{name}/model.tar.gz",
-                image="pytorch-inference",
-                environment={"SAGEMAKER_PROGRAM": "inference.py"},
-                evaluation_uri=f"s3://{self.here.bucket}/{name}/evaluation.json",
-                facts={"run_id": "261125-120000"},
-            ),
-            "Approved",
-            "passed",
-            self.here,
-        )
-        answer = inference.predict_fn(PHOTO, inference.model_fn(str(saved)))
-        assert isinstance(answer, Prediction)
-        return registered, [SmokeCase(photo=f"s3://{self.here.bucket}/photo.jpg", expected=answer)]
-
-    def status(self, model: registry.RegisteredModel) -> tuple[str, str]:
-        found = registry.find_model(model.arn, self.here)
-        return found.status, found.reason
-
-
-@pytest.fixture
-def bench(here: Settings, tmp_path: Path) -> Bench:
-    return Bench(here, tmp_path)
-
-
-@pytest.fixture
-def endpoint(here: Settings) -> Iterator[str]:
-    name = f"e{uuid.uuid4().hex[:8]}"
-    yield name
-    if describe(name):
-        boto3.client("sagemaker").delete_endpoint(EndpointName=name)
 
 
 @contextmanager
@@ -163,7 +103,7 @@ def test_a_swap_loses_no_request_and_a_broken_model_is_taken_back(bench: Bench, 
 
 def test_a_model_that_starts_too_slowly_is_taken_back(bench: Bench, endpoint: str) -> None:
     good, cases = bench.model("good")
-    slow, _ = bench.model("slow", files={"code/inference.py": SLOW + (ROOT / "serving" / "inference.py").read_bytes()})
+    slow, _ = bench.model("slow", files={"code/inference.py": SLOW + INFERENCE})
     release(good, cases, endpoint, bench.here)
     with hammered(endpoint, clients=1) as seen, pytest.raises(DeploymentError, match="60 seconds"):
         release(slow, cases, endpoint, bench.here.model_copy(update={"startup_seconds": 60}))
@@ -171,12 +111,33 @@ def test_a_model_that_starts_too_slowly_is_taken_back(bench: Bench, endpoint: st
     assert bench.status(slow)[0] == "Rejected"
 
 
-def test_what_failed_when_there_was_nothing_before_leaves_nothing(bench: Bench, endpoint: str) -> None:
-    broken, cases = bench.model("broken", files={"model.pth": b"no weights"})
-    with pytest.raises(DeploymentError, match="did not come up"):
-        release(broken, cases, endpoint, bench.here)
+@pytest.mark.parametrize(
+    ("files", "reason"),
+    [
+        ({"model.pth": b"no weights"}, "did not come up"),
+        ({"code/inference.py": REFUSING}, "no photo pleases me"),
+    ],
+    ids=["broken", "refusing"],
+)
+def test_what_failed_when_there_was_nothing_before_leaves_nothing(
+    bench: Bench, endpoint: str, files: dict[str, bytes], reason: str
+) -> None:
+    model, cases = bench.model("bad", files=files)
+    with pytest.raises(DeploymentError, match=reason):
+        release(model, cases, endpoint, bench.here)
+    status, why = bench.status(model)
+    assert status == "Rejected"
+    assert reason in why
     assert describe(endpoint) is None
     assert not boto3.client("sagemaker").list_endpoint_configs(NameContains=bench.here.bucket)["EndpointConfigs"]
+
+
+def test_a_smoke_test_with_a_photo_that_cannot_be_sent_has_failed(bench: Bench) -> None:
+    _, (case,) = bench.model("large")
+    bench.s3.put_object(Bucket=bench.here.bucket, Key="large.jpg", Body=PHOTO + bytes(MAX_BODY))
+    large = case.model_copy(update={"photo": f"s3://{bench.here.bucket}/large.jpg"})
+    with pytest.raises(DeploymentError, match="make it smaller"):
+        smoke_test.fn("no-endpoint", [large])
 
 
 def test_only_approved_models_are_deployed(bench: Bench, endpoint: str) -> None:
