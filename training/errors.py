@@ -53,6 +53,10 @@ class PhotoError(DataError):
     """One photo cannot be read as a picture."""
 
 
+class LargePhotoError(PhotoError):
+    """One photo has more bytes or pixels than are read."""
+
+
 class TrainingError(BinventoryError):
     """Training cannot start or cannot go on."""
 

@@ -4,16 +4,23 @@ It needs Pillow only, so that the data stage packs photos exactly as training an
 """
 
 import io
+import os
 import struct
+import threading
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from training.errors import PhotoError
+from training.errors import LargePhotoError, PhotoError
 
 FORMATS = ("JPEG", "PNG")
 MAX_BYTES = 20 * 1024**2
 MAX_PIXELS = 50_000_000
+LARGE = 2_000_000
+"""Pixels above which memory is looked after: threads decode `MAX_PIXELS` of such pictures together, not more."""
+_ROWS = 256
 _BROKEN = (
     OSError,
     SyntaxError,
@@ -25,7 +32,6 @@ _BROKEN = (
     OverflowError,
     struct.error,
     zlib.error,
-    Image.DecompressionBombError,
 )  # what Pillow's readers raise on hostile bytes
 
 
@@ -33,19 +39,25 @@ def decode(data: bytes, size: int) -> Image.Image:
     """Decode a JPEG or PNG into an upright RGB picture, no smaller than ``size`` unless it was.
 
     Raises:
-        PhotoError: not a picture, cut short, or larger than we decode (20 MiB, 50 megapixels).
+        PhotoError: not a picture, or cut short.
+        LargePhotoError: larger than we decode (20 MiB, 50 megapixels).
     """
     if len(data) > MAX_BYTES:
-        raise PhotoError(f"the photo has {len(data):,} bytes; at most {MAX_BYTES:,} are read")
+        raise LargePhotoError(f"the photo has {len(data):,} bytes; at most {MAX_BYTES:,} are read")
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             width, height = image.size
             if width * height > MAX_PIXELS:
-                raise PhotoError(f"the photo is {width}x{height}; at most {MAX_PIXELS:,} pixels are decoded")
+                raise LargePhotoError(f"the photo is {width}x{height}; at most {MAX_PIXELS:,} pixels are decoded")
             image.draft("RGB", (size, size))  # lets the JPEG decoder skip detail that the resize throws away
-            return _to_rgb(ImageOps.exif_transpose(image))
+            with _room(width * height):
+                if image.width * image.height <= LARGE:
+                    return _to_rgb(ImageOps.exif_transpose(image))
+                return _reduced(image, size)
     except PhotoError:
         raise
+    except Image.DecompressionBombError as error:  # Pillow's own limit, which only a picture beyond ours can meet
+        raise LargePhotoError(f"at most {MAX_PIXELS:,} pixels are decoded: {error}") from error
     except UnidentifiedImageError as error:  # its own message has an address of memory in it
         raise PhotoError("not a whole JPEG or PNG: the format is not known") from error
     except _BROKEN as error:
@@ -59,6 +71,49 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         layer = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
     return image.convert("RGB")
+
+
+def _reduced(image: Image.Image, size: int) -> Image.Image:
+    """An upright RGB picture, at least twice ``size`` where it was; strips are converted, so that no copy is whole."""
+    factor = max(1, min(image.size) // (2 * size))
+    rows = factor * max(1, _ROWS // factor)
+    small = Image.new("RGB", (-(-image.width // factor), -(-image.height // factor)))
+    for top in range(0, image.height, rows):
+        strip = image.crop((0, top, image.width, min(top + rows, image.height)))
+        small.paste(_to_rgb(strip).reduce(factor), (0, top // factor))
+    small.getexif()[ExifTags.Base.Orientation] = image.getexif().get(ExifTags.Base.Orientation, 1)
+    return ImageOps.exif_transpose(small)
+
+
+class _Room:
+    """Lets threads decode large pictures together as long as there is room for all their pixels."""
+
+    def __init__(self, pixels: int) -> None:
+        self._pixels = pixels
+        self.clear()
+        os.register_at_fork(after_in_child=self.clear)  # the threads that would leave it are not in the child
+
+    def clear(self) -> None:
+        """As if no picture were being decoded."""
+        self._left, self._turn, self._changed = self._pixels, threading.Lock(), threading.Condition()
+
+    @contextmanager
+    def __call__(self, pixels: int) -> Iterator[None]:
+        if pixels <= LARGE:
+            yield
+            return
+        with self._turn, self._changed:  # in turn, so that none waits for ever while smaller ones pass
+            self._changed.wait_for(lambda: self._left >= pixels)
+            self._left -= pixels
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._left += pixels
+                self._changed.notify_all()
+
+
+_room = _Room(MAX_PIXELS)
 
 
 def squash(image: Image.Image, size: int) -> Image.Image:
