@@ -15,9 +15,14 @@ def test_a_loaded_network_answers_as_before_without_its_normalisations(backbone:
     trained = net(backbone).eval()
     for layer in trained.modules():
         if isinstance(layer, nn.BatchNorm2d):  # a new one changes nothing, which would hide what folding does
-            for statistic, low, high in ((layer.running_mean, -0.2, 0.2), (layer.running_var, 0.5, 2.0)):
-                assert statistic is not None
-                statistic.uniform_(low, high)
+            for values, low, high in (
+                (layer.running_mean, -0.2, 0.2),
+                (layer.running_var, 0.5, 2.0),
+                (layer.weight, 0.7, 1.4),
+                (layer.bias, -0.2, 0.2),
+            ):
+                assert values is not None
+                nn.init.uniform_(values, low, high)
     save(trained, ModelCard(backbone, (1, 2, 3, 4, 5), 96, (0.5,) * 3, (0.5,) * 3), tmp_path)
     loaded, _ = load(tmp_path)
     assert not any(isinstance(layer, nn.BatchNorm2d) for layer in loaded.modules())
