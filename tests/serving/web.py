@@ -13,7 +13,7 @@ PHOTO = encoded(picture())
 
 
 class Canary:
-    """Listens on every loopback address and remembers who came."""
+    """Listens on 127.0.0.1, where the other names of loopback lead too, and remembers who came."""
 
     def __init__(self) -> None:
         self.visits = 0
@@ -106,6 +106,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def page_huge(self) -> None:
         self.answer(b"", length=10**12)
         for _ in range(500):
+            self.wfile.write(bytes(64 * 1024))
+
+    def page_endless(self) -> None:
+        self.send_response(200)
+        self.end_headers()  # says no length, so that the connection's end is the body's
+        while True:
             self.wfile.write(bytes(64 * 1024))
 
     def page_drip(self) -> None:
