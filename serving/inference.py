@@ -13,7 +13,7 @@ from serving import answers, requests
 from serving.batching import Batcher
 from serving.prediction import Prediction
 from serving.refusal import Refusal
-from training.errors import ModelError, PhotoError
+from training.errors import LargePhotoError, ModelError, PhotoError
 from training.model import ModelCard, load, net, probabilities
 from training.outputs import tempered
 from training.preprocessing import normalise, squashed, to_pixels
@@ -113,13 +113,13 @@ def predict_fn(photos: requests.Photos, model: Model) -> answers.Answer:
     """Count one photo, or a batch; requests that come at the same time share one pass of the network.
 
     Raises:
-        Refusal: 400 when a photo cannot be read.
+        Refusal: 400 when a photo cannot be read, 413 when it is too large.
     """
     if isinstance(photos, bytes):
         try:
             pixels = model.pixels(photos)
         except PhotoError as error:
-            raise Refusal(400, str(error)) from None
+            raise Refusal(413 if isinstance(error, LargePhotoError) else 400, str(error)) from None
         return model.count_together([pixels])[0]
     size = model.card.input_size
     return model.count_together([squashed(photo, size) for photo in photos])
