@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from botocore.exceptions import ClientError
 
+from serving.predictor import MAX_BODY
 from tests.localcloud.conftest import RunningCloud
 from tests.localcloud.hosting import Hosting
 from tests.serving.conftest import NAMED
@@ -99,8 +100,6 @@ def malformed() -> dict[str, Request]:
         "half a jpeg": (jpeg[: len(jpeg) // 2], JPEG),
         "a jpeg's header": (jpeg[:20], JPEG),
         "half a png": (whole[: len(whole) // 2], "image/png"),
-        "a png of 2 gigapixels": (png(46_000, 46_000, b""), "image/png"),
-        "a png of 4 gigapixels in one row": (png(2**31 - 1, 2, b""), "image/png"),
         "a png whose rows end early": (png(3000, 3000, b"\0" * 100), "image/png"),
         "a png with a text bomb": (png(10, 10, b"\0" * 310, text_bomb()), "image/png"),
         "a zip": (b"PK\x03\x04" + bytes(100), "image/png"),
@@ -108,6 +107,8 @@ def malformed() -> dict[str, Request]:
         "a deep json": (b"[" * 100_000, JSON),
         "a json list": (b'["image"]', JSON),
         "a json number": (b"1" * 6000, JSON),
+        "a json of 6 MB": (json.dumps({"image": "A" * (MAX_BODY - 16)}).encode(), JSON),
+        "a json of 300,000 fields": (json.dumps(dict.fromkeys(map(str, range(300_000)), 0)).encode(), JSON),
         "an unknown field": (b'{"path": "/etc/passwd"}', JSON),
         "two fields": (json.dumps({"url": "https://example.com/", "image": "AA"}).encode(), JSON),
         "an image that is a number": (b'{"image": 5}', JSON),
@@ -134,6 +135,16 @@ def malformed() -> dict[str, Request]:
     return bodies
 
 
+def too_large() -> dict[str, Request]:
+    """What has more bytes, pixels or photos than are read: 413."""
+    return {
+        "a png of 60 megapixels": (png(10_000, 6_000, b""), "image/png"),
+        "a png of 2 gigapixels": (png(46_000, 46_000, b""), "image/png"),
+        "a png of 4 gigapixels in one row": (png(2**31 - 1, 2, b""), "image/png"),
+        "100 photos at once": (npy((100, 4, 4, 3), bytes(4800)), NPY),
+    }
+
+
 def failed_fetches(web: Web, hosting: Hosting) -> dict[str, Request]:
     """What cannot be fetched: 424."""
     pages = ("missing", "round", "cut", "drip", "drip-headers", "silent")
@@ -154,7 +165,7 @@ def test_each_hostile_request_gets_the_status_that_fits_and_the_endpoint_lives(
         (failed_fetches(web, hosting), 424),
         ({"text from a server": url(web.url("text"))}, 400),
         ({"a server that never ends": url(web.url("huge"))}, 413),
-        ({"100 photos at once": (npy((100, 4, 4, 3), bytes(4800)), NPY)}, 413),
+        (too_large(), 413),
         ({kind or "no type": (PHOTO, kind) for kind in ("image/gif", "text/html", "application/octet-stream")}, 415),
     ):
         expected |= {name: (request, status) for name, request in requests.items()}

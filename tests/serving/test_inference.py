@@ -8,8 +8,10 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -23,6 +25,7 @@ from training import model
 from training.data import CountDataset
 from training.errors import DeploymentError, ModelError
 from training.outputs import Outputs, tempered
+from training.picture import MAX_BYTES
 from training.preprocessing import to_pixels
 
 CLASSES = (1, 2, 3, 4, 5)
@@ -111,6 +114,13 @@ def test_bad_requests_get_the_status_that_fits(loaded: inference.Model, body: by
     assert refused.value.status_code == status
 
 
+@pytest.mark.parametrize("kind", ["image/jpeg", "application/json", "application/x-npy"])
+def test_a_body_beyond_all_limits_is_not_looked_into(kind: str) -> None:
+    with pytest.raises(inference.Refusal, match="at most") as refused:
+        inference.input_fn(bytes(2 * MAX_BYTES + 1), kind)
+    assert refused.value.status_code == 413
+
+
 def test_the_answer_comes_in_the_type_that_is_preferred(loaded: inference.Model) -> None:
     answer = inference.predict_fn(jpeg(), loaded)
     assert isinstance(answer, Prediction)
@@ -196,6 +206,25 @@ def test_batches_are_computed_beside_each_other_on_threads_that_were_prepared() 
     assert len(set(prepared)) == 3
 
 
+def test_a_model_computes_a_batch_for_each_core_on_one_thread_each(
+    loaded: inference.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options: dict[str, Any] = {}
+
+    class Recorded(Batcher[torch.Tensor, Prediction]):
+        def __init__(self, run: Callable[[list[torch.Tensor]], list[Prediction]], **given: Any) -> None:
+            options.update(given)
+            super().__init__(run, **given)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(inference, "Batcher", Recorded)
+        patched.setattr(torch, "get_num_threads", lambda: 3)
+        inference.Model(loaded.network, loaded.card)
+    assert options["at_once"] == 3
+    with ThreadPoolExecutor(1, initializer=options["prepare"]) as pool:
+        assert pool.submit(torch.get_num_threads).result() == 1
+
+
 def test_weights_that_give_no_numbers_are_refused(model_dir: Path, tmp_path: Path) -> None:
     weights = torch.load(model_dir / "model.pth", weights_only=True)
     weights["fc.weight"].fill_(float("nan"))
@@ -203,6 +232,25 @@ def test_weights_that_give_no_numbers_are_refused(model_dir: Path, tmp_path: Pat
     (tmp_path / "model.json").write_bytes((model_dir / "model.json").read_bytes())
     with pytest.raises(ModelError, match="not numbers"):
         inference.model_fn(str(tmp_path))
+
+
+class Pickled:
+    """Runs a command where it is unpickled."""
+
+    def __init__(self, command: str) -> None:
+        self.command = command
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.system, (self.command,)
+
+
+def test_code_in_the_weights_is_refused_and_does_not_run(model_dir: Path, tmp_path: Path) -> None:
+    weights = torch.load(model_dir / "model.pth", weights_only=True)
+    torch.save(weights | {"fc.bias": Pickled(f"touch {tmp_path / 'ran'}")}, tmp_path / "model.pth")
+    (tmp_path / "model.json").write_bytes((model_dir / "model.json").read_bytes())
+    with pytest.raises(ModelError, match="does not fit"):
+        inference.model_fn(str(tmp_path))
+    assert not (tmp_path / "ran").exists()
 
 
 def test_a_model_that_does_not_fit_its_card_is_refused(model_dir: Path, tmp_path: Path) -> None:

@@ -1,10 +1,16 @@
 """The client, at a real endpoint: any kind of photo in, typed answers out, and a busy endpoint is asked again."""
 
+import io
+import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 from PIL import Image
 
+from serving import predictor as predictor_module
 from serving.prediction import Prediction
 from serving.predictor import MAX_BODY, ImagePredictor
 from tests.localcloud.conftest import RunningCloud
@@ -46,6 +52,37 @@ def test_every_kind_of_photo_is_answered(predictor: ImagePredictor, hosting: Hos
 def test_throttling_is_waited_out(predictor: ImagePredictor, running_cloud: RunningCloud) -> None:
     running_cloud.command("faults", "throttle", "3", "--operation", "InvokeEndpoint")
     assert same(predictor.predict(PHOTO), predictor.predict(PHOTO))
+
+
+class Busy:
+    """A client whose endpoint's own server says so many times that its queue is full."""
+
+    def __init__(self, times: int) -> None:
+        self.times, self.asked = times, 0
+
+    def invoke_endpoint(self, **_: object) -> dict[str, io.BytesIO]:
+        self.asked += 1
+        if self.asked > self.times:
+            answer = Prediction.from_probabilities((1, 2), [0.3, 0.7], "v7")
+            return {"Body": io.BytesIO(json.dumps(answer.to_dict()).encode())}
+        told: Any = {"Error": {"Code": "ModelError", "Message": "full"}, "OriginalStatusCode": 503}
+        raise ClientError(told, "InvokeEndpoint")
+
+
+def test_a_full_queue_is_waited_out_but_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(predictor_module, "time", SimpleNamespace(sleep=pauses.append))
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    patient = ImagePredictor("bins")
+    busy = Busy(5)
+    monkeypatch.setattr(patient, "_client", busy)
+    assert patient.predict(PHOTO).count == 2
+    assert (busy.asked, len(pauses)) == (6, 5)
+    busy = Busy(100)
+    monkeypatch.setattr(patient, "_client", busy)
+    with pytest.raises(DeploymentError, match="bins did not answer"):
+        patient.predict(PHOTO)
+    assert busy.asked == 6
 
 
 def test_what_the_endpoint_refuses_says_why(predictor: ImagePredictor, web: Web) -> None:

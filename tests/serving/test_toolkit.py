@@ -9,7 +9,9 @@ import sys
 import tarfile
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from tests.serving.photos import archive, encoded, picture, save_model
 
@@ -47,6 +49,12 @@ def extracted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def as_npy(photo: Image.Image) -> bytes:
+    body = io.BytesIO()
+    np.save(body, np.asarray(photo))
+    return body.getvalue()
+
+
 def test_requests_pass_through_awss_toolkit(extracted: Path) -> None:
     photo = encoded(picture())
     as_json = json.dumps({"image": base64.b64encode(photo).decode()}).encode()
@@ -55,6 +63,7 @@ def test_requests_pass_through_awss_toolkit(extracted: Path) -> None:
         (as_json, {"Content-Type": "application/json", "Accept": "application/json"}),
         (photo, {"Content-type": "image/jpeg", "Accept": "text/csv"}),
         (photo, {"Content-Type": "image/jpeg", "Accept": "application/jsonlines"}),
+        (as_npy(picture()), {"Content-Type": "application/x-npy"}),
         (b"no photo", {"Content-Type": "image/jpeg"}),
         (photo, {"Content-Type": "image/gif"}),
         (b'{"url": "https://169.254.169.254/"}', {"Content-Type": "application/json"}),
@@ -74,17 +83,20 @@ def test_requests_pass_through_awss_toolkit(extracted: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     answers = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [status for status, _, _ in answers] == [200, 200, 200, 200, 400, 415, 403, 406]
-    assert [kind for _, kind, _ in answers[:4]] == [
+    assert [status for status, _, _ in answers] == [200, 200, 200, 200, 200, 400, 415, 403, 406]
+    assert [kind for _, kind, _ in answers[:5]] == [
         "application/json",
         "application/json",
         "text/csv",
         "application/jsonlines",
+        "application/json",
     ]
     first = json.loads(answers[0][2])
     assert first == json.loads(answers[1][2]) == json.loads(answers[3][2])
     assert answers[2][2].startswith(f"{first['count']},{first['confidence']}")
-    assert answers[4][2].startswith("not a whole JPEG or PNG")
+    [of_npy] = json.loads(answers[4][2])
+    assert of_npy["probabilities"].keys() == first["probabilities"].keys()
+    assert answers[5][2].startswith("not a whole JPEG or PNG")
 
 
 def test_the_archive_holds_what_serving_takes_and_nothing_else(extracted: Path) -> None:
