@@ -22,7 +22,7 @@ BATCH = 16
 def bare(saved: Path, photos: Path, number: int) -> float:
     """Photos a second of a saved model over the JPEGs of a folder, again and again until ``number`` are counted."""
     command = [sys.executable, "-m", "benchmarks.bare_loop", str(saved), str(photos), str(number)]
-    done = subprocess.run(command, env=os.environ | SERVING_ENVIRONMENT, check=True, capture_output=True, text=True)
+    done = subprocess.run(command, env=os.environ | SERVING_ENVIRONMENT, check=True, stdout=subprocess.PIPE, text=True)
     return float(done.stdout)
 
 
