@@ -4,8 +4,9 @@ import datetime as dt
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Engine, Row, func, or_, select
+from sqlalchemy import ColumnElement, Engine, Row, exists, func, literal_column, or_, select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import aliased
 
 from tasks.ledger.database import ledger_url, open_engine, writing
 from tasks.ledger.models import Base, Count, Night
@@ -44,13 +45,15 @@ class Ledger:
     def upsert_counts(self, rows: Sequence[dict[str, Any]]) -> int:
         """Write rows of `Count`, all or none; return how many were new or said something else than before.
 
-        A row that is there already with the same content keeps the run, night and moment of its first writing.
+        A row that is there already with the same content keeps the run, night and moment of its first writing, unless
+        another model has counted the photo since: then what this one says is the newest again.
         """
         if not rows:
             return 0
         insert = self._insert(Count)
         content = [column.name for column in _COUNTS.columns if column.name not in ("photo", "model")]
         differs = [_differs(_COUNTS.c[name], insert.excluded[name]) for name in content if name not in _BOOKKEEPING]
+        differs.append(~newest())
         statement = insert.on_conflict_do_update(
             index_elements=["photo", "model"],
             set_={name: insert.excluded[name] for name in content},
@@ -98,11 +101,15 @@ class Ledger:
         return self._counted(bucket, Count.photo_id, ids)
 
     def of_night(self, bucket: str, prefix: str, night: dt.date, run: str) -> list[Row[Any]]:
-        """Everything that a night wrote of the photos under a prefix, by whichever run, best bets first."""
+        """What a night wrote of the photos under a prefix, by whichever run, best bets first.
+
+        A photo that was counted again since, by another model, is left out where the newer row is another night's.
+        """
         query = select(_COUNTS).where(
             Count.bucket == bucket,
             Count.key.startswith(prefix, autoescape=True),
             or_(Count.night == night, Count.run == run),
+            newest(),
         )
         with self.engine.connect() as connection:
             rows = list(connection.execute(query))
@@ -136,6 +143,18 @@ class Ledger:
     def _insert(self, table: type[Base]) -> Any:
         dialect: Any = sqlite if self.engine.dialect.name == "sqlite" else postgresql
         return dialect.insert(table)
+
+
+def newest() -> ColumnElement[bool]:
+    """Whether a row of `Count` is what was last said of its photo, by whichever model.
+
+    The columns are named by hand: SQLAlchemy correlates with what a SELECT is from, and not with an upsert's table.
+    """
+    since = aliased(Count)
+    photo: ColumnElement[str] = literal_column("counts.photo")
+    here = tuple_(literal_column("counts.counted_at"), literal_column("counts.model"))
+    later = tuple_(since.counted_at, since.model) > here
+    return ~exists().where(since.photo == photo, later)
 
 
 def _differs(here: Any, there: Any) -> Any:

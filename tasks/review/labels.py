@@ -6,7 +6,7 @@ import pyarrow as pa
 
 from tasks.ledger.export import write_parquet
 from tasks.ledger.ledger import Ledger
-from tasks.review.queue import flagged
+from tasks.review.queue import answered
 
 LABELS_SCHEMA = pa.schema(
     {
@@ -27,7 +27,7 @@ def export_labels(ledger: Ledger, path: Path) -> int:
     "Ten or more" is no number and "unclear" no label: such photos are left out.
     """
     rows = []
-    for item in sorted(flagged(ledger), key=lambda item: (item.row.bucket, item.row.key, item.row.photo)):
+    for item in sorted(answered(ledger), key=lambda item: (item.row.bucket, item.row.key, item.row.photo)):
         settled = item.settled
         if settled is None or not settled.isdigit():
             continue

@@ -10,12 +10,12 @@ import datetime as dt
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import or_, select
+from sqlalchemy import Select, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from tasks.ledger.database import writing
 from tasks.ledger.leases import acquire, held, release
-from tasks.ledger.ledger import Ledger
+from tasks.ledger.ledger import Ledger, newest
 from tasks.ledger.models import Answer, Count, now
 from training.errors import ReviewError
 
@@ -66,20 +66,30 @@ def _as_answer(count: int | None) -> str | None:
 
 
 def flagged(ledger: Ledger, since: dt.date | None = None) -> list[Flagged]:
-    """Every flagged photo, best bets first; of a photo that several models counted, the newest row."""
+    """Every flagged photo, best bets first. One that was counted again since is flagged if its newest row is."""
     wanted = select(Count.__table__).where(or_(Count.verdict == "mismatch", Count.verdict == "uncertain"))
-    wanted = wanted.where(Count.score.is_not(None))
+    wanted = wanted.where(Count.score.is_not(None), newest())
     if since is not None:
         wanted = wanted.where(Count.night >= since)
+    # Mismatches first: they are what the night is sure enough about.
+    found = _with_answers(ledger, wanted)
+    return sorted(found, key=lambda item: (item.row.verdict != "mismatch", -item.row.score, item.row.photo))
+
+
+def answered(ledger: Ledger) -> list[Flagged]:
+    """Every photo with answers, also those that nobody would flag any more now that another model has counted them."""
+    given = select(Answer.photo).where(Answer.withdrawn_at.is_(None))
+    return _with_answers(ledger, select(Count.__table__).where(Count.photo.in_(given), newest()))
+
+
+def _with_answers(ledger: Ledger, wanted: Select[Any]) -> list[Flagged]:
     given = select(Answer.__table__).where(Answer.withdrawn_at.is_(None)).order_by(Answer.answered_at, Answer.reviewer)
     with ledger.engine.connect() as connection:
-        rows = {row.photo: row for row in connection.execute(wanted.order_by(Count.counted_at))}
+        rows = list(connection.execute(wanted))
         answers: dict[str, list[tuple[str, str]]] = {}
         for answer in connection.execute(given):
             answers.setdefault(answer.photo, []).append((answer.reviewer, answer.answer))
-    found = [Flagged(row, tuple(answers.get(photo, ()))) for photo, row in rows.items()]
-    # Mismatches first: they are what the night is sure enough about.
-    return sorted(found, key=lambda item: (item.row.verdict != "mismatch", -item.row.score, item.row.photo))
+    return [Flagged(row, tuple(answers.get(row.photo, ()))) for row in rows]
 
 
 def claim_next(ledger: Ledger, reviewer: str, since: dt.date | None = None) -> Flagged | None:

@@ -60,6 +60,22 @@ def test_another_model_or_another_etag_is_another_row(ledger: Ledger) -> None:
     assert ledger.known([first, second, "other"]) == {first, second}
 
 
+def test_a_night_shows_of_each_photo_what_was_last_said(ledger: Ledger) -> None:
+    first, again = (MOMENT + dt.timedelta(hours=hours) for hours in (0, 1))
+    ledger.upsert_counts([count_row("bins/1.jpg"), count_row("bins/2.jpg"), count_row("other/3.jpg")])
+    ledger.upsert_counts([count_row("bins/1.jpg", model="m2", verdict="match", score=0.1, counted_at=again)])
+
+    def of_night() -> list[tuple[str, str]]:
+        return [(row.photo_id, row.model) for row in ledger.of_night("bucket", "bins/", MOMENT.date(), "run-1")]
+
+    assert of_night() == [("2", "m1"), ("1", "m2")]
+    # The second model is turned away, and the first counts again: it says what it said, and is believed again.
+    back = count_row("bins/1.jpg", counted_at=again + dt.timedelta(hours=1), run="run-3")
+    assert ledger.upsert_counts([back]) == 1
+    assert of_night() == [("1", "m1"), ("2", "m1")]
+    assert ledger.upsert_counts([back | {"run": "run-4", "counted_at": first}]) == 0
+
+
 def test_all_rows_of_a_write_are_kept_or_none(ledger: Ledger) -> None:
     rows = [count_row(f"{n}.jpg") for n in range(100)]
     rows[99]["bucket"] = None

@@ -1,5 +1,6 @@
 """Who is asked about which photo, when it is settled, and what becomes of answers."""
 
+import datetime as dt
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from tasks.ledger.ledger import Ledger
 from tasks.ledger.models import Answer
 from tasks.review.labels import export_labels
 from tasks.review.queue import Flagged, answer, claim_next, flagged, progress, undo
-from tests.ledgers import count_row
+from tests.ledgers import MOMENT, count_row
 from training.errors import ReviewError
 
 RECORD, MODEL = "5", "3"  # of `count_row`
@@ -109,7 +110,21 @@ def test_settled_counts_become_labels(ledger: Ledger, tmp_path: Path) -> None:
     assert labels["0"]["expected"] == 5
 
 
-def test_the_photo_of_two_models_is_asked_about_once(ledger: Ledger) -> None:
-    ledger.upsert_counts([count_row("bins/0.jpg", model="m2", count=5, verdict="match")])
-    ledger.upsert_counts([count_row("bins/1.jpg", model="m2", count=2, score=9.0)])
-    assert sorted(names(flagged(ledger))).count("1") == 1
+def test_a_photo_that_another_model_counted_since_is_judged_by_its_newest_row(ledger: Ledger) -> None:
+    later = MOMENT + dt.timedelta(days=1)
+    ledger.upsert_counts([count_row("bins/0.jpg", model="m2", count=5, verdict="match", counted_at=later)])
+    ledger.upsert_counts([count_row("bins/1.jpg", model="m2", count=2, score=9.0, counted_at=later)])
+    assert names(flagged(ledger)) == ["1", "2", "3"]
+    answer(ledger, flagged(ledger)[0].row.photo, "ann", MODEL)  # what the first model said: no witness any more
+    assert flagged(ledger)[0].settled is None
+    answer(ledger, flagged(ledger)[0].row.photo, "ann", "2")
+    assert flagged(ledger)[0].settled == "2"
+
+
+def test_what_was_settled_stays_a_label_when_the_newest_model_agrees_with_the_record(
+    ledger: Ledger, tmp_path: Path
+) -> None:
+    answer(ledger, flagged(ledger)[0].row.photo, "ann", RECORD)
+    later = MOMENT + dt.timedelta(days=1)
+    ledger.upsert_counts([count_row("bins/0.jpg", model="m2", count=5, verdict="match", counted_at=later)])
+    assert export_labels(ledger, tmp_path / "labels.parquet") == 1
