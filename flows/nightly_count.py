@@ -57,7 +57,7 @@ def _night(parameters: NightParameters, ledger: Ledger, here: Settings) -> str:
             step.judge_and_remember(night)
         with record.stage("report"):
             report = step.make_report(night)
-            if night.plan.chunks and not parameters.endpoint:
+            if any(night.endpoint_for(chunk) is None for chunk in night.plan.chunks):
                 step.find_cost(night)
         record.record(night={"date": report.night, "model": night.model, **report.totals.model_dump()})
         if night.cost:

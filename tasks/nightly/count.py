@@ -77,16 +77,27 @@ def count_by_endpoint(photos: Sequence[NightPhoto], endpoint: str) -> dict[str, 
 
     def ask(photo: NightPhoto) -> Outcome:
         try:
-            return Outcome(status="counted", prediction=predictor.predict(read_object(client, photo.bucket, photo.key)))
+            body = read_object(client, photo.bucket, photo.key)
         except FileNotFoundError:
             return Outcome(status="unreadable", reason="the object is gone")
+        try:
+            return Outcome(status="counted", prediction=predictor.predict(body))
         except RequestError as error:
-            return Outcome(status="unreadable", reason=str(error))
-        except DeploymentError as error:
+            return _refused(body, error)
+        except (DeploymentError, PhotoError) as error:
             return Outcome(status="uncounted", reason=str(error))
 
     with ThreadPoolExecutor(ASKERS) as pool:
         return dict(zip((photo.photo for photo in photos), pool.map(ask, photos), strict=True))
+
+
+def _refused(body: bytes, error: RequestError) -> Outcome:
+    """A photo that the endpoint refuses is unreadable for good only if our own decoder cannot read it either."""
+    try:
+        decode(body, 32)
+    except PhotoError:
+        return Outcome(status="unreadable", reason=str(error))
+    return Outcome(status="uncounted", reason=f"the endpoint refuses it with status {error.status}: {error}")
 
 
 def _transform(

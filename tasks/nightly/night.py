@@ -8,7 +8,7 @@ from tasks.nightly.judge import Policy
 from tasks.nightly.outcomes import Outcome
 from tasks.nightly.parameters import NightParameters
 from tasks.nightly.photos import NightPhoto
-from tasks.nightly.plan import Plan
+from tasks.nightly.plan import Chunk, Plan
 from tasks.prices import Cost
 from tasks.settings import Settings
 
@@ -30,6 +30,7 @@ class Night:
         self.model = ""
         self.serving_model = ""
         self.policy = Policy()
+        self.remarks: list[str] = []
         self.cost: Cost | None = None
 
     def take_plan(self, plan: Plan) -> None:
@@ -38,6 +39,10 @@ class Night:
         self.outcomes = {
             photo: Outcome(status="unreadable", reason=reason) for photo, reason in plan.unreadable.items()
         }
+
+    def endpoint_for(self, chunk: Chunk) -> str | None:
+        """The endpoint that counts these photos; None where a job does: an endpoint takes no large ones."""
+        return None if chunk.large else self.parameters.endpoint
 
     @property
     def uncounted(self) -> list[tuple[NightPhoto, str]]:

@@ -55,6 +55,7 @@ class Report(BaseModel):
     earlier: dict[str, Any]
     unreadable: list[Any]
     uncounted: list[tuple[str, str]]
+    remarks: list[str] = []
 
 
 def exceptions(rows: Sequence[Any]) -> list[Any]:

@@ -16,6 +16,7 @@ from tasks.ledger.models import now
 from tasks.nightly import count, plan, remember
 from tasks.nightly import tell as telling
 from tasks.nightly.cost import cost_of_jobs
+from tasks.nightly.model import model_of_night
 from tasks.nightly.night import Night
 from tasks.nightly.outcomes import read_outcomes, write_outcomes
 from tasks.nightly.plan import Plan
@@ -23,8 +24,7 @@ from tasks.nightly.policy import policy_of
 from tasks.nightly.report import Report, as_csv, as_rows, before_photos, exceptions, write_page
 from tasks.nightly.summary import NightTotals, count_mix, mean_confidence, measure_drift
 from tasks.object_store import open_store
-from tasks.release.registry import approved_model, serving_model
-from tasks.release.registry import find_model as find_model_of_registry
+from tasks.release.registry import serving_model
 from tasks.settings import Settings
 from tasks.transient import RETRIES, is_transient
 
@@ -41,10 +41,11 @@ def find_model(night: Night) -> None:
     """Find the model to count with, its thresholds, and the SageMaker Model that serves it.
 
     Raises:
-        ModelError: none is approved, or there is no such model.
+        ModelError: as `model_of_night`.
     """
-    which = night.parameters.model
-    model = approved_model(night.settings) if which == "newest" else find_model_of_registry(which, night.settings)
+    model, night.remarks = model_of_night(night.parameters, night.settings)
+    for remark in night.remarks:
+        get_run_logger().warning("%s", remark)
     night.model, night.policy = model.name, policy_of(model.facts)
     night.serving_model = serving_model(model, night.settings)
 
@@ -55,8 +56,8 @@ def count_photos(night: Night, number: int) -> None:
     done = read_outcomes(night.folder, number)
     if done is None:
         [chunk] = (chunk for chunk in night.plan.chunks if chunk.number == number)
-        if night.parameters.endpoint:
-            done = count.count_by_endpoint(chunk.photos, night.parameters.endpoint)
+        if endpoint := night.endpoint_for(chunk):
+            done = count.count_by_endpoint(chunk.photos, endpoint)
         else:
             done = count.count_by_jobs(
                 chunk,
@@ -144,6 +145,7 @@ def collect(night: Night) -> Report:
         earlier=before_photos(shown, night.ledger),
         unreadable=[row for row in rows if row.status == "unreadable"],
         uncounted=uncounted,
+        remarks=night.remarks,
     )
 
 

@@ -47,6 +47,7 @@ def in_words(report: Report) -> str:
     ]
     if totals.uncounted:
         lines.append(f"PARTIAL: {totals.uncounted:,} photos are not counted yet: {report.uncounted[0][1]}")
+    lines += [f"Mind: {remark}." for remark in report.remarks]
     return "\n".join([*lines, *(f"Unusual: {alarm}." for alarm in report.drift.alarms)])
 
 

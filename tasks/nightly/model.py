@@ -1,0 +1,44 @@
+"""Which model of the registry a night counts and judges with."""
+
+from tasks.nightly.parameters import NightParameters
+from tasks.release.registry import RegisteredModel, approved_model, find_model, models
+from tasks.release.serving_now import archive_behind
+from tasks.settings import Settings
+from training.errors import ModelError
+
+
+def model_of_night(parameters: NightParameters, settings: Settings) -> tuple[RegisteredModel, list[str]]:
+    """Return the model, and what a person should know of it.
+
+    Behind an endpoint that is the model which the endpoint serves, approved or not, since its thresholds belong to it;
+    where the registry does not know it, the newest approved one lends its thresholds.
+
+    Raises:
+        ModelError: none is approved and none serves, or there is no such model.
+    """
+    if not parameters.endpoint:
+        return _asked_for(parameters.model, settings), []
+    served = archive_behind(parameters.endpoint)
+    try:
+        wanted = _asked_for(parameters.model, settings)
+    except ModelError:
+        wanted = None
+        if parameters.model != "newest":
+            raise
+    if wanted and wanted.uri == served:
+        return wanted, []
+    where = f"endpoint {parameters.endpoint} serves"
+    known = next((model for model in models(settings) if model.uri == served), None)
+    if parameters.model == "newest" and known:
+        newest = f"the newest that is approved is version {wanted.version}" if wanted else "none is approved"
+        return known, [f"{where} model version {known.version}, which is {known.status}; {newest}"]
+    if wanted is None:
+        raise ModelError(
+            f"{where} no model of the group {settings.model_group!r}, and none there is approved to judge by"
+        )
+    what = f"model version {known.version}" if known else f"no model of the group {settings.model_group!r}"
+    return wanted, [f"{where} {what}; bins are judged by the thresholds of version {wanted.version}"]
+
+
+def _asked_for(which: str, settings: Settings) -> RegisteredModel:
+    return approved_model(settings) if which == "newest" else find_model(which, settings)
