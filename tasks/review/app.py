@@ -3,15 +3,13 @@
 import dataclasses
 import datetime as dt
 import hmac
-import io
 import secrets
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import parse_qs, urlsplit
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from PIL import Image
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
@@ -21,15 +19,16 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from tasks.ledger.ledger import Ledger
-from tasks.nightly.photos import read_object, s3_client
+from tasks.nightly.photos import s3_client
 from tasks.review import queue
-from training.errors import PhotoError, ReviewError
-from training.picture import decode
+from tasks.review.pictures import picture_of
+from training.errors import ReviewError
 
 REVIEWER, TOKEN = "binventory_reviewer", "binventory_token"
 LARGEST_FORM = 4096
-LARGEST_SIDE = 1280
 _YEAR = 365 * 24 * 3600
+_SAMESITE: Literal["lax"] = "lax"
+"""Strict cookies are not sent after a redirect where the link was opened from a mail; forms are guarded by origin."""
 _POLICY = (
     "default-src 'none'; img-src 'self'; style-src 'unsafe-inline'; script-src 'nonce-{nonce}'; form-action 'self'"
 )
@@ -88,7 +87,7 @@ class _Pages:
                 given = request.query_params.get("token", "")
                 if given and hmac.compare_digest(given.encode(), token.encode()):
                     answer: Response = RedirectResponse("/", 303)
-                    answer.set_cookie(TOKEN, token, max_age=_YEAR, httponly=True, samesite="strict")
+                    answer.set_cookie(TOKEN, token, max_age=_YEAR, httponly=True, samesite=_SAMESITE)
                     return answer
                 if not hmac.compare_digest(request.cookies.get(TOKEN, "").encode(), token.encode()):
                     return self._page(
@@ -112,7 +111,7 @@ class _Pages:
         if not 1 <= len(name) <= 40 or not name.isprintable():
             raise ReviewError("A name has 1 to 40 letters.")
         answer = RedirectResponse("/review", 303)
-        answer.set_cookie(REVIEWER, name.encode().hex(), max_age=_YEAR, httponly=True, samesite="strict")
+        answer.set_cookie(REVIEWER, name.encode().hex(), max_age=_YEAR, httponly=True, samesite=_SAMESITE)
         return answer
 
     async def review(self, request: Request) -> Response:
@@ -123,7 +122,7 @@ class _Pages:
 
     def _next(self, reviewer: str, again: str | None) -> Response:
         items = queue.flagged(self._ledger, self._review.since)
-        item = queue.find(self._ledger, again) if again else None
+        item = queue.claim(self._ledger, again, reviewer) if again else None
         item = item or queue.claim_next(self._ledger, reviewer, self._review.since)
         done = queue.progress(items, reviewer)
         if item is None:
@@ -149,18 +148,12 @@ class _Pages:
         return await run_in_threadpool(self._picture, request.path_params["photo"])
 
     def _picture(self, photo: str) -> Response:
-        """A photo of the ledger, drawn anew: whatever else was in the file stays out of the browser."""
         row = self._ledger.latest([photo]).get(photo)
         if row is None:
             return Response("no such photo", 404)
-        try:
-            picture = decode(read_object(self._s3, row.bucket, row.key), LARGEST_SIDE)
-        except (FileNotFoundError, PhotoError) as error:
-            return Response(str(error), 404)
-        picture.thumbnail((LARGEST_SIDE, LARGEST_SIDE), Image.Resampling.BILINEAR)
-        body = io.BytesIO()
-        picture.save(body, "JPEG", quality=92)
-        return Response(body.getvalue(), 200, {"Cache-Control": "private, max-age=3600"}, "image/jpeg")
+        body, status = picture_of(row, self._s3)
+        keeping = "private, max-age=3600" if status == 200 else "no-store"
+        return Response(body, status, {"Cache-Control": keeping}, "image/jpeg")
 
     def _page(self, template: str, status: int = 200, **values: Any) -> HTMLResponse:
         nonce = secrets.token_urlsafe(12)

@@ -137,7 +137,11 @@ def answer(ledger: Ledger, photo: str, reviewer: str, said: str) -> None:
 
 
 def undo(ledger: Ledger, reviewer: str) -> str | None:
-    """Withdraw a reviewer's last answer and give the photo back to them; return the photo, None if there is none."""
+    """Withdraw a reviewer's last answer and give the photo back to them.
+
+    Returns:
+        The photo; None where there is nothing to undo, or somebody else is counting the photo by now.
+    """
     with writing(ledger.engine) as connection:
         photo = connection.scalar(
             select(Answer.photo)
@@ -153,10 +157,10 @@ def undo(ledger: Ledger, reviewer: str) -> str | None:
             .where(table.c.photo == photo, table.c.reviewer == reviewer)
             .values(withdrawn_at=now())
         )
-    acquire(ledger, f"{_CLAIM}{photo}", reviewer, CLAIM_SECONDS)
-    return str(photo)
+    return str(photo) if acquire(ledger, f"{_CLAIM}{photo}", reviewer, CLAIM_SECONDS) else None
 
 
-def find(ledger: Ledger, photo: str) -> Flagged | None:
-    """Return one flagged photo."""
-    return next((item for item in flagged(ledger) if item.row.photo == photo), None)
+def claim(ledger: Ledger, photo: str, reviewer: str) -> Flagged | None:
+    """Return one flagged photo, kept from others; None where it is no flagged one, or somebody else has it."""
+    item = next((item for item in flagged(ledger) if item.row.photo == photo), None)
+    return item if item and acquire(ledger, f"{_CLAIM}{photo}", reviewer, CLAIM_SECONDS) else None

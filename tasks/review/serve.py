@@ -39,11 +39,16 @@ def is_loopback(host: str) -> bool:
 
 def make_review(parameters: ReviewParameters, ledger: Ledger) -> Review:
     """Return what the page works on; a token is made where others can reach it."""
-    names = {parameters.host, "localhost", "127.0.0.1", *parameters.names}
+    names = {_in_a_url(parameters.host), "localhost", "127.0.0.1", *parameters.names}
     if is_loopback(parameters.host):
         return Review(ledger, tuple(sorted(names)), None, parameters.since)
     # Behind a token it does not matter by which name the page is asked for.
     return Review(ledger, ("*",), secrets.token_urlsafe(24), parameters.since)
+
+
+def _in_a_url(host: str) -> str:
+    """A host as browsers name it: an IPv6 address is shortened, and in brackets."""
+    return f"[{ipaddress.ip_address(host).compressed}]" if ":" in host else host
 
 
 def open_socket(parameters: ReviewParameters) -> socket.socket:

@@ -10,7 +10,7 @@ import pytest
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.models import Answer
 from tasks.review.labels import export_labels
-from tasks.review.queue import Flagged, answer, claim_next, flagged, progress, undo
+from tasks.review.queue import Flagged, answer, claim, claim_next, flagged, progress, undo
 from tests.ledgers import MOMENT, count_row
 from training.errors import ReviewError
 
@@ -76,6 +76,17 @@ def test_an_answer_can_be_undone_and_given_again(ledger: Ledger) -> None:
     answer(ledger, photo, "ann", MODEL)
     [row] = ledger.rows(Answer)
     assert (row.reviewer, row.answer, row.withdrawn_at) == ("ann", MODEL, None)
+
+
+def test_what_another_is_counting_by_now_is_not_given_back_by_an_undo(ledger: Ledger) -> None:
+    photo = flagged(ledger)[0].row.photo
+    answer(ledger, photo, "ann", "4")
+    assert names([claim_next(ledger, "bob")]) == ["0"]  # type: ignore[list-item]
+    assert undo(ledger, "ann") is None
+    assert flagged(ledger)[0].answers == ()  # it is withdrawn all the same
+    assert claim(ledger, photo, "ann") is None
+    assert names([claim_next(ledger, "ann")]) == ["1"]  # type: ignore[list-item]
+    assert names([claim(ledger, photo, "bob")]) == ["0"]  # type: ignore[list-item]
 
 
 def test_progress_counts_what_is_left_for_each(ledger: Ledger) -> None:
