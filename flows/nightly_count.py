@@ -10,7 +10,7 @@ from tasks.ledger.leases import lease
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.models import now
 from tasks.nightly import tasks as step
-from tasks.nightly.night import Night
+from tasks.nightly.night import Night, date_of
 from tasks.nightly.parameters import NightParameters
 from tasks.nightly.report import Report
 from tasks.nightly.tell import in_words
@@ -46,7 +46,7 @@ def nightly_count(parameters: NightParameters) -> str | None:
 
 def _night(parameters: NightParameters, ledger: Ledger, here: Settings) -> str:
     with run_of(here, "nightly_count", parameters, part="night") as record:
-        night = Night(parameters, ledger, here, record.run_id, record.folder, now().date())
+        night = Night(parameters, ledger, here, record.run_id, record.folder, date_of(now(), here))
         record.record(source=parameters.prefix)
         with record.stage("find"):
             step.find_photos(night)

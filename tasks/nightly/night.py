@@ -2,6 +2,7 @@
 
 import datetime as dt
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from tasks.ledger.ledger import Ledger
 from tasks.nightly.judge import Policy
@@ -11,6 +12,11 @@ from tasks.nightly.photos import NightPhoto
 from tasks.nightly.plan import Chunk, Plan
 from tasks.prices import Cost
 from tasks.settings import Settings
+
+
+def date_of(moment: dt.datetime, settings: Settings) -> dt.date:
+    """The date that a night has: that of the time zone in which nights are scheduled."""
+    return moment.astimezone(ZoneInfo(settings.timezone)).date()
 
 
 class Night:

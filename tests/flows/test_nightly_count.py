@@ -1,6 +1,7 @@
 """The nightly count as a user runs it: real servers, real jobs, a model that counts by brightness."""
 
 import csv
+import datetime as dt
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -160,8 +161,15 @@ def test_a_record_as_csv_with_its_oddities(house: Warehouse, tmp_path: Path) -> 
 
 
 def test_an_empty_night_and_limits(house: Warehouse) -> None:
-    said = house.night()
+    utc = dt.datetime.now(dt.UTC)
+    zone, day = ("Pacific/Kiritimati", 1) if utc.hour >= 10 else ("Etc/GMT+12", -1)  # where it is another day
+    house.installation.environment["BINVENTORY_TIMEZONE"] = zone
+    try:
+        said = house.night()
+    finally:
+        del house.installation.environment["BINVENTORY_TIMEZONE"]
     assert "0 bins counted" in said
+    assert house.installation.summary()["night"]["date"] == (utc + dt.timedelta(days=day)).date().isoformat()
     assert "No new photos tonight" in (house.installation.home / "runs" / "latest" / "report.html").read_text()
     for number in range(5):
         house.put(f"bin-images/{number}.jpg", photo(3, number))
