@@ -72,16 +72,23 @@ class Ledger:
                 )
             )
 
-    def nights_before(self, prefix: str, run: str, most: int = 14) -> list[Row[Any]]:
-        """The last nights over a prefix, newest first, without this run's."""
-        wanted = (
-            select(Night.__table__)
-            .where(Night.prefix == prefix, Night.run != run)
-            .order_by(Night.finished_at.desc())
-            .limit(most)
-        )
-        with self.engine.connect() as connection:
-            return list(connection.execute(wanted))
+    def nights_before(self, prefix: str, night: dt.date, run: str, most: int = 14, least: int = 3) -> list[Row[Any]]:
+        """The last nights over a prefix in which something was counted, newest first; of a day's runs the last.
+
+        Where there are fewer than ``least``, as over a prefix of a new month, those over its whole bucket.
+        """
+        bucket = f"s3://{prefix.removeprefix('s3://').partition('/')[0]}"
+        whole = or_(Night.prefix == bucket, Night.prefix.startswith(f"{bucket}/", autoescape=True))
+        for where in (Night.prefix == prefix, whole):
+            nth = func.row_number().over(partition_by=Night.night, order_by=Night.finished_at.desc()).label("nth")
+            counted = (where, Night.night < night, Night.run != run, Night.confidence.is_not(None))
+            ranked = select(Night.__table__, nth).where(*counted).subquery()
+            with self.engine.connect() as connection:
+                wanted = select(ranked).where(ranked.c.nth == 1).order_by(ranked.c.night.desc()).limit(most)
+                found = list(connection.execute(wanted))
+            if len(found) >= least:
+                break
+        return found
 
     def latest(self, photos: Iterable[str]) -> dict[str, Row[Any]]:
         """The newest row of each of these photos, by photo."""

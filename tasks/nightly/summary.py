@@ -62,7 +62,7 @@ def mean_confidence(rows: Sequence[Any]) -> float | None:
 
 
 def measure_drift(mix: Mapping[str, float], confidence: float | None, counted: int, last: Sequence[Any]) -> Drift:
-    """Compare a night with the last ones over the same prefix.
+    """Compare a night with the last ones.
 
     A small night differs by chance alone: the index that chance gives, about (classes - 1) times the sum of both
     sides' 1/n, is added to the alarm's limit, and nothing is said of fewer than 100 photos or three nights.

@@ -22,7 +22,7 @@ from tasks.nightly.outcomes import read_outcomes, write_outcomes
 from tasks.nightly.plan import Plan
 from tasks.nightly.policy import policy_of
 from tasks.nightly.report import Report, as_csv, as_rows, before_photos, exceptions, write_page
-from tasks.nightly.summary import NightTotals, count_mix, mean_confidence, measure_drift
+from tasks.nightly.summary import LEAST_NIGHTS, NightTotals, count_mix, mean_confidence, measure_drift
 from tasks.object_store import open_store
 from tasks.release.registry import serving_model
 from tasks.settings import Settings
@@ -129,7 +129,7 @@ def collect(night: Night) -> Report:
     uncounted = [(photo.key, reason) for photo, reason in night.uncounted]
     totals = _totals(night.plan, rows, len(uncounted))
     mix, confidence = count_mix(rows, night.policy.abstain_from), mean_confidence(rows)
-    last = [past for past in night.ledger.nights_before(prefix, night.run_id) if past.night != night.date]
+    last = night.ledger.nights_before(prefix, night.date, night.run_id, least=LEAST_NIGHTS)
     return Report(
         night=night.date.isoformat(),
         prefix=prefix,

@@ -76,6 +76,37 @@ def test_a_night_shows_of_each_photo_what_was_last_said(ledger: Ledger) -> None:
     assert ledger.upsert_counts([back | {"run": "run-4", "counted_at": first}]) == 0
 
 
+def test_a_night_is_compared_with_one_run_a_day_and_with_its_bucket_where_its_prefix_is_new(ledger: Ledger) -> None:
+    def record(run: str, prefix: str, day: int, hour: int = 3, confidence: float | None = 0.6) -> None:
+        moment = dt.datetime(2026, 11, day, hour, tzinfo=dt.UTC)
+        ledger.record_night(
+            {
+                "run": run, "night": moment.date(), "prefix": prefix, "model": "m", "finished_at": moment,
+                "totals": {"counted": 9}, "mix": {"3": 1.0}, "confidence": confidence,
+            }
+        )  # fmt: skip
+
+    def before(prefix: str, day: int, run: str = "tonight", **more: int) -> list[str]:
+        return [night.run for night in ledger.nights_before(prefix, dt.date(2026, 11, day), run, **more)]
+
+    for day in range(1, 5):
+        record(f"first-{day}", f"s3://bins/nights/{day}/", day)
+        record(f"again-{day}", f"s3://bins/nights/{day}/", day, hour=4)
+    record("empty", "s3://bins/nights/4/", 4, hour=5, confidence=None)
+    record("elsewhere", "s3://bins-2/nights/4/", 4, hour=6)
+    assert before("s3://bins/nights/5/", 5) == ["again-4", "again-3", "again-2", "again-1"]
+    assert before("s3://bins/nights/5/", 5, most=2) == ["again-4", "again-3"]
+    assert before("s3://bins", 4) == ["again-3", "again-2", "again-1"]  # not tonight's own earlier run
+    assert before("s3://bins/nights/5/", 5, "again-4")[0] == "first-4"
+    for day in range(6, 9):
+        record(f"site-{day}", "s3://bins/site/", day)
+    assert before("s3://bins/site/", 9) == ["site-8", "site-7", "site-6"]  # enough of its own
+    [night] = ledger.nights_before("s3://bins/nights/9/", dt.date(2026, 11, 9), "tonight", most=1)
+    assert (night.totals, night.mix, night.confidence) == ({"counted": 9}, {"3": 1.0}, 0.6)
+    record("site-8", "s3://bins/site/", 8, confidence=0.9)  # a run that is written again
+    assert ledger.nights_before("s3://bins/site/", dt.date(2026, 11, 9), "tonight")[0].confidence == 0.9
+
+
 def test_all_rows_of_a_write_are_kept_or_none(ledger: Ledger) -> None:
     rows = [count_row(f"{n}.jpg") for n in range(100)]
     rows[99]["bucket"] = None
