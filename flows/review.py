@@ -35,7 +35,13 @@ def review(parameters: ReviewParameters) -> None:
     ledger = Ledger.open(here)
     if parameters.export:
         written = export_labels(ledger, Path(parameters.export))
-        console.print(f"{written} labels are in {escape(parameters.export)}", soft_wrap=True)
+        console.print(f"{written.labels} labels are in {escape(parameters.export)}", soft_wrap=True)
+        if written.contradictory:
+            console.print(
+                f"Left out: {escape(', '.join(written.contradictory))}. There are several photos of that name, with "
+                "different counts.",
+                soft_wrap=True,
+            )
         return
     use_cloud(here)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))

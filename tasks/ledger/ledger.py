@@ -16,6 +16,8 @@ LOOKUP = 500
 """Photos asked about in one query: below every database's limit of parameters."""
 
 _COUNTS = Count.__table__
+_AGE = ("counted_at", "taken_at", "photo", "model")
+"""What rows of one key are ordered by; a night that was picked up may hold two of one moment."""
 _BOOKKEEPING = ("night", "run", "counted_at")
 
 
@@ -110,7 +112,8 @@ class Ledger:
     def of_night(self, bucket: str, prefix: str, night: dt.date, run: str) -> list[Row[Any]]:
         """What a night wrote of the photos under a prefix, by whichever run, best bets first.
 
-        A photo that was counted again since, by another model, is left out where the newer row is another night's.
+        A photo that was counted again since, by another model or because it was replaced, is there by its newest row,
+        and is left out where that is another night's.
         """
         query = select(_COUNTS).where(
             Count.bucket == bucket,
@@ -153,15 +156,20 @@ class Ledger:
 
 
 def newest() -> ColumnElement[bool]:
-    """Whether a row of `Count` is what was last said of its photo, by whichever model.
+    """Whether a row of `Count` is what was last said of the photo that lies at its key, by whichever model.
 
-    The columns are named by hand: SQLAlchemy correlates with what a SELECT is from, and not with an upsert's table.
+    Rows of bytes that were replaced since are not. The columns are named by hand: SQLAlchemy correlates with what a
+    SELECT is from, and not with an upsert's table. The id is named for its index; one key has one id.
     """
     since = aliased(Count)
-    photo: ColumnElement[str] = literal_column("counts.photo")
-    here = tuple_(literal_column("counts.counted_at"), literal_column("counts.model"))
-    later = tuple_(since.counted_at, since.model) > here
-    return ~exists().where(since.photo == photo, later)
+    bucket, photo_id, key = (_column(name) for name in ("bucket", "photo_id", "key"))
+    here = tuple_(*(_column(name) for name in _AGE))
+    later = tuple_(*(getattr(since, name) for name in _AGE)) > here
+    return ~exists().where(since.bucket == bucket, since.photo_id == photo_id, since.key == key, later)
+
+
+def _column(name: str) -> ColumnElement[Any]:
+    return literal_column(f"counts.{name}")
 
 
 def _differs(here: Any, there: Any) -> Any:

@@ -31,6 +31,7 @@ from tasks.settings import Settings
 from training.errors import DeploymentError, JobError, PhotoError, RequestError
 from training.picture import decode
 
+GONE = "the object is gone, or was replaced"
 TRIES = 3
 IN_FLIGHT = 64
 COPIERS = 16
@@ -77,9 +78,9 @@ def count_by_endpoint(photos: Sequence[NightPhoto], endpoint: str) -> dict[str, 
 
     def ask(photo: NightPhoto) -> Outcome:
         try:
-            body = read_object(client, photo.bucket, photo.key)
+            body = read_object(client, photo.bucket, photo.key, photo.etag)
         except FileNotFoundError:
-            return Outcome(status="unreadable", reason="the object is gone")
+            return Outcome(status="unreadable", reason=GONE)
         try:
             return Outcome(status="counted", prediction=predictor.predict(body))
         except RequestError as error:
@@ -244,9 +245,9 @@ def _unreadable(photos: Iterable[NightPhoto]) -> dict[str, Outcome]:
     found: dict[str, Outcome] = {}
     for photo in photos:
         try:
-            decode(read_object(client, photo.bucket, photo.key), 32)
+            decode(read_object(client, photo.bucket, photo.key, photo.etag), 32)
         except FileNotFoundError:
-            found[photo.photo] = Outcome(status="unreadable", reason="the object is gone")
+            found[photo.photo] = Outcome(status="unreadable", reason=GONE)
         except PhotoError as error:
             found[photo.photo] = Outcome(status="unreadable", reason=str(error))
     return found

@@ -1,5 +1,6 @@
 """The photos under a prefix, with whatever their keys are."""
 
+import contextlib
 import datetime as dt
 import re
 from collections.abc import Iterator
@@ -92,18 +93,29 @@ def list_objects(uri: str) -> Iterator[NightPhoto]:
         raise SourceError(f"{uri} cannot be listed: {error}") from error
 
 
-def read_object(client: Any, bucket: str, key: str) -> bytes:
+def read_object(client: Any, bucket: str, key: str, etag: str | None = None) -> bytes:
     """Fetch an object by boto3, which takes every key; of one that is too large, enough to be found too large.
 
+    Args:
+        client: of S3.
+        bucket: where it is.
+        key: its key.
+        etag: of the bytes that are wanted; None takes whatever lies there.
+
     Raises:
-        FileNotFoundError: it is gone.
+        FileNotFoundError: it is gone, or was replaced.
     """
     try:
-        body: bytes = client.get_object(Bucket=bucket, Key=key)["Body"].read(MAX_BYTES + 1)
+        found = client.get_object(Bucket=bucket, Key=key)
     except ClientError as error:
         if is_gone(error):
             raise FileNotFoundError(key) from error
         raise
+    with contextlib.closing(found["Body"]) as stream:
+        # Compared here: not every server that speaks S3 heeds If-Match.
+        if etag is not None and found["ETag"].strip('"') != etag:
+            raise FileNotFoundError(f"{key} was replaced")
+        body: bytes = stream.read(MAX_BYTES + 1)
     return body
 
 

@@ -21,13 +21,13 @@ def thumbnails(photos: Iterable[Any]) -> dict[str, str]:
     """Return a small WebP of every photo as a ``data:`` URI; photos that cannot be shown are absent.
 
     Args:
-        photos: anything with ``photo``, ``bucket`` and ``key``.
+        photos: anything with ``photo``, ``bucket``, ``key`` and ``etag``.
     """
     client = s3_client()
 
     def make(photo: Any) -> tuple[str, str | None]:
         try:
-            return photo.photo, _thumbnail(read_object(client, photo.bucket, photo.key))
+            return photo.photo, _thumbnail(read_object(client, photo.bucket, photo.key, photo.etag))
         except (FileNotFoundError, PhotoError, ClientError, BotoCoreError):
             return photo.photo, None  # the page says "no picture" in its place
 

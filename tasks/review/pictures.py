@@ -20,9 +20,9 @@ def picture_of(row: Any, client: Any) -> tuple[bytes, int]:
     It is drawn anew: whatever else was in the file stays out of the browser.
     """
     try:
-        picture = decode(read_object(client, row.bucket, row.key), LARGEST_SIDE)
+        picture = decode(read_object(client, row.bucket, row.key, row.etag), LARGEST_SIDE)
     except (FileNotFoundError, PhotoError):
-        return _jpeg(_sign("This photo is gone.\nAnswer: can't tell.")), 404
+        return _jpeg(_sign("This photo is gone, or was replaced.\nAnswer: can't tell.")), 404
     except (ClientError, BotoCoreError):
         return _jpeg(_sign("S3 does not give this photo now.\nLoad the page again.")), 503
     picture.thumbnail((LARGEST_SIDE, LARGEST_SIDE), Image.Resampling.BILINEAR)

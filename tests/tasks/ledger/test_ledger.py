@@ -74,6 +74,13 @@ def test_a_night_shows_of_each_photo_what_was_last_said(ledger: Ledger) -> None:
     assert ledger.upsert_counts([back]) == 1
     assert of_night() == [("1", "m1"), ("2", "m1")]
     assert ledger.upsert_counts([back | {"run": "run-4", "counted_at": first}]) == 0
+    # Another file was put in its place; both are in one write where a night was picked up.
+    old = count_row("bins/2.jpg", counted_at=again)
+    ledger.upsert_counts([old, count_row("bins/2.jpg", etag="e2", counted_at=again, taken_at=again, score=0.2)])
+    assert [(row.photo_id, row.etag) for row in ledger.of_night("bucket", "bins/", MOMENT.date(), "run-1")] == [
+        ("1", "e1"),
+        ("2", "e2"),
+    ]
 
 
 def test_a_night_is_compared_with_one_run_a_day_and_with_its_bucket_where_its_prefix_is_new(ledger: Ledger) -> None:

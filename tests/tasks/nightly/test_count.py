@@ -12,6 +12,7 @@ from tasks.nightly.model import model_of_night
 from tasks.nightly.outcomes import Outcome
 from tasks.nightly.parameters import NightParameters
 from tasks.nightly.photos import list_objects
+from tasks.nightly.thumbnails import thumbnails
 from tasks.object_store import ensure_bucket, open_store
 from tasks.release.registry import RegisteredModel
 from tasks.settings import Settings
@@ -48,6 +49,21 @@ def test_a_refusal_makes_only_those_unreadable_that_nobody_can_read(
     good, broken = count(f"refused-{status}", photo(3), b"no photo")
     assert (good.status, good.reason) == ("uncounted", f"the endpoint refuses it with status {status}: not this one")
     assert (broken.status, broken.reason) == ("unreadable", "not this one")
+
+
+def test_neither_count_nor_thumbnail_is_of_bytes_that_replaced_the_photo(
+    s3: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr(ImagePredictor, "predict", lambda self, body: asked.append(body))
+    count("replaced", photo(3))
+    [listed] = list_objects("s3://replaced/")
+    assert list(thumbnails([listed])) == [listed.photo]
+    asked.clear()
+    obstore.put(open_store("s3://replaced"), "0.jpg", photo(5))
+    [outcome] = count_by_endpoint([listed], "counter").values()
+    assert (outcome.status, outcome.reason, asked) == ("unreadable", "the object is gone, or was replaced", [])
+    assert thumbnails([listed]) == {}
 
 
 def registered(version: int, status: str = "Approved") -> RegisteredModel:

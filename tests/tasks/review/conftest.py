@@ -15,6 +15,8 @@ from tasks.data.demo_photos.plan import plan_photos
 from tasks.data.demo_photos.scene import render_photo
 from tasks.ledger.database import open_engine
 from tasks.ledger.ledger import Ledger
+from tasks.ledger.models import Count
+from tasks.nightly.photos import list_objects
 from tasks.object_store import ensure_bucket, open_store
 from tasks.review.app import make_app
 from tasks.review.serve import ReviewParameters, make_review
@@ -54,17 +56,22 @@ class Server:
 
 
 @pytest.fixture
-def photos(s3: Path) -> None:
-    """The flagged photos on S3; put there through its door, since the server remembers what a folder held."""
+def photos(s3: Path) -> dict[str, str]:
+    """The flagged photos on S3, as their ETags by key.
+
+    They are put there through its door, since the server remembers what a folder held.
+    """
     ensure_bucket("s3://bucket")
     store = open_store("s3://bucket/bins")
     names = ["before", *map(str, range(FLAGGED))]
     for name, planned in zip(names, plan_photos(40, 0)[10:], strict=False):
         obstore.put(store, f"{name}.jpg", render_photo(planned, bin_contents(planned, 0), 0))
+    return {photo.key: photo.etag for photo in list_objects("s3://bucket/bins/")}
 
 
 @pytest.fixture
-def server(ledger: Ledger, photos: None) -> Iterator[Server]:
+def server(ledger: Ledger, photos: dict[str, str]) -> Iterator[Server]:
+    ledger.upsert_counts([dict(row._mapping) | {"etag": photos[row.key]} for row in ledger.rows(Count)])
     running = Server(ledger, ReviewParameters())
     yield running
     running.stop()

@@ -127,8 +127,9 @@ def test_nothing_on_the_page_tells_what_record_and_model_say(server: Server, led
 
 def test_a_photo_that_cannot_be_shown_says_so_in_its_place(server: Server, ledger: Ledger) -> None:
     gone, elsewhere = count_row("bins/gone.jpg"), count_row("bins/0.jpg", etag="e9", bucket="no-such-bucket")
-    ledger.upsert_counts([gone, elsewhere])
-    for row, status in ((gone, 404), (elsewhere, 503)):
+    replaced = count_row("bins/1.jpg", etag="of the bytes that were counted")
+    ledger.upsert_counts([gone, elsewhere, replaced])
+    for row, status in ((gone, 404), (elsewhere, 503), (replaced, 404)):
         answer = httpx.get(f"{server.address}/photo/{row['photo']}")
         assert (answer.status_code, answer.headers["cache-control"]) == (status, "no-store")
         assert Image.open(io.BytesIO(answer.content)).size == (960, 720)
@@ -161,7 +162,7 @@ def test_no_other_page_and_no_stranger_gets_in(server: Server, ledger: Ledger) -
     assert "<b>x</b>" not in odd
 
 
-def test_elsewhere_than_on_loopback_a_token_is_needed(ledger: Ledger, photos: None) -> None:
+def test_elsewhere_than_on_loopback_a_token_is_needed(ledger: Ledger, photos: dict[str, str]) -> None:
     assert make_review(ReviewParameters(), ledger).token is None
     open_to_others = Server(ledger, ReviewParameters(host="0.0.0.0"))  # noqa: S104 - what is tested
     try:

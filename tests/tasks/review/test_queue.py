@@ -9,7 +9,7 @@ import pytest
 
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.models import Answer
-from tasks.review.labels import export_labels
+from tasks.review.labels import Exported, export_labels
 from tasks.review.queue import Flagged, answer, claim, claim_next, flagged, progress, undo
 from tests.ledgers import MOMENT, count_row
 from training.errors import ReviewError
@@ -114,7 +114,7 @@ def test_settled_counts_become_labels(ledger: Ledger, tmp_path: Path) -> None:
     answer(ledger, photos[2], "ann", "more")
     answer(ledger, photos[2], "bob", "more")
     answer(ledger, photos[3], "ann", "1")  # not settled
-    assert export_labels(ledger, tmp_path / "labels.parquet") == 2
+    assert export_labels(ledger, tmp_path / "labels.parquet") == Exported(2, ())
     labels = {row["id"]: row for row in pq.read_table(tmp_path / "labels.parquet").to_pylist()}
     assert {photo: row["count"] for photo, row in labels.items()} == {"0": 3, "1": 4}
     assert labels["1"]["reviewers"] == ["ann", "bob"]
@@ -138,4 +138,32 @@ def test_what_was_settled_stays_a_label_when_the_newest_model_agrees_with_the_re
     answer(ledger, flagged(ledger)[0].row.photo, "ann", RECORD)
     later = MOMENT + dt.timedelta(days=1)
     ledger.upsert_counts([count_row("bins/0.jpg", model="m2", count=5, verdict="match", counted_at=later)])
-    assert export_labels(ledger, tmp_path / "labels.parquet") == 1
+    assert export_labels(ledger, tmp_path / "labels.parquet") == Exported(1, ())
+
+
+def test_a_photo_that_was_replaced_is_asked_about_by_its_newest_bytes_only(ledger: Ledger, tmp_path: Path) -> None:
+    old = flagged(ledger)[0].row.photo
+    answer(ledger, old, "ann", RECORD)
+    later = MOMENT + dt.timedelta(days=1)
+    new = count_row("bins/0.jpg", etag="e2", counted_at=later)
+    ledger.upsert_counts([new])
+    [item] = [item for item in flagged(ledger) if item.row.photo_id == "0"]
+    assert (item.row.photo, item.answers) == (new["photo"], ())
+    assert claim(ledger, old, "ann") is None
+    assert export_labels(ledger, tmp_path / "labels.parquet") == Exported(0, ())  # the bytes that ann saw are gone
+    # Another folder's photo of the same name is another photo, and stays.
+    ledger.upsert_counts([count_row("other/0.jpg", counted_at=later)])
+    assert names(flagged(ledger)).count("0") == 2
+
+
+@pytest.mark.parametrize(("second", "found"), [(MODEL, Exported(1, ())), (RECORD, Exported(0, ("0",)))])
+def test_two_photos_of_one_name_are_one_label_or_none(
+    ledger: Ledger, tmp_path: Path, second: str, found: Exported
+) -> None:
+    other = count_row("other/0.jpg", score=9.0)
+    ledger.upsert_counts([other])
+    answer(ledger, other["photo"], "ann", MODEL)
+    answer(ledger, flagged(ledger)[1].row.photo, "bob", second)
+    assert export_labels(ledger, tmp_path / "labels.parquet") == found
+    labels = pq.read_table(tmp_path / "labels.parquet").to_pylist()
+    assert [(row["id"], row["count"], row["reviewers"]) for row in labels] == [("0", 3, ["bob", "ann"])] * found.labels
