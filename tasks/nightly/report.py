@@ -53,6 +53,7 @@ class Report(BaseModel):
     exceptions: list[Any]
     left_out: int
     earlier: dict[str, Any]
+    unjudged: list[Any] = []
     unreadable: list[Any]
     uncounted: list[tuple[str, str]]
     remarks: list[str] = []
@@ -61,6 +62,11 @@ class Report(BaseModel):
 def exceptions(rows: Sequence[Any]) -> list[Any]:
     """Return the bins that a person may want to check, best bets first: whatever has a score and is no match."""
     return [row for row in rows if row.verdict in ("mismatch", "uncertain") and row.score is not None]
+
+
+def unjudged(rows: Sequence[Any]) -> list[Any]:
+    """Return the counted bins that are uncertain without a score: nothing ranks them, so they are no exceptions."""
+    return [row for row in rows if row.verdict == "uncertain" and row.score is None]
 
 
 def before_photos(rows: Sequence[Any], ledger: Ledger) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from tasks.nightly.night import Night
 from tasks.nightly.outcomes import read_outcomes, write_outcomes
 from tasks.nightly.plan import Plan
 from tasks.nightly.policy import policy_of
-from tasks.nightly.report import Report, as_csv, as_rows, before_photos, exceptions, write_page
+from tasks.nightly.report import Report, as_csv, as_rows, before_photos, exceptions, unjudged, write_page
 from tasks.nightly.summary import LEAST_NIGHTS, NightTotals, count_mix, mean_confidence, measure_drift
 from tasks.object_store import open_store
 from tasks.release.registry import serving_model
@@ -143,6 +143,7 @@ def collect(night: Night) -> Report:
         exceptions=shown,
         left_out=len(flagged) - len(shown),
         earlier=before_photos(shown, night.ledger),
+        unjudged=unjudged(rows),
         unreadable=[row for row in rows if row.status == "unreadable"],
         uncounted=uncounted,
         remarks=night.remarks,

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tasks.nightly import report as reporting
-from tasks.nightly.report import Report, write_page
+from tasks.nightly.report import Report, unjudged, write_page
 from tests.browser import chromium
 from tests.ledgers import count_row
 from tests.tasks.nightly.test_tell import report
@@ -71,6 +71,26 @@ def test_the_page_shows_sorts_filters_and_asks_nobody(page_file: Path, tmp_path:
         page.emulate_media(media="print")
         assert page.locator(".pen").first.is_visible()
         assert not page.locator(".bar").is_visible()
+
+
+def test_bins_that_nothing_ranks_are_counted_and_listed_apart(tmp_path: Path) -> None:
+    nothing = {"verdict": "uncertain", "mismatch": None}
+    rows = [row(n, **nothing, record_problem="row 3 expects 'two'", expected=None) for n in range(250)]
+    rows[0] = row(0, **nothing, verdict_reason="the record's 40 is beyond the model's 1-5", expected=40)
+    for each in rows:
+        each.score = None
+    ranked = row(999, verdict="uncertain")
+    assert unjudged([*rows, ranked, row(1, verdict="match")]) == rows
+    whole = report(uncertain=251).model_copy(update={"unjudged": rows})
+    write_page(whole, tmp_path / "report.html")
+    with chromium() as browser:
+        page = browser.new_page()
+        page.goto((tmp_path / "report.html").as_uri())
+        assert "nothing to judge by\t250" in page.inner_text(".card >> nth=0")
+        listed = page.inner_text("#unjudged + section")
+    assert "the record's 40 is beyond" in listed
+    assert listed.count("row 3 expects 'two'") == 199
+    assert "and 50 more, in the ledger" in listed
 
 
 def test_a_night_without_exceptions_says_so(tmp_path: Path) -> None:
