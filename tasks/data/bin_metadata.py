@@ -8,6 +8,7 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 _LARGEST_COUNT = 9_999
+_LARGEST_SUM = 2**31 - 1
 _LONGEST_TEXT = 500
 
 
@@ -36,12 +37,17 @@ class Sku(BaseModel):
         return {
             "asin": self.asin,
             "quantity": self.quantity,
-            "name": self.name[:_LONGEST_TEXT] if self.name is not None else None,
+            "name": _encodable(self.name[:_LONGEST_TEXT]) if self.name is not None else None,
             "pounds": self.weight.value if self.weight else None,
             "inches_long": self.length.value if self.length else None,
             "inches_wide": self.width.value if self.width else None,
             "inches_high": self.height.value if self.height else None,
         }
+
+
+def _encodable(text: str) -> str:
+    """Return ``text`` with "?" for what UTF-8 doesn't have: JSON can escape half a surrogate pair."""
+    return text.encode(errors="replace").decode()
 
 
 SKU_TYPE = pa.struct(
@@ -111,6 +117,8 @@ def read_record(photo_id: str, body: bytes, etag: str) -> dict[str, Any]:
     total = sum(sku["quantity"] for sku in skus)
     if count is not None and count != total:
         flags.add("quantity_differs")
+    if total > _LARGEST_SUM:
+        return _row(photo_id, etag, count, None, [], ["not_a_record"])
     return _row(photo_id, etag, count, total, skus, sorted(flags))
 
 

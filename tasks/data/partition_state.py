@@ -76,6 +76,8 @@ def _read_journal(journal: Path) -> dict[str, dict[str, Any]] | None:
     for line in content.split(b"\n"):
         try:
             row = json.loads(line)
+            if b"\\ud" in line:  # half a surrogate pair, perhaps, which no Parquet file can hold
+                row = json.loads(json.dumps(row, ensure_ascii=False).encode(errors="replace"))
         except ValueError:
             continue  # torn: its writer was killed
         rows[row["id"]] = row

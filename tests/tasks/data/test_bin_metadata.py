@@ -68,6 +68,8 @@ def changed(**fields: Any) -> dict[str, Any]:
         (changed(weight=None), 2, ["measure_absent"]),
         (changed(weight={"unit": "stone", "value": 1}), 2, ["unit_unknown"]),
         (changed(asin="B02"), 2, ["asin_differs"]),
+        (changed(name="half a pair: \ud83d"), 2, []),
+        (changed(asin="\ud83d"), 2, ["quantity_differs", "sku_unreadable"]),
         (changed(quantity=-2), 2, ["quantity_differs", "sku_unreadable"]),
         (changed(quantity=10**400), 2, ["quantity_differs", "sku_unreadable"]),
         ([1, 2], None, ["not_a_record"]),
@@ -82,3 +84,10 @@ def test_odd_records_are_kept_and_flagged(record: Any, count: int | None, flags:
 @pytest.mark.parametrize("body", [b"", b"<html>", b"\xff\xfe", b"[" * 100_000, b'{"EXPECTED_QUANTITY": NaN'])
 def test_what_is_not_json_is_flagged(body: bytes) -> None:
     assert read_record("1", body, "")["flags"] == ["not_json"]
+
+
+def test_a_record_whose_sum_is_beyond_all_measure_is_none() -> None:
+    skus = {f"B{n}": {"asin": f"B{n}", "quantity": 9_999} for n in range(4)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tasks.data.bin_metadata._LARGEST_SUM", 30_000)
+        assert read({"BIN_FCSKU_DATA": skus, "EXPECTED_QUANTITY": 4})["flags"] == ["not_a_record"]

@@ -1,9 +1,11 @@
 """What a killed run remembers."""
 
+import json
 from pathlib import Path
 
 import pyarrow as pa
 
+from tasks.data.bin_metadata import METADATA_SCHEMA, read_record
 from tasks.data.partition_state import PartitionState
 
 SCHEMA = pa.schema([pa.field("id", pa.string()), pa.field("n", pa.int64())])
@@ -42,3 +44,24 @@ def test_equal_rows_make_equal_bytes_in_whatever_order_they_came(tmp_path: Path)
             for photo_id in ids:
                 state.append({"id": photo_id, "n": ord(photo_id)})
     assert (tmp_path / "one/00.parquet").read_bytes() == (tmp_path / "other/00.parquet").read_bytes()
+
+
+RECORD = {"BIN_FCSKU_DATA": {"B": {"asin": "B", "quantity": 1, "name": "a \ud83d"}}, "EXPECTED_QUANTITY": 1}
+
+
+def names(folder: Path) -> list[str]:
+    return [row["skus"][0]["name"] for row in PartitionState(folder, 3, METADATA_SCHEMA).table().to_pylist()]
+
+
+def test_a_record_with_half_a_character_is_kept(tmp_path: Path) -> None:
+    with PartitionState(tmp_path, 3, METADATA_SCHEMA) as state:
+        state.append(read_record("7", json.dumps(RECORD).encode(), ""))
+    assert names(tmp_path) == ["a ?"]
+
+
+def test_a_journal_with_half_a_character_blocks_nobody(tmp_path: Path) -> None:
+    """As versions wrote it that didn't look."""
+    row = read_record("7", json.dumps(RECORD).encode(), "")
+    row["skus"][0]["name"] = "a \ud83d, \U0001f4a1"
+    PartitionState(tmp_path, 3, METADATA_SCHEMA).append(row)
+    assert names(tmp_path) == ["a ?, \U0001f4a1"]
