@@ -39,7 +39,7 @@ def prepare_data(parameters: PrepareParameters) -> PreparedData:
         _list_photos(workspace, source, parameters, runner)
         photos = _fetch_photos(workspace, source, parameters, runner)
         workspace.remember_source(source.identity)
-        summary, counts = step.catalog_and_split(workspace, parameters)
+        summary, counts = step.catalog_and_split(workspace, uri, parameters)
         step.draw_contact_sheets(workspace, parameters.dataset_name)
         digest = _pack_and_upload(workspace, uri, parameters, runner)
     return PreparedData(

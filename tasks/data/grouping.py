@@ -1,6 +1,6 @@
 """Groups, duplicates and splits of a whole dataset, from what its partitions hold."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,7 +13,7 @@ from tasks.data.bin_groups import bin_groups
 from tasks.data.catalog import join_partition
 from tasks.data.partition_state import write_table
 from tasks.data.photo_ids import PARTITIONS
-from tasks.data.prepared_data import SplitName
+from tasks.data.prepared_data import SPLITS, SplitName
 from tasks.data.split import Leak, assign_splits, measure_leak
 from tasks.data.workspace import Workspace, explain_disk_errors
 
@@ -120,9 +120,17 @@ class SplitPhotos:
 
 
 def split_photos(
-    workspace: Workspace, photos: GroupedPhotos, mode: Literal["grouped", "random"], seed: int
+    workspace: Workspace,
+    photos: GroupedPhotos,
+    mode: Literal["grouped", "random"],
+    seed: int,
+    published: Iterable[tuple[str, SplitName]] = (),
 ) -> SplitPhotos:
-    """Assign splits, keeping every earlier placement of this mode and seed, and remember them."""
+    """Assign splits, keeping every earlier placement of this mode and seed, and remember them.
+
+    Earlier placements are those that this folder remembers and those that were ``published``, perhaps by another
+    machine.
+    """
     rows = photos.usable()
     ids = [photos.ids[row] for row in rows]
     counts = [photos.counts[row] or 0 for row in rows]
@@ -130,9 +138,10 @@ def split_photos(
     path = workspace.state / f"splits-{mode}-{seed}.parquet"
     with explain_disk_errors(workspace.folder):
         before = _read_placed(path)
+        learned = _learn(before, published)
         units = ids if mode == "random" else _units(ids, groups, photos.duplicate_of)
         splits = assign_splits(ids, units, counts, before, seed)
-        if any(before.get(photo_id) != split for photo_id, split in zip(ids, splits, strict=True)):
+        if learned or any(before.get(photo_id) != split for photo_id, split in zip(ids, splits, strict=True)):
             _write_placed(before | dict(zip(ids, splits, strict=True)), path)
     random = splits if mode == "random" else assign_splits(ids, ids, counts, {}, seed)
     sizes: dict[str, int] = {}
@@ -175,6 +184,20 @@ def _read_placed(path: Any) -> dict[str, SplitName]:
     table = pq.read_table(path, schema=_PLACED)
     pairs: Any = zip(table["id"].to_pylist(), table["split"].to_pylist(), strict=True)
     return dict(pairs)
+
+
+def _learn(placed: dict[str, SplitName], published: Iterable[tuple[str, SplitName]]) -> bool:
+    """Add what was published to ``placed``; return whether that changed anything.
+
+    Where the two differ (another machine found that two bins are one), train goes before valid before test.
+    """
+    changed = False
+    for photo_id, split in published:
+        known = placed.get(photo_id)
+        if known is None or SPLITS.index(split) < SPLITS.index(known):
+            placed[photo_id] = split
+            changed = True
+    return changed
 
 
 def _write_placed(placed: Mapping[str, SplitName], path: Any) -> None:

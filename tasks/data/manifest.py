@@ -3,9 +3,11 @@
 import hashlib
 import json
 import os
+import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import dropwhile, takewhile
 from typing import Any
 
 import obstore
@@ -14,14 +16,17 @@ import pyarrow as pa
 
 from tasks.data.catalog import read_usable
 from tasks.data.fetch import transfer_errors
-from tasks.data.prepared_data import SPLITS
+from tasks.data.prepared_data import SPLITS, SplitName
 from tasks.data.shards import FORMAT_VERSION, JPEG_QUALITY, ShardFile
 from tasks.data.upload import photo_object_key
 from tasks.data.workspace import Workspace, explain_disk_errors
 from tasks.object_store import open_store
+from training.errors import DataError
 
 MANIFEST_KEY = "manifest.json"
 _VERSION = 1
+_SHARDS, _PHOTOS, _END = b' "shards": [', b' "photos": [', b" ]"
+_PHOTO = re.compile(rb'\{"key": "(train|valid|test)/\d+/([A-Za-z0-9._-]+)\.jpg", ')
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,63 @@ def upload_manifest(workspace: Workspace, uri: str) -> bool:
     return True
 
 
+def published_placements(workspace: Workspace, uri: str, mode: str, seed: int) -> Iterator[tuple[str, SplitName]]:
+    """Yield id and split of every photo that the dataset's manifest places: the one on S3, else the one here.
+
+    A manifest of another kind of split, or of another seed, places nothing.
+
+    Raises:
+        DataError: what lies there is no manifest that this version wrote.
+        TransferError: it could not be read this time.
+    """
+    placed = False
+    where = f"{uri}/{MANIFEST_KEY}"
+    with transfer_errors(where):
+        try:
+            parts = obstore.get(open_store(uri), MANIFEST_KEY).stream()
+            for entry in _placements(_lines(map(bytes, parts)), where, mode, seed):
+                placed = True
+                yield entry
+        except FileNotFoundError:
+            pass
+    if not placed and workspace.manifest.exists():
+        with workspace.manifest.open("rb") as file:
+            yield from _placements((line.rstrip(b"\n") for line in file), str(workspace.manifest), mode, seed)
+
+
+def _lines(parts: Iterable[bytes]) -> Iterator[bytes]:
+    rest = b""
+    for part in parts:
+        *whole, rest = (rest + part).split(b"\n")
+        yield from whole
+    yield rest
+
+
+def _placements(lines: Iterator[bytes], where: str, mode: str, seed: int) -> Iterator[tuple[str, SplitName]]:
+    """Read a manifest as ``_pieces`` wrote it: line by line, since half a million photos may be in it."""
+    refusal = DataError(
+        f"{where} is no manifest that this version wrote, so that nobody knows which photos models have learned from. "
+        "Take it away if none matters any more, or give this run a --dataset of its own."
+    )
+    try:
+        head = json.loads(b"\n".join(takewhile(lambda line: line != _SHARDS, lines)).removesuffix(b",") + b"}")
+        made = head["version"], head["split"]["mode"], head["seed"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise refusal from error
+    if made[0] != _VERSION:
+        raise refusal
+    if made[1:] != (mode, seed):
+        return
+    for line in dropwhile(lambda line: line != _PHOTOS, lines):
+        if photo := _PHOTO.match(line):
+            yield photo[2].decode(), SPLITS[SPLITS.index(photo[1].decode())]
+        elif line == _END:
+            return
+        elif line != _PHOTOS:
+            raise refusal
+    raise refusal  # it ends too soon
+
+
 def _pieces(workspace: Workspace, recipe: Recipe, shards: list[ShardFile]) -> Iterator[str]:
     """Yield the manifest line by line; half a million photos never stand in memory at once."""
     counts: dict[str, Counter[int]] = {split: Counter() for split in SPLITS}
@@ -89,11 +151,11 @@ def _pieces(workspace: Workspace, recipe: Recipe, shards: list[ShardFile]) -> It
         "shard_format": {"version": FORMAT_VERSION, "size": recipe.shard_size, "jpeg_quality": JPEG_QUALITY},
         "made_with": {"pyarrow": pa.__version__, "pillow": PIL.__version__},
     }
-    yield json.dumps(head, indent=1)[:-2] + ',\n "shards": [\n'
+    yield f"{json.dumps(head, indent=1)[:-2]},\n{_SHARDS.decode()}\n"
     yield ",\n".join(
         json.dumps({"key": s.key, "photos": s.photos, "bytes": s.bytes, "sha256": s.sha256}) for s in shards
     )
-    yield '\n ],\n "photos": [\n'
+    yield f"\n ],\n{_PHOTOS.decode()}\n"
     separator = ""
     for rows in read_usable(workspace, ["id", "split", "count", "bytes", "sha256"]):
         entries: list[Any] = rows.to_pylist()
@@ -101,4 +163,4 @@ def _pieces(workspace: Workspace, recipe: Recipe, shards: list[ShardFile]) -> It
             key = photo_object_key(row["split"], row["count"], row["id"])
             yield separator + json.dumps({"key": key, "bytes": row["bytes"], "sha256": row["sha256"]})
             separator = ",\n"
-    yield "\n ]\n}\n"
+    yield f"\n{_END.decode()}\n}}\n"

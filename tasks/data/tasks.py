@@ -73,14 +73,17 @@ def fetch_photos(chunk: Chunk, source: Source, refresh: bool) -> PhotoCounts:
 
 
 @task(name="catalog-and-split", task_run_name="catalog and split of {parameters.dataset_name}", **_OPTIONS)
-def catalog_and_split(workspace: Workspace, parameters: PrepareParameters) -> tuple[CatalogSummary, SplitCounter]:
+def catalog_and_split(
+    workspace: Workspace, uri: str, parameters: PrepareParameters
+) -> tuple[CatalogSummary, SplitCounter]:
     """Group, split, write the catalog, report; returns the catalog's summary, and photos by split and count.
 
     Raises:
         TooManyBadPhotosError: a larger share of the photos is bad than ``parameters`` allow.
     """
     found = grouping.group_photos(workspace)
-    split = grouping.split_photos(workspace, found, parameters.split, parameters.seed)
+    published = manifest.published_placements(workspace, uri, parameters.split, parameters.seed)
+    split = grouping.split_photos(workspace, found, parameters.split, parameters.seed, published)
     summary = write_catalog(workspace, found.groups, found.duplicate_of, split.splits)
     counts: SplitCounter = {name: Counter() for name in SPLITS}
     for placed, count in zip(split.splits, found.counts, strict=True):

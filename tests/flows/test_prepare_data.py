@@ -157,6 +157,17 @@ def test_a_longer_list_moves_nothing_and_a_shorter_one_forgets_nothing(
     assert prepare(limit=50).images.downloaded == 0
 
 
+def test_a_longer_list_moves_nothing_on_another_machine_either(
+    prepare: Prepare, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    placed = {photo_id: row["split"] for photo_id, row in catalog(prepare(limit=30)).items()}
+    monkeypatch.setenv("BINVENTORY_HOME", str(tmp_path / "other"))
+    settings.cache_clear()
+    rows = catalog(prepare(limit=60))
+    assert len(rows) == 60
+    assert {photo_id: rows[photo_id]["split"] for photo_id in placed} == placed
+
+
 def test_everything_in_the_bucket_can_be_listed_by_classes(prepare: Prepare, tmp_path: Path) -> None:
     data = prepare(all=True, classes=(0, 6, 7, 8), per_class_limit=3, write_file_list=tmp_path / "list.json")
     written = json.loads((tmp_path / "list.json").read_text())

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from tasks.data.catalog import CATALOG_SCHEMA
-from tasks.data.manifest import Recipe, upload_manifest, write_manifest
+from tasks.data.manifest import MANIFEST_KEY, Recipe, published_placements, upload_manifest, write_manifest
 from tasks.data.partition_state import write_batches
 from tasks.data.photo_ids import partition_of
 from tasks.data.shards import ShardFile
@@ -17,7 +17,7 @@ from tasks.data.upload import delete_objects, plan_upload, put_objects
 from tasks.data.workspace import Workspace
 from tasks.object_store import ensure_bucket, open_store
 from tests.tasks.data.faulty_uploads import FAULTS, faulty_uploads
-from training.errors import TransferError
+from training.errors import DataError, TransferError
 
 RECIPE = Recipe(dataset="d", source="abid", seed=0, split="grouped", shard_size=224)
 
@@ -133,6 +133,45 @@ def test_the_manifest_travels_only_when_it_changed(dataset: Dataset) -> None:
     assert upload_manifest(dataset.workspace, dataset.uri)
     assert not upload_manifest(dataset.workspace, dataset.uri)
     assert (dataset.there / "manifest.json").read_bytes() == dataset.workspace.manifest.read_bytes()
+
+
+def placements(dataset: Dataset, mode: str = "grouped", seed: int = 0) -> dict[str, str]:
+    return dict(published_placements(dataset.workspace, dataset.uri, mode, seed))
+
+
+def test_the_manifest_tells_where_photos_were_placed_by_this_kind_of_split(dataset: Dataset) -> None:
+    photos = [(str(n), n % 9, ("train", "valid", "test")[n % 3], b"a") for n in range(3000)]
+    dataset.hold(*photos)
+    write_manifest(dataset.workspace, RECIPE, dataset.shards)
+    upload_manifest(dataset.workspace, dataset.uri)
+    dataset.workspace.manifest.unlink()
+    assert placements(dataset) == {photo_id: split for photo_id, _, split, _ in photos}
+    assert placements(dataset, mode="random") == placements(dataset, seed=1) == {}
+
+
+def test_without_a_manifest_on_s3_the_one_here_tells_and_without_any_nothing_does(dataset: Dataset) -> None:
+    assert placements(dataset) == {}
+    dataset.hold(("00007", 3, "valid", b"a"), ("a.b-c", 1, "train", b"b"))
+    write_manifest(dataset.workspace, RECIPE, dataset.shards)
+    assert placements(dataset) == {"00007": "valid", "a.b-c": "train"}
+
+
+@pytest.mark.parametrize(
+    "edit", [(b'"version": 1', b'"version": 2'), (b'{"key": "t', b'{"Key": "t'), (b" ]\n}\n", b"")]
+)
+def test_a_manifest_that_cannot_be_understood_ends_the_run(dataset: Dataset, edit: tuple[bytes, bytes]) -> None:
+    dataset.hold(("7", 3, "train", b"a"))
+    write_manifest(dataset.workspace, RECIPE, dataset.shards)
+    obstore.put(open_store(dataset.uri), MANIFEST_KEY, dataset.workspace.manifest.read_bytes().replace(*edit))
+    with pytest.raises(DataError, match=r"manifest\.json is no manifest that this version wrote"):
+        placements(dataset)
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"version": 1}', b"\xff"])
+def test_what_is_no_manifest_ends_the_run(dataset: Dataset, content: bytes) -> None:
+    obstore.put(open_store(dataset.uri), MANIFEST_KEY, content)
+    with pytest.raises(DataError, match="is no manifest"):
+        placements(dataset)
 
 
 def test_uploads_that_suffer_end_whole_and_are_not_done_again(
