@@ -45,6 +45,10 @@ class SourceError(DataError):
     """The source of photos cannot be read: no such bucket, or no access to it."""
 
 
+class ForbiddenObjectError(SourceError):
+    """One object may not be read, or its bucket doesn't say whether it is there; others may well be readable."""
+
+
 class TooManyBadPhotosError(DataError):
     """More photos were missing or unreadable than the set fraction allows."""
 

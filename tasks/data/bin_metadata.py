@@ -79,9 +79,14 @@ _COUNT: TypeAdapter[int] = TypeAdapter(int, config=ConfigDict(strict=True))
 _UNITS = {"weight": "pounds", "length": "IN", "width": "IN", "height": "IN"}
 
 
-def absent_record(photo_id: str) -> dict[str, Any]:
-    """Return the row of an id whose metadata file isn't there."""
-    return _row(photo_id, "", None, None, [], []) | {"found": False}
+MISSING, FORBIDDEN = "metadata_missing", "metadata_forbidden"
+WITHOUT_METADATA = frozenset((MISSING, FORBIDDEN))
+"""Flags of photos whose metadata nobody has read."""
+
+
+def absent_record(photo_id: str, why: str = MISSING) -> dict[str, Any]:
+    """Return the row of an id whose metadata file isn't there, or can't be read; ``why`` is its flag."""
+    return _row(photo_id, "", None, None, [], [why]) | {"found": False}
 
 
 def read_record(photo_id: str, body: bytes, etag: str) -> dict[str, Any]:

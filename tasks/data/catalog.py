@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tasks.data.bin_metadata import SKU_TYPE
+from tasks.data.bin_metadata import MISSING, SKU_TYPE
 from tasks.data.chunks import read_listing
 from tasks.data.metadata_stage import align, effective_counts, metadata_state
 from tasks.data.partition_state import write_batches
@@ -90,8 +90,7 @@ def _flags(listed: Sequence[Any], metadata: pa.Table) -> list[list[str]]:
         strict=True,
     )
     return [
-        (flags or [])
-        + ([] if found else ["metadata_missing"])
+        (flags or ([] if found else [MISSING]))
         + (["list_differs"] if None not in (said, count) and said != count else [])
         for said, found, count, flags in rows
     ]

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import obstore
-from obstore.exceptions import BaseError, GenericError, JoinError, NotModifiedError
+from obstore.exceptions import BaseError, GenericError, JoinError, NotModifiedError, PermissionDeniedError
 from obstore.store import ObjectStore
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
-from training.errors import SourceError, TransferError
+from training.errors import ForbiddenObjectError, SourceError, TransferError
 
 IN_FLIGHT = 64
 """Requests that a chunk has under way at a time."""
@@ -23,6 +23,9 @@ LARGEST_OBJECT = 16 * 2**20
 
 _ATTEMPTS = 6
 _FAILURES_IN_A_ROW = 2 * IN_FLIGHT
+_REFUSED_FIRST = IN_FLIGHT
+_NOT_WELCOME = re.compile("InvalidAccessKeyId|SignatureDoesNotMatch|RequestTimeTooSkewed|AccountProblem|Token")
+"""What S3 says with a 403 that is about who asks, not about what is asked for."""
 _STATUS = re.compile(r"status code: (4\d\d)")
 _MD5 = re.compile(r'"?([0-9a-f]{32})"?')
 
@@ -51,6 +54,7 @@ def transfer_errors(what: str) -> Iterator[None]:
 
     Raises:
         TransferError: the connection broke, the store answered 5xx or the body was cut short.
+        ForbiddenObjectError: the store refuses this object (403).
         SourceError: the store refuses.
     """
     try:
@@ -67,6 +71,9 @@ def transfer_errors(what: str) -> Iterator[None]:
         if _is_refusal(error):
             raise SourceError(f"{what}: {_brief(error)}") from error
         raise TransferError(f"{what}: {_brief(error)}") from error
+    except PermissionDeniedError as error:
+        kind = SourceError if _NOT_WELCOME.search(_brief(error)) else ForbiddenObjectError
+        raise kind(f"{what}: {_brief(error)}") from error
     except BaseError as error:
         raise SourceError(f"{what}: {_brief(error)}") from error
 
@@ -95,6 +102,7 @@ async def fetch(store: ObjectStore, key: str, unless_etag: str | None = None) ->
         obstore.exceptions.NotModifiedError: its ETag is ``unless_etag``.
         TooLargeError: it is too large to be what we look for.
         TransferError: it could not be fetched whole in six attempts.
+        ForbiddenObjectError: it may not be read.
         SourceError: the store refuses.
     """
     try:
@@ -126,6 +134,39 @@ fetch_again = retry(
     reraise=True,
 )(_fetch_once)
 """``_fetch_once``, tried again with growing, random pauses; kept out of the way of what succeeds at once."""
+
+
+class Reader:
+    """Fetches from one store, and tells an object that may not be read from having no access at all.
+
+    Args:
+        store: Where from.
+        trusted: Whether something of it is known to have been readable; then any number of objects may be forbidden.
+    """
+
+    def __init__(self, store: ObjectStore, *, trusted: bool) -> None:
+        self._store, self._trusted, self._refused = store, trusted, 0
+
+    async def fetch(self, key: str, unless_etag: str | None = None) -> Fetched:
+        """Fetch one object, as `fetch` does.
+
+        Raises:
+            SourceError: the first objects that were asked for, sixty-four of them, are all forbidden.
+        """
+        try:
+            found = await fetch(self._store, key, unless_etag)
+        except ForbiddenObjectError as error:
+            self._refused += 1
+            if not self._trusted and self._refused >= _REFUSED_FIRST:
+                raise SourceError(
+                    f"The first {self._refused} objects that were asked for are forbidden: {error}"
+                ) from error
+            raise
+        except (FileNotFoundError, NotModifiedError, TooLargeError):
+            self._trusted = True
+            raise
+        self._trusted = True
+        return found
 
 
 async def for_each(items: Iterable[Item], work: Callable[[Item], Awaitable[bool]], in_flight: int = IN_FLIGHT) -> int:

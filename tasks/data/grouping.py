@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tasks.data.bin_groups import bin_groups
+from tasks.data.bin_metadata import WITHOUT_METADATA
 from tasks.data.catalog import join_partition
 from tasks.data.partition_state import write_table
 from tasks.data.photo_ids import PARTITIONS
@@ -90,7 +91,7 @@ class _Products(Sequence["list[int] | None"]):
         asins = pc.struct_field(skus.flatten(), "asin").to_pylist()
         self._hashes.append(np.fromiter(map(hash, asins), np.int64, len(asins)))
         self._lengths.append(pc.fill_null(pc.list_value_length(skus), 0).to_numpy(zero_copy_only=False))
-        self._found += ["metadata_missing" not in flags for flags in rows["flags"].to_pylist()]
+        self._found += [WITHOUT_METADATA.isdisjoint(flags) for flags in rows["flags"].to_pylist()]
 
     def join(self) -> "_Products":
         """Make everything that was added readable."""

@@ -11,19 +11,19 @@ import pyarrow.compute as pc
 from obstore.exceptions import NotModifiedError
 from obstore.store import ObjectStore
 
-from tasks.data.bin_metadata import METADATA_SCHEMA, absent_record, read_record
+from tasks.data.bin_metadata import FORBIDDEN, METADATA_SCHEMA, absent_record, read_record
 from tasks.data.chunks import Chunk, read_listing
-from tasks.data.fetch import TooLargeError, fetch, for_each
+from tasks.data.fetch import Reader, TooLargeError, for_each
 from tasks.data.labels import overruled
 from tasks.data.partition_state import PartitionState
 from tasks.data.sources import Source, metadata_key
 from tasks.data.workspace import Workspace, explain_disk_errors
-from training.errors import TransferError
+from training.errors import ForbiddenObjectError, TransferError
 
 
 @dataclass(frozen=True)
 class MetadataCounts:
-    """What became of a chunk's metadata."""
+    """What became of a chunk's metadata; ``missing`` is absent or forbidden."""
 
     listed: int
     fetched: int
@@ -47,6 +47,7 @@ def fetch_metadata(chunk: Chunk, source: Source, *, refresh: bool = False) -> Me
 
     Raises:
         TransferError: the source is out of reach for now.
+        SourceError: the source may not be read at all.
         WorkspaceError: the disk is full or read-only.
     """
     with explain_disk_errors(chunk.folder):
@@ -70,12 +71,13 @@ async def _fetch_chunk(chunk: Chunk, store: ObjectStore, refresh: bool) -> Metad
     with contextlib.ExitStack() as stack:
         states = {p: stack.enter_context(metadata_state(chunk.workspace, p)) for p in chunk.partitions}
         etags = {p: _known(state) for p, state in states.items()}
+        reader = Reader(store, trusted=not refresh and any(etags.values()))
 
         async def work(item: tuple[int, str, str | None]) -> bool:
             nonlocal fetched, missing
             partition, photo_id, etag = item
             try:
-                row = await _fetch_one(store, photo_id, etag)
+                row = await _fetch_one(reader, photo_id, etag)
             except NotModifiedError:
                 return True
             except TransferError:
@@ -103,11 +105,13 @@ def _known(state: PartitionState) -> dict[str, str]:
     return {row["id"]: row["metadata_etag"] for row in table.to_pylist() if row["found"]}
 
 
-async def _fetch_one(store: ObjectStore, photo_id: str, etag: str | None) -> dict[str, Any]:
+async def _fetch_one(reader: Reader, photo_id: str, etag: str | None) -> dict[str, Any]:
     try:
-        found = await fetch(store, metadata_key(photo_id), etag)
+        found = await reader.fetch(metadata_key(photo_id), etag)
     except FileNotFoundError:
         return absent_record(photo_id)
+    except ForbiddenObjectError:
+        return absent_record(photo_id, FORBIDDEN)
     except TooLargeError as error:
         return read_record(photo_id, b"", error.etag)
     return read_record(photo_id, found.body, found.etag)

@@ -17,13 +17,13 @@ from obstore.store import ObjectStore
 
 from tasks.atomic_file import write_atomically
 from tasks.data.chunks import Chunk, read_listing
-from tasks.data.fetch import TooLargeError, fetch, for_each
+from tasks.data.fetch import Reader, TooLargeError, for_each
 from tasks.data.jpeg import BadPhotoError, check_jpeg
 from tasks.data.metadata_stage import effective_counts
 from tasks.data.partition_state import PartitionState
 from tasks.data.sources import Source, photo_key
 from tasks.data.workspace import Workspace, explain_disk_errors
-from training.errors import TransferError
+from training.errors import ForbiddenObjectError, TransferError
 
 PHOTO_SCHEMA = pa.schema(
     {
@@ -38,7 +38,8 @@ PHOTO_SCHEMA = pa.schema(
         "mtime_ns": pa.int64(),
     }
 )
-"""One row per photo. ``status`` is ok, missing or corrupt; ``mtime_ns`` is the local file's."""
+"""One row per photo. ``status`` is ok, missing (or forbidden, by its reason) or corrupt; ``mtime_ns`` is the local
+file's."""
 
 
 @dataclass
@@ -80,6 +81,7 @@ def fetch_photos(chunk: Chunk, source: Source, *, refresh: bool = False) -> Phot
 
     Raises:
         TransferError: the source is out of reach for now.
+        SourceError: the source may not be read at all.
         WorkspaceError: the disk is full or read-only.
     """
     with explain_disk_errors(chunk.folder):
@@ -104,8 +106,12 @@ class _ChunkOfPhotos:
             for partition in self._chunk.partitions:
                 state = photo_state(self._workspace, partition)
                 self._states[partition] = stack.enter_context(state)
+            self._reader = Reader(self._store, trusted=not self._refresh and self._knows_good_ones())
             self._counts.given_up = await for_each(self._wanted(), self._one)
         return self._counts
+
+    def _knows_good_ones(self) -> bool:
+        return any("ok" in state.table()["status"].unique().to_pylist() for state in self._states.values())
 
     def _wanted(self) -> Iterator[_Wanted]:
         whole = read_listing(self._workspace, self._chunk.partitions)
@@ -136,18 +142,25 @@ class _ChunkOfPhotos:
         except NotModifiedError:
             self._count_unchanged(known or {})
         except FileNotFoundError:
-            self._counts.missing += 1
-            if there is not None:  # it was there once; what we have of it is kept, but not used
-                kept = self._quarantined(photo.id, "vanished")
-                kept.parent.mkdir(parents=True, exist_ok=True)
-                Path(photo.path).replace(kept)
+            self._lose(photo, "vanished", there is not None)
             self._remember(photo, status="missing")
+        except ForbiddenObjectError:
+            self._lose(photo, "forbidden", there is not None)
+            self._remember(photo, status="missing", reason="forbidden")
         except TooLargeError as error:
             self._counts.corrupt["too_large"] += 1
             self._remember(photo, status="corrupt", reason="too_large", etag=error.etag, bytes=error.size)
         except TransferError:
             return False
         return True
+
+    def _lose(self, photo: _Wanted, why: str, here: bool) -> None:
+        """Count a photo that can't be had; what is here of it, from earlier, is kept but not used."""
+        self._counts.missing += 1
+        if here:
+            kept = self._quarantined(photo.id, why)
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            Path(photo.path).replace(kept)
 
     def _count_unchanged(self, known: dict[str, Any]) -> None:
         if known.get("status") == "corrupt":
@@ -165,7 +178,7 @@ class _ChunkOfPhotos:
         return True
 
     async def _fetch(self, photo: _Wanted, etag: str | None) -> None:
-        found = await fetch(self._store, photo_key(photo.id), etag)
+        found = await self._reader.fetch(photo_key(photo.id), etag)
         try:
             row = _check_and_write(found.body, photo.path)
         except BadPhotoError as error:

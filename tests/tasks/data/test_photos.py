@@ -16,8 +16,10 @@ from tasks.data.metadata_stage import fetch_metadata
 from tasks.data.photo_ids import PARTITIONS
 from tasks.data.photos import fetch_photos
 from tasks.data.sources import Source
+from tasks.data.tidy import tidy
 from tasks.data.workspace import Workspace
 from tests.tasks.bucket_server import serving
+from tests.tasks.data.odd_server import ODD, serving_oddly
 from training.errors import SourceError, TransferError
 
 
@@ -47,6 +49,10 @@ class Bucket:
 
     def remove(self, kind: str, name: str) -> None:
         (self.folder / "bins" / kind / name).unlink()
+
+    def odd(self, **how: str) -> None:
+        """Make the server treat keys, or everything in a folder, oddly: see `odd_server`."""
+        (self.folder / ODD).write_text(json.dumps(how))
 
     def listed(self, **counts: int) -> Chunk:
         rows = {"id": [k.removeprefix("_") for k in counts], "listed_count": list(counts.values())}
@@ -79,7 +85,7 @@ def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "test")
     served = Bucket(tmp_path)
-    with serving(served.folder, "--log", str(served.log)) as endpoint:
+    with serving_oddly(served.folder, served.log) as endpoint:
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", endpoint)
         yield served
 
@@ -148,6 +154,57 @@ def test_a_missing_photo_is_asked_for_again(bucket: Bucket) -> None:
     assert bucket.fetch(chunk) == {"7": "missing"}
     bucket.put("7", 4)
     assert bucket.fetch(chunk) == {"7": "ok"}
+
+
+def test_a_forbidden_photo_is_counted_and_asked_for_again(bucket: Bucket) -> None:
+    bucket.put("7", 4)
+    bucket.put("8", 2)
+    bucket.odd(**{"bin-images/7.jpg": "forbidden", "metadata/8.json": "forbidden"})
+    chunk = bucket.listed(_7=4, _8=3)
+    assert bucket.fetch(chunk) == {"7": "missing forbidden", "8": "ok"}
+    assert bucket.counts.missing == 1
+    assert bucket.rows["8"]["flags"] == ["metadata_forbidden"]
+    assert bucket.files() == ["train_data/3/8.jpg"]
+    bucket.odd()
+    tidy(bucket.workspace)
+    assert bucket.fetch(chunk) == {"7": "ok", "8": "ok"}
+    assert bucket.rows["8"]["flags"] == ["measure_absent", "list_differs"]
+
+
+def test_a_photo_that_is_forbidden_from_now_on_is_kept_but_not_used(bucket: Bucket) -> None:
+    bucket.put("7", 4)
+    chunk = bucket.listed(_7=4)
+    bucket.fetch(chunk)
+    bucket.odd(**{"bin-images/7.jpg": "forbidden"})
+    assert bucket.fetch(chunk, refresh=True) == {"7": "missing forbidden"}
+    assert bucket.files() == ["quarantine/forbidden/7.jpg"]
+
+
+def test_a_source_where_everything_is_forbidden_ends_the_run(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.data.fetch._REFUSED_FIRST", 3)
+    for photo_id in "1234":
+        bucket.put(photo_id, 1)
+    chunk = bucket.listed(_1=1, _2=1, _3=1, _4=1)
+    bucket.odd(metadata="forbidden")
+    with pytest.raises(SourceError, match="The first 3 objects that were asked for are forbidden"):
+        fetch_metadata(chunk, bucket.source)
+    bucket.odd(**{"bin-images": "forbidden"})
+    with pytest.raises(SourceError, match="The first 3 objects that were asked for are forbidden"):
+        bucket.fetch(chunk)
+    bucket.odd(**{f"bin-images/{i}.jpg": "forbidden" for i in (2, 3)})
+    forbidden = {"2": "missing forbidden", "3": "missing forbidden"}
+    assert bucket.fetch(chunk) == {"1": "ok", "4": "ok"} | forbidden
+    bucket.odd(**{f"bin-images/{i}.jpg": "forbidden" for i in (2, 3, 5)})
+    bucket.put("5", 1)  # only what is forbidden is asked for now
+    chunk = bucket.listed(_1=1, _2=1, _3=1, _4=1, _5=1)
+    assert bucket.fetch(chunk) == {"1": "ok", "4": "ok", "5": "missing forbidden"} | forbidden
+
+
+def test_keys_that_the_source_does_not_know_end_the_run(bucket: Bucket) -> None:
+    bucket.put("7", 4)
+    bucket.odd(**{"bin-images/7.jpg": "disowned"})
+    with pytest.raises(SourceError, match="InvalidAccessKeyId"):
+        bucket.fetch(bucket.listed(_7=4))
 
 
 def test_a_file_that_is_here_but_not_remembered_is_checked_not_fetched(bucket: Bucket) -> None:
