@@ -20,8 +20,10 @@ def write_initial_listing(workspace: Workspace, source: Source, parameters: Prep
     if parameters.all:
         listing = list_source(source)
     else:
+        location = parameters.file_list or source.file_list
+        there = location.startswith(f"{source.uri}/")
         listing = limit_list(
-            read_file_list(parameters.file_list or source.file_list),
+            read_file_list(location, endpoint=source.endpoint if there else None),
             limit=parameters.limit,
             per_class_limit=parameters.per_class_limit,
             seed=parameters.seed,
