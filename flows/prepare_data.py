@@ -10,6 +10,7 @@ from tasks.data.catalog import CatalogSummary
 from tasks.data.chunk_runner import Runner, chunk_runner, run_chunks
 from tasks.data.chunks import split_into_chunks
 from tasks.data.manifest import Recipe
+from tasks.data.metadata_stage import MetadataCounts
 from tasks.data.photos import PhotoCounts
 from tasks.data.prepared_data import ImageCounts, PreparedData, PrepareParameters, SplitCounts
 from tasks.data.sources import Source
@@ -36,9 +37,10 @@ def prepare_data(parameters: PrepareParameters) -> PreparedData:
         source = step.open_source(parameters, f"{here.bucket}-demo")
         if workspace.changes_source(source.identity):  # same ids, other photos: compare each with the source
             parameters = parameters.model_copy(update={"refresh": True})
-        _list_photos(workspace, source, parameters, runner)
+        records = _list_photos(workspace, source, parameters, runner)
         photos = _fetch_photos(workspace, source, parameters, runner)
-        workspace.remember_source(source.identity)
+        given_up = sum(chunk.given_up for chunk in records) + sum(chunk.given_up for chunk in photos)
+        workspace.remember_source(source.identity, given_up=given_up)
         summary, counts = step.catalog_and_split(workspace, uri, parameters)
         step.draw_contact_sheets(workspace, parameters.dataset_name)
         digest = _pack_and_upload(workspace, uri, parameters, runner)
@@ -54,13 +56,16 @@ def prepare_data(parameters: PrepareParameters) -> PreparedData:
     )
 
 
-def _list_photos(workspace: Workspace, source: Source, parameters: PrepareParameters, runner: Runner) -> None:
+def _list_photos(
+    workspace: Workspace, source: Source, parameters: PrepareParameters, runner: Runner
+) -> list[MetadataCounts]:
     """Write the run's list, and fetch the metadata of everything on it."""
     step.read_list(workspace, source, parameters)
     chunks = split_into_chunks(workspace)
-    run_chunks(runner, step.fetch_metadata, _calls(chunks, "chunk", source, parameters), "Metadata")
+    records = run_chunks(runner, step.fetch_metadata, _calls(chunks, "chunk", source, parameters), "Metadata")
     if parameters.all:
         step.build_list(workspace, parameters)
+    return records
 
 
 def _fetch_photos(
@@ -97,7 +102,8 @@ def _image_counts(summary: CatalogSummary, photos: list[PhotoCounts]) -> ImageCo
         listed=summary.listed,
         downloaded=sum(chunk.downloaded for chunk in photos),
         reused=sum(chunk.reused for chunk in photos),
-        missing=summary.listed - summary.usable - corrupt,
+        missing=summary.listed - summary.usable - corrupt - by_status["unreachable"],
+        unreachable=by_status["unreachable"],
         corrupt=corrupt,
         label_mismatch=summary.by_flag["list_differs"],
     )

@@ -79,8 +79,8 @@ _COUNT: TypeAdapter[int] = TypeAdapter(int, config=ConfigDict(strict=True))
 _UNITS = {"weight": "pounds", "length": "IN", "width": "IN", "height": "IN"}
 
 
-MISSING, FORBIDDEN = "metadata_missing", "metadata_forbidden"
-WITHOUT_METADATA = frozenset((MISSING, FORBIDDEN))
+MISSING, FORBIDDEN, UNREACHABLE = "metadata_missing", "metadata_forbidden", "metadata_unreachable"
+WITHOUT_METADATA = frozenset((MISSING, FORBIDDEN, UNREACHABLE))
 """Flags of photos whose metadata nobody has read."""
 
 

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from obstore.exceptions import NotModifiedError
 from obstore.store import ObjectStore
 
-from tasks.data.bin_metadata import FORBIDDEN, METADATA_SCHEMA, absent_record, read_record
+from tasks.data.bin_metadata import FORBIDDEN, METADATA_SCHEMA, UNREACHABLE, absent_record, read_record
 from tasks.data.chunks import Chunk, read_listing
 from tasks.data.fetch import Reader, TooLargeError, for_each
 from tasks.data.labels import overruled
@@ -39,6 +39,9 @@ def metadata_state(workspace: Workspace, partition: int) -> PartitionState:
 
 def fetch_metadata(chunk: Chunk, source: Source, *, refresh: bool = False) -> MetadataCounts:
     """Fetch a chunk's metadata that isn't known yet; what was absent before is asked for again.
+
+    A record that is known, and cannot be asked about again for now, stays as it is, unless it may be another
+    source's.
 
     Args:
         chunk: What to fetch.
@@ -68,6 +71,7 @@ def align(table: pa.Table, ids: pa.ChunkedArray) -> pa.Table:
 async def _fetch_chunk(chunk: Chunk, store: ObjectStore, refresh: bool) -> MetadataCounts:
     listing = read_listing(chunk.workspace, chunk.partitions)
     fetched = missing = 0
+    changing = chunk.workspace.changing_source
     with contextlib.ExitStack() as stack:
         states = {p: stack.enter_context(metadata_state(chunk.workspace, p)) for p in chunk.partitions}
         etags = {p: _known(state) for p, state in states.items()}
@@ -81,6 +85,8 @@ async def _fetch_chunk(chunk: Chunk, store: ObjectStore, refresh: bool) -> Metad
             except NotModifiedError:
                 return True
             except TransferError:
+                if changing or photo_id not in etags[partition]:
+                    states[partition].append(absent_record(photo_id, UNREACHABLE))
                 return False
             states[partition].append(row)
             fetched += row["found"]

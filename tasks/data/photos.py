@@ -38,8 +38,8 @@ PHOTO_SCHEMA = pa.schema(
         "mtime_ns": pa.int64(),
     }
 )
-"""One row per photo. ``status`` is ok, missing (or forbidden, by its reason) or corrupt; ``mtime_ns`` is the local
-file's."""
+"""One row per photo. ``status`` is ok, missing (or forbidden, by its reason), corrupt or unreachable; ``mtime_ns`` is
+the local file's."""
 
 
 @dataclass
@@ -98,6 +98,7 @@ class _ChunkOfPhotos:
     def __init__(self, chunk: Chunk, store: ObjectStore, refresh: bool) -> None:
         self._chunk, self._store, self._refresh = chunk, store, refresh
         self._workspace = chunk.workspace
+        self._changing = chunk.workspace.changing_source
         self._states: dict[int, PartitionState] = {}
         self._counts = PhotoCounts()
 
@@ -142,25 +143,34 @@ class _ChunkOfPhotos:
         except NotModifiedError:
             self._count_unchanged(known or {})
         except FileNotFoundError:
-            self._lose(photo, "vanished", there is not None)
+            self._counts.missing += 1
+            self._put_aside(photo, "vanished")
             self._remember(photo, status="missing")
         except ForbiddenObjectError:
-            self._lose(photo, "forbidden", there is not None)
+            self._counts.missing += 1
+            self._put_aside(photo, "forbidden")
             self._remember(photo, status="missing", reason="forbidden")
         except TooLargeError as error:
             self._counts.corrupt["too_large"] += 1
             self._remember(photo, status="corrupt", reason="too_large", etag=error.etag, bytes=error.size)
         except TransferError:
+            self._give_up(photo, good)
             return False
         return True
 
-    def _lose(self, photo: _Wanted, why: str, here: bool) -> None:
-        """Count a photo that can't be had; what is here of it, from earlier, is kept but not used."""
-        self._counts.missing += 1
-        if here:
+    def _put_aside(self, photo: _Wanted, why: str) -> None:
+        """Keep what is here of a photo that can't be had, from earlier, without using it."""
+        if Path(photo.path).exists():
             kept = self._quarantined(photo.id, why)
             kept.parent.mkdir(parents=True, exist_ok=True)
             Path(photo.path).replace(kept)
+
+    def _give_up(self, photo: _Wanted, good: bool) -> None:
+        """Let what is known of a photo that is out of reach stand if it is this source's, else say what it is now."""
+        corrupt = photo.known is not None and photo.known["status"] == "corrupt"
+        if self._changing or not (good or corrupt):
+            self._put_aside(photo, "unreachable")
+            self._remember(photo, status="unreachable")
 
     def _count_unchanged(self, known: dict[str, Any]) -> None:
         if known.get("status") == "corrupt":
@@ -187,8 +197,8 @@ class _ChunkOfPhotos:
             Path(photo.path).unlink(missing_ok=True)
             self._remember(photo, status="corrupt", reason=error.reason, etag=found.etag, bytes=len(found.body))
             return
-        if photo.known and photo.known["status"] == "corrupt":
-            self._quarantined(photo.id, photo.known["reason"]).unlink(missing_ok=True)
+        if photo.known and photo.known["status"] in ("corrupt", "unreachable"):
+            self._quarantined(photo.id, photo.known["reason"] or "unreachable").unlink(missing_ok=True)
         self._counts.downloaded += 1
         self._remember(photo, **row | {"etag": found.etag})
 

@@ -135,7 +135,8 @@ class ImageCounts(BaseModel):
     listed: int = Field(description="Photos in the list, after limits.")
     downloaded: int = Field(description="Fetched by this run.")
     reused: int = Field(description="Whole already, so not fetched again.")
-    missing: int = Field(description="Metadata or photo absent from the source.")
+    missing: int = Field(description="Absent from the source, forbidden there, or without a count.")
+    unreachable: int = Field(0, description="Given up after several tries; the next run asks again.")
     corrupt: int = Field(description="Unreadable; quarantined.")
     label_mismatch: int = Field(description="List and metadata disagree on the count; metadata wins.")
 

@@ -15,6 +15,7 @@ from tasks.atomic_file import write_atomically
 from training.errors import WorkspaceError
 
 PATIENCE_SECONDS = 15.0
+_CHANGING = "changing"
 
 
 @dataclass(frozen=True)
@@ -79,11 +80,19 @@ class Workspace:
         with explain_disk_errors(self.folder):
             memory = self.state / "source"
             known = memory.read_text() if memory.exists() else source
-            write_atomically(memory, known if known == source else "changing")
+            write_atomically(memory, known if known == source else _CHANGING)
             return known != source
 
-    def remember_source(self, source: str) -> None:
-        """Remember that everything here is ``source``'s."""
+    @property
+    def changing_source(self) -> bool:
+        """Whether a change of source was begun and has not ended: what is known here may be of another source."""
+        memory = self.state / "source"
+        return memory.exists() and memory.read_text() == _CHANGING
+
+    def remember_source(self, source: str, *, given_up: int) -> None:
+        """Remember that everything here is ``source``'s, if no transfer was ``given_up``."""
+        if given_up:
+            return
         with explain_disk_errors(self.folder):
             write_atomically(self.state / "source", source)
 

@@ -63,6 +63,7 @@ class Bucket:
     def fetch(self, chunk: Chunk, **options: bool) -> dict[str, str]:
         """Fetch everything; returns each photo's status and reason."""
         fetch_metadata(chunk, self.source, **options)
+        tidy(self.workspace)
         self.counts = fetch_photos(chunk, self.source, **options)
         rows = [row for p in range(PARTITIONS) for row in join_partition(self.workspace, p).to_pylist()]
         self.rows = {row["id"]: row for row in rows}
@@ -166,7 +167,6 @@ def test_a_forbidden_photo_is_counted_and_asked_for_again(bucket: Bucket) -> Non
     assert bucket.rows["8"]["flags"] == ["metadata_forbidden"]
     assert bucket.files() == ["train_data/3/8.jpg"]
     bucket.odd()
-    tidy(bucket.workspace)
     assert bucket.fetch(chunk) == {"7": "ok", "8": "ok"}
     assert bucket.rows["8"]["flags"] == ["measure_absent", "list_differs"]
 
@@ -205,6 +205,60 @@ def test_keys_that_the_source_does_not_know_end_the_run(bucket: Bucket) -> None:
     bucket.odd(**{"bin-images/7.jpg": "disowned"})
     with pytest.raises(SourceError, match="InvalidAccessKeyId"):
         bucket.fetch(bucket.listed(_7=4))
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give up after the second try, where it would be the sixth."""
+    monkeypatch.setattr("tasks.data.fetch.fetch_again.retry.stop", lambda _: True)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_what_was_given_up_is_said_to_be_out_of_reach_and_asked_for_again(bucket: Bucket) -> None:
+    bucket.put("7", 4)
+    bucket.put("8", 2)
+    chunk = bucket.listed(_7=4, _8=3)
+    bucket.odd(**{"bin-images/7.jpg": "failing", "metadata/8.json": "failing"})
+    assert bucket.fetch(chunk) == {"7": "unreachable", "8": "ok"}
+    assert (bucket.counts.given_up, bucket.counts.missing) == (1, 0)
+    assert bucket.rows["8"]["flags"] == ["metadata_unreachable"]
+    bucket.odd()
+    assert bucket.fetch(chunk) == {"7": "ok", "8": "ok"}
+    assert bucket.rows["8"]["flags"] == ["measure_absent", "list_differs"]
+
+
+@pytest.mark.usefixtures("impatient")
+def test_what_is_known_stands_while_the_source_cannot_be_asked(bucket: Bucket) -> None:
+    bucket.put("7", 4)
+    bucket.put("8", 4, b"")
+    chunk = bucket.listed(_7=4, _8=4)
+    bucket.fetch(chunk)
+    bucket.odd(**{"bin-images": "failing", "metadata": "failing"})
+    assert bucket.fetch(chunk, refresh=True) == {"7": "ok", "8": "corrupt empty"}
+    bucket.workspace.photo("7", 4).write_bytes(b"damaged here")
+    assert bucket.fetch(chunk) == {"7": "unreachable", "8": "corrupt empty"}
+    assert bucket.files() == ["quarantine/empty/8.jpg", "quarantine/unreachable/7.jpg"]
+    bucket.odd()
+    assert bucket.fetch(chunk) == {"7": "ok", "8": "corrupt empty"}
+    assert bucket.files() == ["quarantine/empty/8.jpg", "train_data/4/7.jpg"]
+
+
+@pytest.mark.usefixtures("impatient")
+def test_another_sources_photos_are_not_taken_for_those_that_cannot_be_had(bucket: Bucket) -> None:
+    bucket.put("7", 4)
+    chunk = bucket.listed(_7=3)
+    bucket.workspace.changes_source("a")
+    bucket.fetch(chunk)
+    bucket.workspace.changes_source("b")
+    bucket.put("7", 3, a_photo(99))
+    bucket.odd(**{"bin-images": "failing", "metadata": "failing"})
+    for _ in range(2):
+        assert bucket.fetch(chunk, refresh=True) == {"7": "unreachable"}
+        assert bucket.rows["7"]["flags"] == ["metadata_unreachable"]
+        assert bucket.files() == ["quarantine/unreachable/7.jpg"]
+    bucket.odd()
+    assert bucket.fetch(chunk, refresh=True) == {"7": "ok"}
+    assert bucket.workspace.photo("7", 3).read_bytes() == a_photo(99)
 
 
 def test_a_file_that_is_here_but_not_remembered_is_checked_not_fetched(bucket: Bucket) -> None:

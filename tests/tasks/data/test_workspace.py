@@ -47,8 +47,12 @@ def test_another_source_is_noticed_until_it_was_fetched_whole(tmp_path: Path) ->
     assert not workspace.changes_source("a")
     assert workspace.changes_source("b")
     assert workspace.changes_source("b")  # killed before the end
-    workspace.remember_source("b")
+    workspace.remember_source("b", given_up=1)
+    assert workspace.changes_source("b")
+    assert workspace.changing_source
+    workspace.remember_source("b", given_up=0)
     assert not workspace.changes_source("b")
+    assert not workspace.changing_source
 
 
 @pytest.mark.parametrize(
