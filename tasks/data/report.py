@@ -10,6 +10,7 @@ from prefect.artifacts import create_image_artifact, create_markdown_artifact, c
 from tasks.data.catalog import CatalogSummary
 from tasks.data.contact_sheet import data_uri
 from tasks.data.grouping import SplitPhotos
+from tasks.data.listing_stage import BuiltList
 from tasks.data.prepared_data import SPLITS, SplitName
 
 BAD = ("missing", "corrupt", "unknown_count", "unreachable")
@@ -73,6 +74,21 @@ def publish_tables(
     create_table_artifact(catalog_table(summary), key=f"{key}-catalog", description=f"Catalog of {dataset}")
     create_table_artifact(split_table(counts), key=f"{key}-split", description=f"Split of {dataset}")
     create_markdown_artifact(leak_text(split, mode), key=f"{key}-leak", description=f"Leaks in {dataset}'s split")
+
+
+def left_out_table(built: BuiltList) -> list[dict[str, Any]]:
+    """Return one row per reason why records say no count, with a few ids of each."""
+    rows = []
+    for flag, photos in sorted(built.left_out_by_flag().items()):
+        examples = [photo_id for photo_id, why in built.left_out if why == flag][:8]
+        rows.append({"flag": flag, "photos": photos, "for example": ", ".join(examples)})
+    return rows
+
+
+def publish_left_out(dataset: str, built: BuiltList) -> None:
+    """Create the table artifact of the records that are in no list."""
+    what = f"{len(built.left_out)} of {built.records} records say no count: their photos are not in {dataset}"
+    create_table_artifact(left_out_table(built), key=f"{_key(dataset)}-left-out", description=what)
 
 
 def publish_contact_sheets(dataset: str, sheets: dict[int, Path]) -> None:

@@ -3,7 +3,7 @@
 from collections import Counter
 from typing import Any
 
-from prefect import task
+from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.data import grouping, listing_stage, manifest, metadata_stage, photos, shards, sources, upload
@@ -15,7 +15,7 @@ from tasks.data.manifest import Recipe
 from tasks.data.metadata_stage import MetadataCounts
 from tasks.data.photos import PhotoCounts
 from tasks.data.prepared_data import SPLITS, PrepareParameters, SplitName
-from tasks.data.report import bad_photos, publish_contact_sheets, publish_tables
+from tasks.data.report import bad_photos, publish_contact_sheets, publish_left_out, publish_tables
 from tasks.data.shards import Pack, PackCounts
 from tasks.data.sources import Source
 from tasks.data.tidy import tidy
@@ -50,8 +50,17 @@ def read_list(workspace: Workspace, source: Source, parameters: PrepareParameter
 
 @task(name="build-list", task_run_name="list of {parameters.dataset_name} from its metadata", **_OPTIONS)
 def build_list(workspace: Workspace, parameters: PrepareParameters) -> int:
-    """Build the list from the metadata of the whole bucket."""
-    return listing_stage.build_listing_from_metadata(workspace, parameters)
+    """Build the list from the metadata of the whole bucket; report the records that say no count."""
+    built = listing_stage.build_listing_from_metadata(workspace, parameters)
+    if built.left_out:
+        get_run_logger().warning(
+            "%d of %d records say no count, so their photos are in no list: %s",
+            len(built.left_out),
+            built.records,
+            workspace.left_out,
+        )
+        publish_left_out(parameters.dataset_name, built)
+    return built.listed
 
 
 @task(name="fetch-metadata", task_run_name="metadata {chunk.number} of {chunk.of}", **_OPTIONS)

@@ -55,6 +55,11 @@ class Workspace:
         return self.folder / "reports"
 
     @property
+    def left_out(self) -> Path:
+        """Which photos of a bucket that was listed as a whole are in no list, since their records say no count."""
+        return self.reports / "left-out.csv"
+
+    @property
     def manifest(self) -> Path:
         """The manifest as uploaded."""
         return self.folder / "manifest.json"
