@@ -1,6 +1,7 @@
 """File lists in the course's format: ``{"1": ["data/metadata/100313.json", ...], ..., "5": [...]}``."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ def read_file_list(location: str, *, endpoint: str | None = None) -> pa.Table:
 def parse_file_list(content: bytes, where: str) -> pa.Table:
     """Check a file list's ``content``; ``where`` names it in messages. See ``read_file_list``."""
     try:
-        classes = json.loads(content)
+        classes = json.loads(content, object_pairs_hook=lambda pairs: _classes(pairs, where))
     except (ValueError, RecursionError) as error:
         raise FileListError(f"{where} is not JSON ({error}). A file list looks like {_EXAMPLE}.") from error
     if not isinstance(classes, dict):
@@ -73,9 +74,18 @@ def write_file_list(rows: Iterable[tuple[str, int]], path: Path) -> None:
 _EXAMPLE = '{"1": ["data/metadata/100313.json", ...], "2": [...]}'
 
 
+def _classes(pairs: list[tuple[str, Any]], where: str) -> dict[str, Any]:
+    classes = dict(pairs)
+    if len(classes) < len(pairs):
+        twice = next(name for name, times in Counter(name for name, _ in pairs).items() if times > 1)
+        raise FileListError(f'{where} has "{twice[:200]}" more than once. Put all entries of a class into one list.')
+    return classes
+
+
 def _count(name: str, where: str) -> int:
-    if not (name.isascii() and name.isdigit()) or int(name) > _LARGEST_COUNT or str(int(name)) != name:
-        raise FileListError(f'{where}: "{name}" is not a class. Classes are counts: "0", "1", "2", ...')
+    digits = name.isascii() and name.isdigit() and len(name) <= len(str(_LARGEST_COUNT))
+    if not digits or int(name) > _LARGEST_COUNT or str(int(name)) != name:
+        raise FileListError(f'{where}: "{name[:200]}" is not a class. Classes are counts: "0", "1", "2", ...')
     return int(name)
 
 
