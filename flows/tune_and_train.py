@@ -68,7 +68,9 @@ def _learn(record: Run, parameters: TuneAndTrainParameters, here: Settings) -> N
     record.do("tune", lambda: tune(inputs, trial, parameters.search(), here), tell_tuning)
     best = record.result("tune", TunedHyperparameters)
     chosen = dataclasses.replace(recipe, lr=best.lr, batch_size=best.batch_size)
-    record.do("train", lambda: train(inputs, chosen, here, parameters.stopping_rules), tell_training)
+    record.do(
+        "train", lambda: train(inputs, chosen, here, parameters.stopping_rules, parameters.recording), tell_training
+    )
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
 """What the tuning and training stages take: which recipe, how much of it, and how to search."""
 
 import dataclasses
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from training.errors import TrainingError
 from training.features import can_stand_for_photos
-from training.hyperparameters import Hyperparameters, preset
+from training.hyperparameters import Hyperparameters, preset, read
 from training.model import BACKBONES
 from training.precision import PRECISION_CHOICES
 from training.recipes import PRESETS
@@ -16,6 +16,26 @@ from training.schedule import phases
 CLASSES = (1, 2, 3, 4, 5)
 TRIAL_SIZE = 112
 DEMO: dict[str, str | int] = {"image_size": 112, "epochs": 4}
+TOLD_OTHERWISE = {
+    "lr": "tuning finds it; see --learning-rates",
+    "batch_size": "tuning finds it; see --batch-sizes",
+    "frozen": "see --recipe",
+    "version": "it is the run's name",
+    "processes": "set BINVENTORY_TRAINING_PROCESSES",
+    **{
+        name: f"see --{name.replace('_', '-')}"
+        for name in ("backbone", "schedule", "image_size", "epochs", "precision", "classes", "seed")
+    },
+}
+"""Hyperparameters that have an option of their own, and which."""
+
+
+def _as_text(value: Any) -> Any:
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+Told = Annotated[str, BeforeValidator(_as_text)]
+"""A hyperparameter as jobs are told it; may be given as a number, or as a list of them."""
 
 
 class Search(BaseModel):
@@ -62,6 +82,12 @@ class LearnParameters(BaseModel):
         title="Precision",
         description=f"What to compute in: {', '.join(PRECISION_CHOICES)} (this one on a GPU). Default: the recipe's.",
     )
+    hyperparameters: dict[str, Told] = Field(
+        {},
+        title="Hyperparameters",
+        description='Others of the recipe\'s, for trials and the final training, like {"weight_decay": "0.1", '
+        '"mixup": "0.4"}; `python -m training.train --help` lists them.',
+    )
     trials: int = Field(4, ge=1, le=500, title="Trials", description="Trainings that tuning runs.")
     parallel_trials: int = Field(1, ge=1, le=100, title="Parallel trials", description="Trials at the same time.")
     tuning_epochs: int = Field(
@@ -107,6 +133,18 @@ class LearnParameters(BaseModel):
                 raise ValueError(str(error)) from error
         return schedule
 
+    @field_validator("hyperparameters")
+    @classmethod
+    def _hyperparameters_make_sense(cls, given: dict[str, str]) -> dict[str, str]:
+        for name in given:
+            if name in TOLD_OTHERWISE:
+                raise ValueError(f"{name} is not among the hyperparameters that can be given: {TOLD_OTHERWISE[name]}")
+        try:
+            preset(**{name: value for name, value in read(given).items() if name != "extra_classes"})
+        except TrainingError as error:
+            raise ValueError(str(error)) from error
+        return given
+
     @field_validator("learning_rates")
     @classmethod
     def _learning_rates_rise(cls, rates: tuple[float, float]) -> tuple[float, float]:
@@ -126,10 +164,11 @@ class LearnParameters(BaseModel):
         Rendered photos are learned from a few looks at small ones; real photos get the recipe's own schedule.
         """
         own = {name: getattr(self, name) for name in ("schedule", "image_size", "epochs", "precision")}
-        said: dict[str, str | int] = {name: value for name, value in own.items() if value is not None}
+        said: dict[str, Any] = {name: value for name, value in own.items() if value is not None}
         if source == "demo" and "schedule" not in said:
             said = DEMO | said
-        extra = PRESETS[self.recipe].get("extra_classes", ())
+        said |= read(self.hyperparameters)
+        extra = said.pop("extra_classes", PRESETS[self.recipe].get("extra_classes", ()))
         return preset(
             self.recipe,
             **said,

@@ -35,12 +35,14 @@ from tasks.progress import Progress
 from tasks.settings import Settings
 from tasks.transient import RETRIES
 from training import metrics
+from training.debugger.options import DebugOptions
 from training.errors import JobError
 from training.hyperparameters import Hyperparameters
 from training.launch import MEMORY_ENVIRONMENT
 from training.model import CARD_FILE
 
 VOLUME_GB = 30
+BY_DEFAULT = DebugOptions()
 
 
 class JobInputs(BaseModel):
@@ -136,7 +138,9 @@ class Script(BaseModel):
     request: dict[str, str] = Field(description="Script mode's hyperparameters.")
     outputs: str = Field(description="S3 prefix below which the job's archive goes.")
     instances: int = 1
-    debugger: bool = Field(False, description="Ask for SageMaker Debugger; where it is refused, go without.")
+    debugger: DebugOptions | None = Field(
+        None, description="Ask for SageMaker Debugger, to record so much; where it is refused, go without."
+    )
 
 
 def start_script(
@@ -146,7 +150,7 @@ def start_script(
     name, inputs, request = script.name, script.inputs, script.request
 
     def create(candidate: str) -> TrainingJob:
-        debugger = managed.request_members(settings) if script.debugger else {}
+        debugger = managed.request_members(settings, script.debugger) if script.debugger else {}
         try:
             return submit(candidate, debugger)
         except ClientError as error:
@@ -215,18 +219,22 @@ def _status(job: TrainingJob) -> str:
     return str(job.training_job_status)
 
 
-def final_training(inputs: JobInputs, recipe: Hyperparameters, settings: Settings) -> Script:
-    """The final training, as a script to run."""
+def final_training(
+    inputs: JobInputs, recipe: Hyperparameters, settings: Settings, recording: DebugOptions = BY_DEFAULT
+) -> Script:
+    """The final training, as a script to run, and how much the debugger records of it."""
     processes = 1 if inputs.features else settings.training_processes  # a last layer alone is too small to share
     recipe = dataclasses.replace(recipe, processes=processes)
-    request = script_hyperparameters(inputs.code, "finetune_debugger.py", dataclasses.asdict(recipe))
+    request = script_hyperparameters(
+        inputs.code, "finetune_debugger.py", dataclasses.asdict(recipe) | dataclasses.asdict(recording)
+    )
     return Script(
         name=job_name(inputs.run_id, "train", [inputs.model_dump(exclude={"run_id"}), request]),
         inputs=inputs,
         request=request,
         outputs=jobs_prefix(settings),
         instances=1 if inputs.features else settings.training_instances,
-        debugger=settings.debugger,
+        debugger=recording if settings.debugger else None,
     )
 
 
@@ -236,6 +244,7 @@ def train(
     recipe: Hyperparameters,
     settings: Settings,
     stopping_rules: Mapping[str, Mapping[str, Any]] | None = None,
+    recording: DebugOptions = BY_DEFAULT,
 ) -> TrainedModel:
     """Run the final training, watched by the debugger, or find the one that already ran for the same inputs.
 
@@ -244,11 +253,12 @@ def train(
         recipe: hyperparameters.
         settings: where, and on what.
         stopping_rules: debugger rules that end the job when they fire; their parameters by name.
+        recording: how much the debugger records.
 
     Raises:
         JobError: the job failed; carries SageMaker's reason and the end of the log. Or a rule ended it.
     """
-    script = final_training(inputs, recipe, settings)
+    script = final_training(inputs, recipe, settings, recording)
     job = run_script(script, "Epochs of the training", settings, stopping_rules)
     archive = str(job.model_artifacts.s3_model_artifacts)
     card = json.loads(read_member(archive, CARD_FILE))

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from training.augmentation import KINDS
@@ -13,7 +14,7 @@ from training.precision import PRECISION_CHOICES
 from training.recipes import DEFAULT, PRESETS
 from training.schedule import Phase, phases
 
-__all__ = ["Channels", "Hyperparameters", "parse", "preset"]
+__all__ = ["Channels", "Hyperparameters", "parse", "preset", "read"]
 
 OPTIMIZERS = ("adamw", "sgd")
 
@@ -143,6 +144,24 @@ def parse(arguments: list[str] | None = None) -> Hyperparameters:
         parser.add_argument(*sorted(names), type=_reader(field.default), help=HELP[field.name])
     given = vars(parser.parse_args(arguments))
     return preset(given.pop("recipe"), **given)
+
+
+def read(given: Mapping[str, str]) -> dict[str, Any]:
+    """Some hyperparameters, by name, as the types that they should be.
+
+    Raises:
+        TrainingError: there is no such hyperparameter, or its value cannot be read.
+    """
+    known = {field.name: field.default for field in dataclasses.fields(Hyperparameters)}
+    values = {}
+    for name, text in given.items():
+        if name not in known:
+            raise TrainingError(f"there is no hyperparameter {name!r}; there are {', '.join(known)}")
+        try:
+            values[name] = _reader(known[name])(text)
+        except (ValueError, KeyError) as error:
+            raise TrainingError(f"hyperparameter {name} = {text!r} cannot be read: {HELP[name]}") from error
+    return values
 
 
 def _reader(default: Any) -> Any:

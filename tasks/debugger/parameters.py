@@ -1,9 +1,12 @@
-"""Which rules judge a training, and which of them end it."""
+"""What is recorded of a training, which rules judge it, and which of them end it."""
+
+import dataclasses
 
 from pydantic import BaseModel, Field, ValidationInfo, field_validator
 
 from tasks.debugger.evaluate import TENSOR_RULES, check
-from training.errors import DebuggerError
+from training.debugger.options import DebugOptions, check_patterns
+from training.errors import DebuggerError, TrainingError
 
 Rules = dict[str, dict[str, str]]
 OF_THE_WHOLE = {"LossNotDecreasing": "num_steps"}
@@ -26,8 +29,58 @@ class RuleParameters(BaseModel):
         return rules
 
 
-class WatchParameters(RuleParameters):
-    """Rules on a training, also while it runs."""
+class RecordingParameters(BaseModel):
+    """How much of the final training is recorded; the defaults are `DebugOptions`' own."""
+
+    save_interval_train: int = Field(
+        DebugOptions.save_interval_train,
+        ge=1,
+        title="Record every … training steps",
+        description="Record the tensors of every so many steps of the final training.",
+    )
+    save_interval_eval: int = Field(
+        DebugOptions.save_interval_eval,
+        ge=1,
+        title="Record every … validation steps",
+        description="Record losses, labels and answers of every so many validation steps.",
+    )
+    whole_layers: tuple[str, ...] = Field(
+        DebugOptions.whole_layers,
+        title="Whole layers",
+        description="Regular expressions of tensors to record whole; the others are recorded as reductions.",
+    )
+    system_interval: float = Field(
+        DebugOptions.system_interval,
+        gt=0,
+        title="System interval",
+        description="Seconds between two looks at processors, memory, disk, network and GPU.",
+    )
+    trace_steps: int = Field(
+        DebugOptions.trace_steps,
+        ge=0,
+        title="Trace steps",
+        description="Training steps to trace with torch.profiler; the trace opens in Perfetto.",
+    )
+
+    @field_validator("whole_layers")
+    @classmethod
+    def _patterns_can_be_read(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
+        if any("," in pattern for pattern in patterns):
+            raise ValueError("a comma stands between regular expressions, not in one: say it without")
+        try:
+            check_patterns(patterns)
+        except TrainingError as error:
+            raise ValueError(str(error)) from error
+        return patterns
+
+    @property
+    def recording(self) -> DebugOptions:
+        """What the job is told."""
+        return DebugOptions(**{field.name: getattr(self, field.name) for field in dataclasses.fields(DebugOptions)})
+
+
+class WatchParameters(RuleParameters, RecordingParameters):
+    """What is recorded of a training, and rules on it, also while it runs."""
 
     stop_on: tuple[str, ...] = Field(
         (),

@@ -2,6 +2,7 @@
 
 import json
 
+from tasks.debugger.evaluate import RULES
 from tests.installation import Installation
 from training.launch import MEMORY_ENVIRONMENT
 
@@ -12,6 +13,8 @@ SMALL = (
     "--epochs=2",
     "--tuning-epochs=1",
     "--trials=2",
+    "--save-interval-train=5",
+    '--hyperparameters={"weight_decay": 0.02}',
 )
 
 
@@ -42,10 +45,15 @@ def test_features_are_computed_once_and_a_search_goes_on_from_another(installati
     assert tuning["WarmStartConfig"]["WarmStartType"] == "TransferLearning"
     final = client.describe_training_job(TrainingJobName=next(name for name in jobs if "-train-" in name))
     assert final["Environment"] == tuning["TrainingJobDefinition"]["Environment"] == MEMORY_ENVIRONMENT
+    told = final["HyperParameters"]
+    assert (told["save_interval_train"], told["save_interval_eval"], told["weight_decay"]) == ("5", "1", "0.02")
 
     shown = installation.prefect("artifacts/filter")
     pictures = {artifact["key"]: artifact for artifact in shown if artifact["type"] == "image"}
     assert pictures["tuning-trials"]["data"].startswith("data:image/png;base64,")
+    assert all(pictures[f"debugger-{name}"]["data"].startswith("data:image/svg") for name in ("losses", "phases"))
+    [*_, judged] = (json.loads(artifact["data"]) for artifact in shown if artifact["key"] == "debugger-rules")
+    assert {row["rule"] for row in judged} == RULES.keys()
     progress = {artifact["description"]: artifact["data"] for artifact in shown if artifact["type"] == "progress"}
     assert progress["Trials of the tuning: 2 of 2"] == 100
     assert progress["Epochs of the training: 2 of 2"] == 100

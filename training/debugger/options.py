@@ -5,6 +5,7 @@ import dataclasses
 import json
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from training.channels import Channels
@@ -71,12 +72,21 @@ def _checked(given: DebugOptions) -> DebugOptions:
     for name, good in wrong.items():
         if not good:
             raise TrainingError(f"hyperparameter {name} = {getattr(given, name)!r} makes no sense: {HELP[name]}")
-    for pattern in given.whole_layers:
+    check_patterns(given.whole_layers)
+    return given
+
+
+def check_patterns(whole_layers: Sequence[str]) -> None:
+    """Try the regular expressions of tensors that are saved whole.
+
+    Raises:
+        TrainingError: one of them is none.
+    """
+    for pattern in whole_layers:
         try:
             re.compile(pattern)
         except re.error as error:
             raise TrainingError(f"whole_layers: {pattern!r} is not a regular expression: {error}") from error
-    return given
 
 
 @dataclasses.dataclass(frozen=True)

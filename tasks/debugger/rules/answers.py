@@ -14,7 +14,7 @@ from training.errors import DebuggerError
 class DeadRelu(TensorRule):
     """Most units of a rectified layer are never above zero."""
 
-    advice = "Lower `lr` or lengthen `warmup`: large steps push units below zero for good."
+    advice = "Lower `learning_rates` or raise `warmup`: large steps push units below zero for good."
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class DeadRelu(TensorRule):
 class SaturatedActivation(TensorRule):
     """Most units of a tanh or sigmoid layer are stuck at an end of their range."""
 
-    advice = "Normalise the layer's inputs, or lower `lr`."
+    advice = "Lower `learning_rates`, or choose another `backbone`: one that normalises the layer's inputs."
 
     def __init__(
         self,

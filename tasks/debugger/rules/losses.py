@@ -16,7 +16,7 @@ from tasks.debugger.rules.base import EVAL, TRAIN, Finding, TensorRule
 class LossNotDecreasing(TensorRule):
     """The training loss stands still, or rises."""
 
-    advice = "Lower `lr`, or lengthen `warmup`; if it stood still from the start, raise `lr`."
+    advice = "Lower `learning_rates`, or raise `warmup`; if it stood still from the start, raise `learning_rates`."
 
     def __init__(
         self, base_trial: Any, num_steps: int = 10, diff_percent: float = 0.1, increase_threshold_percent: float = 5.0

@@ -82,7 +82,7 @@ class CPUBottleneck(_Bottleneck):
 class IOBottleneck(_Bottleneck):
     """The GPU waits for the disk."""
 
-    advice = "Train on the packed shards, and choose a `training_instance` with a local disk."
+    advice = "Choose a `training_instance` with a local disk."
     kind, dimension = "i/o", "I/OWaitPercentage"
 
     def __init__(
@@ -100,7 +100,7 @@ class LowGPUUtilization(ProfileRule):
     """A GPU is hardly used, or by fits and starts."""
 
     advice = (
-        "Raise `batch_size`, or choose a smaller `training_instance`; one process uses one GPU (`training_processes`)."
+        "Raise `batch_sizes`, or choose a smaller `training_instance`; one process uses one GPU (`training_processes`)."
     )
 
     def __init__(
@@ -125,7 +125,10 @@ class LowGPUUtilization(ProfileRule):
 class GPUMemoryIncrease(ProfileRule):
     """A GPU's memory fills up as training goes on."""
 
-    advice = "Something keeps tensors alive: look for losses or outputs that are stored without `detach()`."
+    advice = (
+        "Code that keeps losses or outputs without detaching them? Where nothing was changed, lower `batch_sizes`, or "
+        "choose a `training_instance` with more GPU memory."
+    )
 
     def __init__(self, base_trial: Profile, increase: float = 5.0, patience: int = 1000, window: int = 10) -> None:
         super().__init__(base_trial)
@@ -144,7 +147,10 @@ class GPUMemoryIncrease(ProfileRule):
 class StepOutlier(ProfileRule):
     """Many steps take far longer than the others."""
 
-    advice = "Compare these steps with the system timeline: another program, or the disk, held them up."
+    advice = (
+        "Compare these steps with the machine's timeline. If the disk or another program held them up, choose another "
+        "`training_instance`; if not, set `trace_steps` to see what they do."
+    )
 
     def __init__(self, base_trial: Profile, stddev: float = 3.0, mode: str = "", n_outliers: int = 10) -> None:
         super().__init__(base_trial)
@@ -167,7 +173,7 @@ class StepOutlier(ProfileRule):
 class BatchSize(ProfileRule):
     """Processors, GPUs and GPU memory are all far from full: larger batches would fit."""
 
-    advice = "Raise `batch_size` (and `lr` with it), or choose a smaller `training_instance`."
+    advice = "Raise `batch_sizes` (and `learning_rates` with them), or choose a smaller `training_instance`."
 
     def __init__(
         self,

@@ -15,7 +15,7 @@ NORMAL_RANGE = 3.29
 class VanishingGradient(TensorRule):
     """A layer's gradients are so small that it does not learn."""
 
-    advice = "Raise `lr` for the layer, freeze it, or start from pretrained weights."
+    advice = "Raise `learning_rates`, or choose another `backbone`; with `precision` float16, try bfloat16."
 
     def __init__(self, base_trial: Any, threshold: float = 1e-7) -> None:
         super().__init__(base_trial)
@@ -34,7 +34,7 @@ class VanishingGradient(TensorRule):
 class ExplodingTensor(TensorRule):
     """A tensor has values that are infinite, or not numbers."""
 
-    advice = "Lower `lr`; with `precision` float16, try bfloat16."
+    advice = "Lower `learning_rates`; with `precision` float16, try bfloat16."
 
     def __init__(
         self, base_trial: Any, collection_names: str = "", tensor_regex: str = "", only_nan: bool = False
@@ -68,7 +68,7 @@ class ExplodingTensor(TensorRule):
 class WeightUpdateRatio(TensorRule):
     """A step moves a layer's weights by far too much, or not at all."""
 
-    advice = "Change `lr` (or `head_lr`, for the last layer)."
+    advice = "Lower `learning_rates` if the ratio is large, raise them if it is small (for the last layer: `head_lr`)."
 
     def __init__(
         self, base_trial: Any, large_threshold: float = 10.0, small_threshold: float = 1e-8, epsilon: float = 1e-9
@@ -91,7 +91,7 @@ class WeightUpdateRatio(TensorRule):
 class PoorWeightInitialization(TensorRule):
     """In its first steps the network learns nothing, and its layers are out of balance or all alike."""
 
-    advice = "Start from pretrained weights, or from the backbone's own initialisation."
+    advice = "Choose another `backbone`: all of them start from pretrained weights. Or raise `warmup`."
 
     def __init__(
         self,
