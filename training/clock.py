@@ -3,7 +3,7 @@
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 
 class PhaseClock:
@@ -11,16 +11,24 @@ class PhaseClock:
 
     def __init__(self) -> None:
         self._seconds: Counter[str] = Counter()
+        self._earlier: dict[str, float] = {}
         self._start = time.perf_counter()
 
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Count the time inside the block as ``name``."""
+        """Count the time inside the block as ``name``, also when it ends by an error: an interruption is one."""
         start = time.perf_counter()
-        yield
-        self._seconds[name] += time.perf_counter() - start  # type: ignore[assignment]
+        try:
+            yield
+        finally:
+            self._seconds[name] += time.perf_counter() - start  # type: ignore[assignment]
+
+    def go_on(self, earlier: Mapping[str, float]) -> None:
+        """Count what earlier attempts at the job spent, as `seconds` told it; they are part of its training time."""
+        self._earlier = dict(earlier)
 
     def seconds(self) -> dict[str, float]:
-        """Seconds by phase since the clock was made."""
+        """Seconds by phase since the clock was made, and of the attempts before it."""
         other = time.perf_counter() - self._start - sum(self._seconds.values())
-        return {**dict.fromkeys(("train", "eval", "data"), 0.0), **self._seconds, "other": other}
+        own = {**dict.fromkeys(("train", "eval", "data"), 0.0), **self._seconds, "other": other}
+        return {name: own.get(name, 0.0) + self._earlier.get(name, 0.0) for name in (self._earlier | own)}

@@ -146,6 +146,7 @@ def fit(
     key = checkpoint.key_of(recipe, train.digest, valid.digest)
     if checkpoints and (state := checkpoint.load(checkpoints, key)):
         training.restore(state)
+        clock.go_on(state.get("seconds", {}))
         _say(world, f"Resuming after epoch {training.epoch}, step {training.steps['train']}")
     watched = (observer if world.main else None) or Observer()
     watched.begin(model, training.loss)
@@ -155,7 +156,7 @@ def fit(
             while not training.over:
                 _one_epoch(training, train, valid, clock, watched, interruption)
                 if checkpoints and world.main:
-                    checkpoint.save(checkpoints, key, training.state())
+                    checkpoint.save(checkpoints, key, training.state() | {"seconds": clock.seconds()})
         with clock.phase("eval"):
             valid.resize(recipe.image_size)
             _measure_best(training, valid)
@@ -163,7 +164,7 @@ def fit(
         if not checkpoints:
             raise
         if world.main:
-            checkpoint.save(checkpoints, key, training.state())
+            checkpoint.save(checkpoints, key, training.state() | {"seconds": clock.seconds()})
         raise InterruptedTrainingError(f"{error}; the checkpoint in {checkpoints} goes on from there") from None
     finally:
         watched.end()
