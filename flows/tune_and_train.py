@@ -8,6 +8,7 @@ from prefect import flow
 from flows.command_line import console, run
 from flows.prepare_data import prepare_data
 from tasks.data.prepared_data import PreparedData, PrepareParameters
+from tasks.debugger.parameters import Rules
 from tasks.debugger.stage import debug_job
 from tasks.features import StoredFeatures, compute_features
 from tasks.pipeline.conclusion import conclude
@@ -21,6 +22,7 @@ from tasks.settings import Settings, settings
 from tasks.training_job import JobInputs, TrainedModel, train, upload_code
 from tasks.tuning import TunedHyperparameters, tune
 from tasks.weights import stage_weights
+from training.errors import JobError
 from training.features import can_stand_for_photos
 
 
@@ -68,9 +70,24 @@ def _learn(record: Run, parameters: TuneAndTrainParameters, here: Settings) -> N
     record.do("tune", lambda: tune(inputs, trial, parameters.search(), here), tell_tuning)
     best = record.result("tune", TunedHyperparameters)
     chosen = dataclasses.replace(recipe, lr=best.lr, batch_size=best.batch_size)
-    record.do(
-        "train", lambda: train(inputs, chosen, here, parameters.stopping_rules, parameters.recording), tell_training
-    )
+    try:
+        record.do(
+            "train",
+            lambda: train(inputs, chosen, here, parameters.stopping_rules, parameters.recording),
+            tell_training,
+        )
+    except JobError as error:
+        if error.job:
+            raise JobError(f"{error}\n{_report_on(error.job, record, parameters.rules)}", error.job) from error
+        raise
+
+
+def _report_on(job: str, record: Run, rules: Rules) -> str:
+    """Make the page about a training that failed; says where it is. The training's own error matters more."""
+    try:
+        return f"What it recorded, judged: {debug_job(job, record.folder, rules).report}"
+    except Exception as error:  # noqa: BLE001 - whatever it is, the training's error comes first
+        return f"Its report cannot be made now ({error}); later: python -m flows.debug_report --job-name {job}"
 
 
 if __name__ == "__main__":

@@ -208,8 +208,9 @@ def run_script(
 
         try:
             follow(job, _status, settings, get_run_logger(), log, look)
-        except JobError:
+        except JobError as error:
             watch.explain(job)
+            error.job = job.training_job_name
             raise
     progress.finish()
     return job

@@ -78,7 +78,11 @@ class ModelError(BinventoryError):
 
 
 class JobError(BinventoryError):
-    """A SageMaker job failed, was stopped, or did not end in time."""
+    """A SageMaker job failed, was stopped, or did not end in time; carries its name, where one training is meant."""
+
+    def __init__(self, message: str, job: str = "") -> None:
+        super().__init__(message)
+        self.job = job
 
 
 class DeploymentError(BinventoryError):

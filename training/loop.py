@@ -38,7 +38,9 @@ def train_one_epoch(training: Training, data: Split, observer: Observer, interru
     for batch in epoch.order[epoch.done :].split(training.batch):
         loss, told = training.world.sums(train_one_step(training, data, batch), float(interruption.requested))
         if not math.isfinite(loss):
-            raise TrainingError(f"the loss became {loss}: the learning rate {training.recipe.lr} is too high")
+            observer.failed(loss)
+            step, lr = training.steps["train"], training.recipe.lr
+            raise TrainingError(f"the loss became {loss} at step {step}: the learning rate {lr} is too high")
         observer.step("train", training.steps["train"], loss, len(batch))
         training.steps["train"] += 1
         epoch.done += len(batch)

@@ -35,5 +35,8 @@ class Observer:
             photos: in the batch.
         """
 
+    def failed(self, loss: float) -> None:
+        """The loss of the training step under way is not a number, and that is the end of the training."""
+
     def end(self) -> None:
         """Training is over, also when it fails."""

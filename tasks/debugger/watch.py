@@ -61,7 +61,8 @@ class Watch:
             raise JobError(
                 f"{name} was stopped: {_in_words(fired)}. Begin a new run with other settings; `python -m "
                 "flows.full_pipeline --from train` keeps the tuning. The report of this one: "
-                f"python -m flows.debug_report --job-name {name}"
+                f"python -m flows.debug_report --job-name {name}",
+                name,
             )
 
     def _fired(self, job: Any, *, running: bool) -> Verdict | None:

@@ -1,6 +1,7 @@
 """Tuning and training as a flow of its own, with the frozen recipe."""
 
 import json
+import re
 
 from tasks.debugger.evaluate import RULES
 from tests.installation import Installation
@@ -58,6 +59,19 @@ def test_features_are_computed_once_and_a_search_goes_on_from_another(installati
     assert progress["Trials of the tuning: 2 of 2"] == 100
     assert progress["Epochs of the training: 2 of 2"] == 100
     assert progress["Features: done"] == 100
+
+    exploding = (
+        "--batch-sizes=128",
+        "--learning-rates=1e30,1e31",
+        "--trials=1",
+        "--epochs=4",
+    )  # after a trial's only step
+    said = installation.run("flows.tune_and_train", *SMALL, *exploding, code=1)
+    assert "Traceback" not in said
+    assert "the loss became nan at step" in said
+    page = (installation.home / "runs" / "latest" / "debugger.html").read_text()
+    assert "the loss became nan at step" in page
+    assert re.search(r"<b>ExplodingTensor</b>.*\n?.*fired", page)
 
     threshold = json.dumps({"WeightUpdateRatio": {"large_threshold": "1e-9"}})  # which every training exceeds
     watched = (

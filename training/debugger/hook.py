@@ -55,11 +55,14 @@ class DebugHook(Hook):  # type: ignore[misc]
         self._before: dict[str, Tensor] = {}
         self._activations = Activations()
         self._model: nn.Module | None = None
+        self._loss_name = ""
+        self._collections_to_save_for_step: set[Any] | None = None
 
     def watch(self, model: nn.Module, loss: nn.Module) -> None:
         """Register model and loss, and decide what of them is recorded."""
         loss_name = loss._get_name() if "oss" in loss._get_name() else f"{loss._get_name()}Loss"
         self._collect(model, loss_name)
+        self._loss_name = loss_name
         loss._module_name = loss_name  # type: ignore[assignment]
         loss.register_forward_hook(self.forward_hook)
         self.has_registered_loss_module = True
@@ -195,6 +198,14 @@ class DebugHook(Hook):  # type: ignore[misc]
         ratios = (torch.stack(moved) / torch.stack(norms).clamp_min(1e-12)).cpu()
         for (name, _, _), ratio in zip(pairs, ratios, strict=True):
             self._save_for_tensor(f"update/{self._model._get_name()}_{name}", ratio)
+
+    def record_loss(self, loss: float) -> None:
+        """Record the loss of the current step, and nothing else of it, unless the step is recorded anyway."""
+        if self.writer is not None or not self.exported_collections:
+            return
+        self._collections_to_save_for_step = {self.get_collection("losses")}
+        self._initialize_writers()
+        self._save_for_tensor(f"{self._loss_name}_output_0", torch.tensor(loss))
 
     def close(self) -> None:
         """Write what is open, and mark the trial as ended."""

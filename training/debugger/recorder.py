@@ -50,6 +50,11 @@ class Recorder(Observer):
             self._trace.step()
         self._open()
 
+    def failed(self, loss: float) -> None:
+        """Record the loss that ended the training, also where its step was none of those to be recorded."""
+        if self._hook:
+            self._hook.record_loss(loss)
+
     def end(self) -> None:
         """Close everything, also after a failure."""
         self._trace.close()

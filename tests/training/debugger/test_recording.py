@@ -7,7 +7,9 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from smdebug import modes
@@ -15,6 +17,7 @@ from smdebug.profiler.algorithm_metrics_reader import LocalAlgorithmMetricsReade
 from smdebug.profiler.system_metrics_reader import LocalSystemMetricsReader
 from smdebug.trials import create_trial
 
+from tests.training.conftest import write_folders
 from tests.training.test_interruption import arguments_of, environment_of
 from tests.training.test_job import RECIPE
 from training.channels import Channels
@@ -68,6 +71,18 @@ def test_the_steps_that_were_asked_for_and_the_losses_that_were_told(channels: C
     assert trial.tensor("activity/layer4.1.relu.relu_output_1").value(0, mode=modes.TRAIN).shape == (512,)
 
 
+def test_the_step_that_ends_a_training_is_recorded(channels: Channels) -> None:
+    places = Places.of(channels)
+    recorder = Recorder(DebugOptions(save_interval_train=1000), places, Timeline(places.profile))
+    with pytest.raises(TrainingError, match=r"the loss became nan at step (\d+)") as ended:
+        run(dataclasses.replace(RECIPE, lr=1e30), channels, recorder)
+    trial = create_trial(str(places.tensors))
+    last = trial.steps(mode=modes.TRAIN)[-1]
+    assert f"at step {last}:" in str(ended.value)
+    assert last > 0
+    assert np.isnan(trial.tensor(LOSS).value(last, mode=modes.TRAIN)).all()
+
+
 def test_the_profile_is_read_by_smdebugs_own_readers(channels: Channels) -> None:
     DebuggedJob(DebugOptions(system_interval=0.1, trace_steps=2))(dataclasses.replace(RECIPE, epochs=1), channels)
     folder = Places.of(channels).profile
@@ -87,22 +102,43 @@ def command(processes: int = 1) -> list[str]:
     return [sys.executable, *start, "-m", "training.finetune_debugger", *recipe, "--save_interval_train=3"]
 
 
-def test_an_interruption_leaves_one_trial_without_a_step_twice(channels: Channels, tmp_path: Path) -> None:
+def losses_of(trial: Any) -> dict[tuple[Any, int], float]:
+    """By mode and step; each there once."""
+    steps = [trial.mode_modestep(step) for step in trial.steps()]
+    assert len(steps) == len(set(steps))
+    return {(mode, step): float(trial.tensor(LOSS).value(step, mode=mode)) for mode, step in steps}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[Any, int], float]:
+    """Losses of the same training without an interruption, in a process of its own too."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    write_folders(folder / "train", 24, seed=0)
+    write_folders(folder / "valid", 8, seed=1000)
+    whole = Channels(folder / "train", folder / "valid", None, folder / "model", folder / "output")
+    subprocess.run(command(), env=environment_of(whole), cwd=ROOT, capture_output=True, check=True)
+    return losses_of(create_trial(str(whole.output / "debug-output")))
+
+
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM], ids=lambda sent: sent.name)
+def test_an_interruption_leaves_one_trial_without_a_step_twice(
+    channels: Channels, tmp_path: Path, sent: signal.Signals, undisturbed: dict[tuple[Any, int], float]
+) -> None:
     (tmp_path / "checkpoints").mkdir()
     environment = environment_of(channels) | {"SM_CHECKPOINT_DIR": str(tmp_path / "checkpoints")}
     with subprocess.Popen(command(), env=environment, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         for line in process.stdout:
             if line.startswith("Epoch 2/4"):
-                process.send_signal(signal.SIGKILL)
+                process.send_signal(sent)
+    assert process.returncode == {signal.SIGKILL: -9, signal.SIGTERM: 143}[sent]
     resumed = subprocess.run(command(), env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
     assert resumed.returncode == 0, resumed.stderr
     assert "Resuming after epoch" in resumed.stdout
     trial = create_trial(str(tmp_path / "checkpoints" / "debug-output"))
     assert trial.steps(mode=modes.TRAIN) == list(range(0, 16, 3))
     assert trial.steps(mode=modes.EVAL) == [0, 1, 2, 3]
-    order = [trial.mode_modestep(step) for step in trial.steps()]
-    assert len(order) == len(set(order)) == 10
+    assert losses_of(trial) == undisturbed
 
 
 def test_two_processes_leave_one_trial(channels: Channels) -> None:
@@ -114,6 +150,7 @@ def test_two_processes_leave_one_trial(channels: Channels) -> None:
     assert trial.workers() == ["worker_0"]
     assert trial.steps(mode=modes.TRAIN) == list(range(0, 16, 3))
     assert trial.steps(mode=modes.EVAL) == [0, 1, 2, 3]
+    assert len(losses_of(trial)) == 10
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
