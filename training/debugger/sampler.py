@@ -8,7 +8,7 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ class Sampler:
             machine = Machine()
             while not self._ended.wait(self._interval):
                 self._write(time.time(), machine.values())
-        except (OSError, psutil.Error, pynvml.NVMLError) as error:
+        except (OSError, psutil.Error) as error:
             # The training is worth more than its profile.
             print(f"The machine is no longer sampled: {error}", file=sys.stderr, flush=True)
 
@@ -71,6 +71,7 @@ class Machine:
 
     def __init__(self) -> None:
         self._gpus = _gpus()
+        self._unread: set[str] = set()
         self._times = psutil.cpu_times()
         psutil.cpu_percent(percpu=True)
         self._moved, self._at = self._counters(), time.monotonic()
@@ -107,15 +108,35 @@ class Machine:
 
     def _gpu_values(self) -> Iterator[Value]:
         for number, handle in enumerate(self._gpus):
-            used = pynvml.nvmlDeviceGetUtilizationRates(handle)
-            memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
-            yield "gpu", f"gpu{number}", "GPUUtilization", float(used.gpu)
-            yield "gpu", f"gpu{number}", "GPUMemoryUtilization", 100 * float(memory.used) / float(memory.total)
+            for dimension, read in GPU_READINGS.items():
+                try:
+                    value = read(handle)
+                except pynvml.NVMLError as error:  # a part of a GPU (MIG) has no utilisation, but has memory
+                    self._tell_once(f"gpu{number} {dimension} cannot be read: {error}")
+                else:
+                    yield "gpu", f"gpu{number}", dimension, value
+
+    def _tell_once(self, said: str) -> None:
+        if said not in self._unread:
+            self._unread.add(said)
+            print(said, file=sys.stderr, flush=True)
+
+
+def _memory_used(handle: Any) -> float:
+    memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
+    return 100 * float(memory.used) / float(memory.total)
+
+
+GPU_READINGS: dict[str, Callable[[Any], float]] = {
+    "GPUUtilization": lambda handle: float(pynvml.nvmlDeviceGetUtilizationRates(handle).gpu),
+    "GPUMemoryUtilization": _memory_used,
+}
+"""Percentages, by dimension."""
 
 
 def _gpus() -> list[Any]:
     try:
         pynvml.nvmlInit()
+        return [pynvml.nvmlDeviceGetHandleByIndex(number) for number in range(pynvml.nvmlDeviceGetCount())]
     except pynvml.NVMLError:
         return []
-    return [pynvml.nvmlDeviceGetHandleByIndex(number) for number in range(pynvml.nvmlDeviceGetCount())]
