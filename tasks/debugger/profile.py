@@ -68,11 +68,14 @@ class Profile:
         )
 
     def seconds_by(self, name_starts: str) -> dict[str, float]:
-        """Seconds by operation, of the spans whose name begins so."""
-        total: dict[str, float] = {}
-        for span in self.spans:
+        """Seconds by operation, of the spans whose name begins so; of a step done twice, the last time."""
+        last: dict[tuple[str, object], float] = {}
+        for number, span in enumerate(self.spans):
             if span.name.startswith(name_starts):
-                total[span.operation] = total.get(span.operation, 0.0) + span.seconds
+                last[span.operation, f"span {number}" if span.step is None else span.step] = span.seconds
+        total: dict[str, float] = {}
+        for (operation, _), seconds in last.items():
+            total[operation] = total.get(operation, 0.0) + seconds
         return total
 
 
