@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -41,6 +42,8 @@ PROFILE_RULES: dict[str, Any] = {
 }
 RULES = TENSOR_RULES | PROFILE_RULES
 FIRED, CLEAR, ERROR, NO_DATA = "IssuesFound", "NoIssuesFound", "Error", "NotEvaluated"
+GPU_MEMORY = "GPUMemoryUtilization"
+BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 SHOWN = 200
 WINDOWS = 6
 """Into how many parts LossNotDecreasing divides a training, where its ``num_steps`` is not given."""
@@ -52,7 +55,7 @@ class Verdict:
 
     Attributes:
         rule: its name.
-        status: as SageMaker words it; "NotEvaluated" where there were no records for it.
+        status: as SageMaker words it; "NotEvaluated" where there was nothing recorded that could have made it fire.
         fired: how often it fired.
         findings: the first of them, at most 200.
         parameters: that it was given besides its defaults.
@@ -91,10 +94,20 @@ def _parameters(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
             raise DebuggerError(f"the rule {name} has no parameter {key!r}; it has {', '.join(known)}")
         kind = type(known[key].default)
         try:
-            checked[key] = str(value).lower() in ("true", "1") if kind is bool else kind(value)
-        except (TypeError, ValueError) as error:
+            checked[key] = BOOLEANS[str(value).lower()] if kind is bool else kind(value)
+        except (TypeError, ValueError, KeyError) as error:
             raise DebuggerError(f"the rule {name}: {key} = {value!r} is not of type {kind.__name__}") from error
+        if key.endswith("_regex"):
+            _compile(name, key, str(checked[key]))
+    RULES[name].check(checked)
     return checked
+
+
+def _compile(name: str, key: str, pattern: str) -> None:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise DebuggerError(f"the rule {name}: {key} = {pattern!r} is not a regular expression: {error}") from error
 
 
 def judge(
@@ -135,6 +148,8 @@ def _run(name: str, trial: Any | None, profile: Profile | None, parameters: dict
     except (SMDebugError, DebuggerError, ValueError, KeyError, IndexError) as error:
         return Verdict(name, ERROR, reason=f"{type(error).__name__}: {error}", **told)
     found = tuple(rule.findings)
+    if not found and not rule.judged:
+        return Verdict(name, NO_DATA, reason=rule.lacking, **told)
     return Verdict(name, FIRED if found else CLEAR, fired=len(found), findings=found[:SHOWN], **told)
 
 
@@ -144,7 +159,8 @@ def _missing(name: str, trial: Any | None, profile: Profile | None) -> str:
     if not profile:
         return "the job left no profile"
     if name != "StepOutlier" and not profile.of("gpu", "GPUUtilization"):
-        return "the job had no GPU"
+        part = "a part of a GPU (MIG), whose utilisation nobody measures" if profile.of("gpu", GPU_MEMORY) else "no GPU"
+        return f"the job had {part}"
     return ""
 
 

@@ -1,6 +1,6 @@
 """Rules on what layers and the network answer: dead and saturated units, and classes that are forgotten."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,8 @@ from smdebug.core.modes import ModeKeys
 from tasks.debugger.rules.base import EVAL, TRAIN, Finding, TensorRule
 from training.debugger.activations import SIGMOID, TANH
 from training.errors import DebuggerError
+
+RANGES = ("threshold_tanh_min", "threshold_tanh_max", "threshold_sigmoid_min", "threshold_sigmoid_max")
 
 
 class DeadRelu(TensorRule):
@@ -26,10 +28,16 @@ class DeadRelu(TensorRule):
         super().__init__(base_trial)
         self.regex, self.inactivity, self.layer = tensor_regex, threshold_inactivity, threshold_layer
 
+    @property
+    def lacking(self) -> str:
+        """Rectifiers."""
+        return f"nothing was recorded of a rectified layer that matches {self.regex}"
+
     def look(self, mode: ModeKeys, step: int) -> Iterator[Finding]:
         """Count the units of each layer that are active in less than ``threshold_inactivity`` percent."""
         for name in self.names("activity", mode, step) if mode is TRAIN else ():
             if name in self.matching(self.regex, mode, step):
+                self.judged += 1
                 dead = float((self.value(name, mode, step) < self.inactivity).mean() * 100)
                 if dead > self.layer:
                     numbers = {"inactive_percent": dead, "threshold_layer": self.layer}
@@ -53,18 +61,32 @@ class SaturatedActivation(TensorRule):
         threshold_layer: float = 50.0,
     ) -> None:
         super().__init__(base_trial)
-        given = (threshold_tanh_min, threshold_tanh_max, threshold_sigmoid_min, threshold_sigmoid_max)
-        if given != (*TANH, *SIGMOID):
+        self.regex, self.inactivity, self.layer = tensor_regex, threshold_inactivity, threshold_layer
+
+    @classmethod
+    def check(cls, parameters: Mapping[str, Any]) -> None:
+        """Refuse other ranges than the recorded ones.
+
+        Raises:
+            DebuggerError: there is one.
+        """
+        recorded = dict(zip(RANGES, (*TANH, *SIGMOID), strict=True))
+        if any(value != recorded.get(name, value) for name, value in parameters.items()):
             raise DebuggerError(
-                "SaturatedActivation: the hook records how often inputs are within AWS's default thresholds, "
+                "the rule SaturatedActivation: the hook records how often inputs are within AWS's default thresholds, "
                 f"tanh {TANH} and sigmoid {SIGMOID}; others cannot be judged afterwards"
             )
-        self.regex, self.inactivity, self.layer = tensor_regex, threshold_inactivity, threshold_layer
+
+    @property
+    def lacking(self) -> str:
+        """Layers of that kind."""
+        return f"nothing was recorded of a tanh or sigmoid layer that matches {self.regex}"
 
     def look(self, mode: ModeKeys, step: int) -> Iterator[Finding]:
         """Count the units of each layer whose inputs are hardly ever within the range."""
         for name in self.names("saturation", mode, step) if mode is TRAIN else ():
             if name in self.matching(self.regex, mode, step):
+                self.judged += 1
                 stuck = float((self.value(name, mode, step) < self.inactivity).mean() * 100)
                 if stuck > self.layer:
                     numbers = {"saturated_percent": stuck, "threshold_layer": self.layer}
@@ -91,6 +113,11 @@ class ClassImbalance(TensorRule):
         self._answers: list[int] = []
         self._forgotten: int | None = None
 
+    @property
+    def lacking(self) -> str:
+        """Too few photos."""
+        return f"the job recorded {len(self._labels)} labels of validation, fewer than samples = {self.samples}"
+
     def look(self, mode: ModeKeys, step: int) -> Iterator[Finding]:
         """After every ``samples`` labels of validation, compare the classes' sizes and errors."""
         if mode is not EVAL:
@@ -101,6 +128,7 @@ class ClassImbalance(TensorRule):
         if len(self._labels) >= self.samples:
             labels, found = np.array(self._labels), np.array(self._answers)
             self._labels, self._answers = [], []
+            self.judged += 1
             yield from self._judge(step, labels, found)
 
     def _classes(self, value: Any) -> list[int]:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from smdebug.core.modes import ModeKeys
@@ -40,6 +40,7 @@ class TensorRule(Rule):  # type: ignore[misc]
     Attributes:
         advice: which setting to change when it fires.
         findings: every time that it fired.
+        judged: how often it had what it needs to fire.
         running: whether the training runs, so that more will be recorded.
     """
 
@@ -49,7 +50,20 @@ class TensorRule(Rule):  # type: ignore[misc]
     def __init__(self, base_trial: Any) -> None:
         super().__init__(base_trial, action_str="")
         self.findings: list[Finding] = []
-        self.seen = 0
+        self.judged = 0
+
+    @classmethod
+    def check(cls, parameters: Mapping[str, Any]) -> None:
+        """Look at parameters before anything is run.
+
+        Raises:
+            DebuggerError: what they ask for cannot be judged.
+        """
+
+    @property
+    def lacking(self) -> str:
+        """Why it judged nothing, where that is so."""
+        return "nothing that it judges was recorded"
 
     def look(self, mode: ModeKeys, step: int) -> Iterator[Finding]:
         """What is wrong at a step of a mode."""
@@ -58,7 +72,6 @@ class TensorRule(Rule):  # type: ignore[misc]
     def invoke_at_step(self, step: int) -> bool:
         """Called by smdebug with a global step."""
         mode, mode_step = self.base_trial.mode_modestep(step)
-        self.seen += 1
         found = list(self.look(mode, mode_step))
         self.findings += found
         return bool(found)

@@ -26,6 +26,11 @@ class LossNotDecreasing(TensorRule):
         self._losses: dict[int, float] = {}
         self._checked = 0
 
+    @property
+    def lacking(self) -> str:
+        """Too few steps."""
+        return f"the job recorded less than two windows of num_steps = {self.num_steps} steps of training"
+
     def look(self, mode: ModeKeys, step: int) -> Iterator[Finding]:
         """Compare the last ``num_steps`` steps with those before, every ``num_steps`` steps."""
         if mode is not TRAIN or (loss := self.loss(mode, step)) is None:
@@ -38,8 +43,9 @@ class LossNotDecreasing(TensorRule):
             value for at, value in self._losses.items() if step - 2 * self.num_steps < at <= step - self.num_steps
         ]
         self._checked = step
-        if not before:
+        if 2 * len(before) < len(now):  # of the first window, there is the first step only
             return
+        self.judged += 1
         new, old = sum(now) / len(now), sum(before) / len(before)
         change = 100 * (new - old) / max(abs(old), 1e-12)
         if change > self.increase or abs(change) < self.diff:
@@ -54,6 +60,11 @@ class _PassRule(TensorRule):
         self._train: list[float] = []
         self._valid: list[float] = []
         self._last = 0
+
+    @property
+    def lacking(self) -> str:
+        """Validation that ended."""
+        return "the job recorded no whole validation pass after steps of training"
 
     def look(self, mode: ModeKeys, step: int) -> Iterator[Finding]:
         """Collect losses; a pass is over when training goes on."""
@@ -74,6 +85,7 @@ class _PassRule(TensorRule):
         train, valid = self._train, self._valid
         self._train, self._valid = [], []
         if train:
+            self.judged += 1
             yield from self.judge(self._last, sum(train) / len(train), sum(valid) / len(valid))
 
     def judge(self, step: int, train: float, valid: float) -> Iterator[Finding]:

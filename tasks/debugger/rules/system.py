@@ -4,7 +4,8 @@
 """
 
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from smdebug.rules import Rule
 
@@ -16,12 +17,24 @@ class ProfileRule(Rule):  # type: ignore[misc]
     """A rule on the whole profile of a job."""
 
     advice = ""
+    patience, window = 0, 0
 
     def __init__(self, base_trial: Profile) -> None:
         super().__init__(base_trial, action_str="")
         self.profile = base_trial
         self.findings: list[Finding] = []
-        self.seen = 0
+        self.judged = 0
+
+    @classmethod
+    def check(cls, parameters: Mapping[str, Any]) -> None:
+        """Look at parameters before anything is run."""
+
+    @property
+    def lacking(self) -> str:
+        """Why it judged nothing, where that is so."""
+        samples = max((len(values) for values in self.profile.series.values()), default=0)
+        told = f"the job left {samples} samples of the machine; the first patience = {self.patience} are not judged"
+        return told + (f", and the others do not fill windows of window = {self.window}" if self.window else "")
 
     def judge(self) -> Iterator[Finding]:
         """What is wrong."""
@@ -29,7 +42,6 @@ class ProfileRule(Rule):  # type: ignore[misc]
 
     def invoke_at_step(self, step: int) -> bool:
         """Called once: a profile is judged as a whole."""
-        self.seen = max((len(values) for values in self.profile.series.values()), default=0)
         self.findings = list(self.judge())
         return bool(self.findings)
 
@@ -52,6 +64,7 @@ class _Bottleneck(ProfileRule):
         gpu = self.profile.mean("gpu", "GPUUtilization")[self.patience :]
         other = self.profile.mean(self.kind, self.dimension)[self.patience :]
         pairs = list(zip(gpu, other, strict=False))
+        self.judged = len(pairs)
         stuck = [at for at, (g, o) in enumerate(pairs) if g < self.gpu_threshold and o > self.busy]
         if pairs and 100 * len(stuck) / len(pairs) > self.threshold:
             share = 100 * len(stuck) / len(pairs)
@@ -117,6 +130,7 @@ class LowGPUUtilization(ProfileRule):
     def judge(self) -> Iterator[Finding]:
         """Percentiles of each GPU's utilisation in windows."""
         for name, start, values in windows(self.profile, "GPUUtilization", self.window, self.patience):
+            self.judged += 1
             high, low = percentile(values, 95), percentile(values, 5)
             if high < self.p95 or (low < self.p5 and high - low > self.p95):
                 yield Finding(start, name, {"p95": high, "p5": low, "threshold_p95": self.p95}, "system")
@@ -139,6 +153,7 @@ class GPUMemoryIncrease(ProfileRule):
         first: dict[str, float] = {}
         for name, start, values in windows(self.profile, "GPUMemoryUtilization", self.window, self.patience):
             mean = statistics.fmean(values)
+            self.judged += name in first  # the first window is what the others are compared with
             base = first.setdefault(name, mean)
             if mean - base > self.increase:
                 yield Finding(start, name, {"percent": mean, "at_start": base, "increase": self.increase}, "system")
@@ -156,12 +171,18 @@ class StepOutlier(ProfileRule):
         super().__init__(base_trial)
         self.stddev, self.modes, self.n_outliers = stddev, [mode.lower()] if mode else ["train", "eval"], n_outliers
 
+    @property
+    def lacking(self) -> str:
+        """Steps."""
+        return f"the job left fewer than 3 steps of {' or '.join(self.modes)} in its profile"
+
     def judge(self) -> Iterator[Finding]:
         """Steps beyond ``stddev`` standard deviations, when there are more than ``n_outliers``."""
         for mode in self.modes:
             steps = self.profile.step_seconds(mode)
             if len(steps) < 3:
                 continue
+            self.judged += len(steps)
             seconds = [value for _, value in steps]
             mean, limit = statistics.fmean(seconds), self.stddev * statistics.stdev(seconds)
             far = [(step, value) for step, value in steps if value - mean > limit]
@@ -196,6 +217,7 @@ class BatchSize(ProfileRule):
             (self.memory, self.profile.mean("gpu", "GPUMemoryUtilization")),
         )
         for start in range(self.patience, len(wanted[1][1]) - self.window + 1, self.window):
+            self.judged += 1
             high = [percentile(values[start : start + self.window], 95) for _, values in wanted]
             if all(value < limit for value, (limit, _) in zip(high, wanted, strict=True)):
                 numbers = dict(zip(("cpu_p95", "gpu_p95", "gpu_memory_p95"), high, strict=True))
@@ -207,9 +229,14 @@ class LoadBalancing(ProfileRule):
 
     advice = "Give each GPU a process of its own (`training_processes`)."
 
-    def __init__(self, base_trial: Profile, threshold: float = 0.2, patience: int = 1000) -> None:
+    def __init__(self, base_trial: Profile, threshold: float = 0.5, patience: int = 1000) -> None:
         super().__init__(base_trial)
         self.threshold, self.patience = threshold, patience
+
+    @property
+    def lacking(self) -> str:
+        """GPUs to share with, or samples."""
+        return "the job had one GPU" if len(self.profile.of("gpu", "GPUUtilization")) == 1 else super().lacking
 
     def judge(self) -> Iterator[Finding]:
         """Compare each GPU's mean utilisation with that of all."""
@@ -220,6 +247,7 @@ class LoadBalancing(ProfileRule):
             if len(values) > self.patience
         }
         overall = statistics.fmean(means.values()) if means else 0.0
+        self.judged = len(means) if len(means) > 1 else 0
         for name, mean in means.items():
             if abs(mean - overall) > self.threshold * max(overall, 1e-9):
                 yield Finding(self.patience, name, {"utilisation": mean, "mean_of_all": overall}, "system")

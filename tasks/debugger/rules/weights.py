@@ -26,6 +26,7 @@ class VanishingGradient(TensorRule):
         if mode is TRAIN:
             for name in self.names("gradients", mode, step):
                 if "weight" in name:
+                    self.judged += 1
                     mean = self.reduction(name, "mean", mode, step, absolute=True)
                     if mean < self.threshold:
                         yield Finding(step, name, {"abs_mean": mean, "threshold": self.threshold})
@@ -46,6 +47,7 @@ class ExplodingTensor(TensorRule):
     def look(self, mode: ModeKeys, step: int) -> Iterator[Finding]:
         """Look for the traces that such a value leaves in norms and in losses."""
         for name in self._chosen(mode, step):
+            self.judged += 1
             for value in self._numbers(name, mode, step):
                 if math.isnan(value) or (math.isinf(value) and not self.only_nan):
                     yield Finding(step, name, {"value": value}, mode.name.lower())
@@ -70,11 +72,9 @@ class WeightUpdateRatio(TensorRule):
 
     advice = "Lower `learning_rates` if the ratio is large, raise them if it is small (for the last layer: `head_lr`)."
 
-    def __init__(
-        self, base_trial: Any, large_threshold: float = 10.0, small_threshold: float = 1e-8, epsilon: float = 1e-9
-    ) -> None:
+    def __init__(self, base_trial: Any, large_threshold: float = 10.0, small_threshold: float = 1e-8) -> None:
         super().__init__(base_trial)
-        self.large, self.small, self.epsilon = large_threshold, small_threshold, epsilon
+        self.large, self.small = large_threshold, small_threshold
 
     def look(self, mode: ModeKeys, step: int) -> Iterator[Finding]:
         """Compare each layer's update, as a share of its weights, with both thresholds."""
@@ -83,6 +83,7 @@ class WeightUpdateRatio(TensorRule):
         ratios = {name: float(self.value(name, mode, step)) for name in self.names("updates", mode, step)}
         if not any(ratios.values()):
             return  # no step was taken, as when mixed precision skips one
+        self.judged += 1
         for name, ratio in ratios.items():
             if ratio > self.large or ratio < self.small:
                 yield Finding(step, name, {"ratio": ratio, "large": self.large, "small": self.small})
@@ -96,16 +97,20 @@ class PoorWeightInitialization(TensorRule):
     def __init__(
         self,
         base_trial: Any,
-        activation_inputs_regex: str = ".*relu_input",
         threshold: float = 10.0,
-        distribution_range: float = 0.001,
+        distribution_range: float = 1e-6,
         patience: int = 5,
         steps: int = 10,
     ) -> None:
         super().__init__(base_trial)
         self.threshold, self.distribution_range = threshold, distribution_range
-        self.patience, self.steps, self.regex = patience, steps, activation_inputs_regex
+        self.patience, self.steps = patience, steps
         self._best, self._waited, self._looked = math.inf, 0, 0
+
+    @property
+    def lacking(self) -> str:
+        """Too few steps."""
+        return f"the job recorded {self._looked} steps of training, and patience = {self.patience} are not judged"
 
     def look(self, mode: ModeKeys, step: int) -> Iterator[Finding]:
         """Once the loss has not improved for ``patience`` recorded steps, look at variances and gradients."""
@@ -116,6 +121,7 @@ class PoorWeightInitialization(TensorRule):
             0 if loss < self._best - 1e-4 * abs(self._best if self._best < math.inf else 0) else self._waited + 1
         )
         self._best = min(self._best, loss)
+        self.judged += self._looked > self.patience
         if self._waited < self.patience:
             return
         names = [name for name in self.names("weights", mode, step) if f"update/{name}" in self._updates(mode, step)]
@@ -126,8 +132,8 @@ class PoorWeightInitialization(TensorRule):
             yield Finding(step, name, {"variance_ratio": high / max(low, 1e-30), "threshold": self.threshold})
         for name in names:
             spread = NORMAL_RANGE * self.reduction(f"gradient/{name}", "std", mode, step)
-            if spread < self.distribution_range * 1e-3:
-                yield Finding(step, f"gradient/{name}", {"range": spread, "threshold": self.distribution_range * 1e-3})
+            if spread < self.distribution_range:
+                yield Finding(step, f"gradient/{name}", {"range": spread, "threshold": self.distribution_range})
 
     def _updates(self, mode: ModeKeys, step: int) -> set[str]:
         return set(self.names("updates", mode, step))

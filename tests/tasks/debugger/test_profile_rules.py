@@ -26,7 +26,7 @@ BUSY: dict[str, Level] = {
     "gpu/gpu0/GPUMemoryUtilization": lambda n: 80,
     "gpu/gpu1/GPUMemoryUtilization": lambda n: 80,
 }
-PARTS = {"cpu": "cpu", "i": "i/o", "gpu": "gpu"}
+PARTS = {"cpu": "cpu", "i": "i/o", "gpu": "gpu", "memory": "memory", "disk": "disk", "network": "network"}
 
 
 def write(folder: Path, levels: Mapping[str, Level], slow_steps: int = 0) -> Profile:
@@ -44,7 +44,10 @@ def write(folder: Path, levels: Mapping[str, Level], slow_steps: int = 0) -> Pro
     now = time.time()
     for step in range(60):
         seconds = 1.0 if step < slow_steps else 0.1 + 0.001 * (step % 7)
-        timeline._add("Step:ModeKeys.TRAIN", "Step:ModeKeys.TRAIN", now, now + seconds, {"step_num": str(step)})
+        told = {"step_num": str(step)}
+        timeline._add("Step:ModeKeys.TRAIN", "Step:ModeKeys.TRAIN", now, now + seconds, told)
+        for part, (begins, ends) in {"DataIterator": (0, 0.1), "Forward": (0.1, 0.4), "Backward": (0.4, 1)}.items():
+            timeline._add(part, f"{part}-train", now + begins * seconds, now + ends * seconds, told)
         now += seconds
     timeline.flush()
     return Profile(folder)
@@ -64,7 +67,7 @@ PLANTED: dict[str, dict[str, Level]] = {
     "LowGPUUtilization": {key: lambda n: 40 for key in BUSY if key.endswith("/GPUUtilization")},
     "GPUMemoryIncrease": {key: lambda n: 50 + n / 4 for key in BUSY if "Memory" in key},
     "BatchSize": {key: lambda n: 40 for key in BUSY if not key.startswith("i")},
-    "LoadBalancing": {"gpu/gpu1/GPUUtilization": lambda n: 50 + 30 * (n % 40 == 0 or n % 40 > 30)},
+    "LoadBalancing": {"gpu/gpu1/GPUUtilization": lambda n: 11 + 69 * (n % 40 == 0 or n % 40 > 30)},
 }
 TOGETHER = {rule: {"LowGPUUtilization"} for rule in ("CPUBottleneck", "IOBottleneck", "BatchSize")}
 """A GPU that waits, or is too large for its batches, is a GPU that is hardly used: these come in pairs."""
@@ -99,3 +102,39 @@ def test_without_a_gpu_there_is_nothing_to_judge(tmp_path: Path) -> None:
     assert found["BatchSize"].status == NO_DATA
     assert found["BatchSize"].reason == "the job had no GPU"
     assert found["StepOutlier"].status == CLEAR
+
+
+def test_a_job_too_short_to_be_judged_is_not_called_clear(tmp_path: Path) -> None:
+    profile = write(tmp_path, {})
+    found = {v.rule: v for v in judge(None, profile) if v.rule in PROFILE_RULES}
+    assert found.pop("StepOutlier").status == CLEAR
+    assert {v.status for v in found.values()} == {NO_DATA}
+    told = "the job left 120 samples of the machine; the first patience = 1000 are not judged"
+    assert found["CPUBottleneck"].reason == told
+    assert found["BatchSize"].reason == f"{told}, and the others do not fill windows of window = 500"
+    profile.series = {key: values for key, values in profile.series.items() if "gpu1" not in key}
+    [alone] = judge(None, profile, {"LoadBalancing": {"patience": 0}})
+    assert (alone.status, alone.reason) == (NO_DATA, "the job had one GPU")
+
+
+def test_a_step_done_twice_counts_once(tmp_path: Path) -> None:
+    timeline, now = Timeline(tmp_path), time.time()
+    for step, seconds in ((0, 1.0), (1, 2.0), (1, 3.0)):  # as after an interruption
+        timeline._add("Forward", "Forward-train", now, now + seconds, {"step_num": str(step)})
+        now += seconds
+    for _ in range(2):
+        timeline._add("Initialization", "Initialization", now, now + 5)
+    timeline.flush()
+    profile = Profile(tmp_path)
+    assert profile.seconds_by("Forward") == pytest.approx({"Forward-train": 4.0}, abs=0.001)
+    assert profile.seconds_by("Initialization") == pytest.approx({"Initialization": 10.0}, abs=0.001)
+
+
+def test_a_part_of_a_gpu_is_not_called_none(tmp_path: Path) -> None:
+    profile = write(tmp_path, {})
+    profile.series = {key: values for key, values in profile.series.items() if not key.endswith("/GPUUtilization")}
+    [found] = judge(None, profile, {"LowGPUUtilization": {}})
+    assert (found.status, found.reason) == (
+        NO_DATA,
+        "the job had a part of a GPU (MIG), whose utilisation nobody measures",
+    )

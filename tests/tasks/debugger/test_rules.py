@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from tasks.debugger.evaluate import CLEAR, FIRED, TENSOR_RULES, check, judge
+from tasks.debugger.evaluate import CLEAR, FIRED, NO_DATA, TENSOR_RULES, check, judge
 from tests.tasks.debugger.planted import network, record
 from training.errors import DebuggerError
 
@@ -128,7 +128,10 @@ def statuses(trial: Any) -> dict[str, str]:
 def test_a_planted_fault_fires_its_rule_and_no_other(rule: str, tmp_path: Path) -> None:
     trial = PLANTED[rule](tmp_path / "trial")
     found = judge(trial, None, {key: {} for key in TENSOR_RULES})
-    assert {v.rule: v.status for v in found} == dict.fromkeys(TENSOR_RULES, CLEAR) | {rule: FIRED}, [
+    absent = (
+        "DeadRelu" if rule == "SaturatedActivation" else "SaturatedActivation"
+    )  # no network has both kinds of layers
+    assert {v.rule: v.status for v in found} == dict.fromkeys(TENSOR_RULES, CLEAR) | {absent: NO_DATA, rule: FIRED}, [
         str(f) for v in found for f in v.findings[:3]
     ]
     fired = found[0]
@@ -139,7 +142,23 @@ def test_a_planted_fault_fires_its_rule_and_no_other(rule: str, tmp_path: Path) 
 
 
 def test_a_healthy_training_fires_none(tmp_path: Path) -> None:
-    assert statuses(healthy(tmp_path / "trial")) == dict.fromkeys(TENSOR_RULES, CLEAR)
+    found = statuses(healthy(tmp_path / "trial"))
+    absent = "NotEvaluated nothing was recorded of a tanh or sigmoid layer that matches .*tanh_input|.*sigmoid_input"
+    assert found == dict.fromkeys(TENSOR_RULES, CLEAR) | {"SaturatedActivation": absent}
+
+
+def test_what_had_nothing_to_judge_says_why(tmp_path: Path) -> None:
+    short = record(tmp_path / "trial", passes=1, steps=4)
+    found = {v.rule: v.reason for v in judge(short, None) if v.rule in TENSOR_RULES and v.status == NO_DATA}
+    assert found == {
+        "ClassImbalance": "the job recorded 256 labels of validation, fewer than samples = 500",
+        "LossNotDecreasing": "the job recorded less than two windows of num_steps = 10 steps of training",
+        "PoorWeightInitialization": "the job recorded 2 steps of training, and patience = 5 are not judged",
+        "SaturatedActivation": "nothing was recorded of a tanh or sigmoid layer that matches "
+        ".*tanh_input|.*sigmoid_input",
+    }
+    [none] = judge(short, None, {"ExplodingTensor": {"tensor_regex": "no such"}})
+    assert (none.status, none.reason) == (NO_DATA, "nothing that it judges was recorded")
 
 
 def test_every_rule_has_a_fault_planted() -> None:
@@ -150,6 +169,9 @@ def test_parameters_are_awss_and_may_be_strings() -> None:
     assert check({"Overfit": {"ratio_threshold": "0.5", "patience": "3"}}) == {
         "Overfit": {"ratio_threshold": 0.5, "patience": 3}
     }
+    for said, meant in {"true": True, "1": True, "Yes": True, "False": False, "0": False, "no": False}.items():
+        assert check({"ExplodingTensor": {"only_nan": said}}) == {"ExplodingTensor": {"only_nan": meant}}
+    assert check({"SaturatedActivation": {"threshold_tanh_max": "9.4999"}})
 
 
 @pytest.mark.parametrize(
@@ -158,6 +180,10 @@ def test_parameters_are_awss_and_may_be_strings() -> None:
         ({"Overfitting": {}}, "no rule 'Overfitting'"),
         ({"Overfit": {"ratio": 1}}, "no parameter 'ratio'; it has start_step, patience, ratio_threshold"),
         ({"Overfit": {"patience": "many"}}, "not of type int"),
+        ({"ExplodingTensor": {"only_nan": "perhaps"}}, "only_nan = 'perhaps' is not of type bool"),
+        ({"ExplodingTensor": {"tensor_regex": "("}}, r"tensor_regex = '\(' is not a regular expression"),
+        ({"SaturatedActivation": {"threshold_tanh_max": "5"}}, "others cannot be judged afterwards"),
+        ({"WeightUpdateRatio": {"epsilon": "1e-9"}}, "no parameter 'epsilon'"),
     ],
 )
 def test_what_makes_no_sense_is_refused(given: dict[str, dict[str, Any]], said: str) -> None:
