@@ -10,13 +10,13 @@ from typing import Any
 from smdebug.exceptions import SMDebugError
 
 from tasks.debugger import charts
-from tasks.debugger.evaluate import CLEAR, FIRED, NO_DATA, Verdict
+from tasks.debugger.evaluate import CLEAR, ERROR, FIRED, NO_DATA, Verdict
 from tasks.debugger.profile import Profile
 from tasks.debugger.rules.base import EVAL, TRAIN
 from tasks.pages import render
 
 OLD_SYSTEM_IDLE = 0.676
-"""Share of the old system's training job that was spent in neither TRAIN nor EVAL; see the README."""
+"""Share of the old system's training job that was spent in neither TRAIN nor EVAL; see docs/debugger.md."""
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 SECONDS = {"train": "TRAIN", "eval": "EVAL", "data": "DATA", "other": "OTHER"}
@@ -63,7 +63,7 @@ def make_report(
         TEMPLATE,
         facts=facts,
         verdicts=verdicts,
-        counts={status: sum(v.status == status for v in verdicts) for status in (FIRED, CLEAR, NO_DATA)},
+        counts={status: sum(v.status == status for v in verdicts) for status in (FIRED, CLEAR, NO_DATA, ERROR)},
         pictures=pictures,
         problems=problems,
         old_idle=OLD_SYSTEM_IDLE,

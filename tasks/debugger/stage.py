@@ -1,12 +1,15 @@
 """The debugger's stage of a pipeline: fetch a job's records, judge them, write the report."""
 
 import json
+import tarfile
 import tempfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from botocore.exceptions import ClientError
+from obstore.exceptions import BaseError
 from prefect import get_run_logger, task
 from prefect.artifacts import create_image_artifact, create_table_artifact
 from pydantic import BaseModel, ConfigDict, Field
@@ -117,7 +120,7 @@ def facts_of(job: Any, problems: list[str]) -> JobFacts:
         try:
             card = json.loads(read_member(str(job.model_artifacts.s3_model_artifacts), CARD_FILE))
             phases = job_phases(card["phases"], seconds)
-        except (OSError, KeyError, ValueError) as error:
+        except (OSError, EOFError, zlib.error, tarfile.TarError, BaseError, KeyError, ValueError) as error:
             problems.append(f"The job's model card cannot be read, so its phases are unknown: {error}")
     told = job.hyper_parameters if isinstance(job.hyper_parameters, dict) else {}
     reason = job.failure_reason if isinstance(job.failure_reason, str) else ""

@@ -1,5 +1,8 @@
 """A job's records on S3: found, read in place as from a folder, and read when they are damaged or absent."""
 
+import dataclasses
+import gzip
+import os
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,13 +14,16 @@ from smdebug import modes
 from smdebug.core.access_layer.s3handler import S3Handler
 from smdebug.trials import create_trial
 
-from tasks.debugger.evaluate import NO_DATA, RULES, TENSOR_RULES, judge
+from tasks.debugger.evaluate import ERROR, NO_DATA, RULES, TENSOR_RULES, judge
 from tasks.debugger.records import Records, Sources, fetch_records
 from tasks.debugger.report import JobFacts, make_report
+from tasks.debugger.stage import facts_of
 from tasks.object_store import ensure_bucket, open_store
 from tests.browser import chromium
 from tests.tasks.conftest import s3, s3_folder, s3_variables
 from tests.tasks.debugger.planted import record
+from tests.tasks.debugger.test_profile_rules import PLANTED, write
+from tests.tasks.debugger.test_profile_rules import RULES as PROFILE
 
 __all__ = ["s3", "s3_folder", "s3_variables"]
 LOSS = "CrossEntropyLoss_output_0"
@@ -88,10 +94,28 @@ def test_tensors_cut_short_are_left_out_and_counted(recorded: Path, tmp_path: Pa
     assert trial is not None
     assert len(trial.steps()) == 8 - 3
     assert "3 steps are cut short" in records.problems[0]
-    assert {v.status for v in judge(trial, None, {name: {} for name in TENSOR_RULES})} <= {
-        "NoIssuesFound",
-        "IssuesFound",
-    }
+    assert ERROR not in {v.status for v in judge(trial, None, {name: {} for name in TENSOR_RULES})}
+
+
+@pytest.mark.parametrize(
+    "content", [b"no archive", gzip.compress(b"no tar"), gzip.compress(bytes(range(256)) * 90)[:200], None]
+)
+def test_a_damaged_model_leaves_the_phases_unknown(content: bytes | None, s3: Path) -> None:
+    ensure_bucket("s3://damaged")
+    if content is not None:
+        obstore.put(open_store("s3://damaged"), "model.tar.gz", content)
+    job = SimpleNamespace(
+        training_job_name="j",
+        training_job_status="Completed",
+        training_time_in_seconds=60,
+        failure_reason=None,
+        hyper_parameters={},
+        resource_config=SimpleNamespace(instance_type="ml.m5.large"),
+        model_artifacts=SimpleNamespace(s3_model_artifacts=f"s3://damaged/{'model' if content else 'absent'}.tar.gz"),
+    )
+    problems: list[str] = []
+    assert facts_of(job, problems).phases == {}
+    assert "its phases are unknown" in problems[0]
 
 
 def test_where_a_jobs_records_are() -> None:
@@ -127,3 +151,60 @@ def test_the_report_is_one_page_that_a_browser_shows(recorded: Path, tmp_path: P
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
         page.set_viewport_size({"width": 420, "height": 800})
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def test_the_page_of_a_failed_job_with_everything_in_it(recorded: Path, tmp_path: Path) -> None:
+    levels: dict[str, Any] = {
+        "memory/MemoryUsedPercent/MemoryUsedPercent": lambda n: 30 + n / 10,
+        "disk/disk/ReadBytesPerSecond": lambda n: 4e6 * (n % 9),
+        "network/network/ReceiveBytesPerSecond": lambda n: 1e6 * (n % 4),
+    }
+    profile = write(tmp_path, PLANTED["CPUBottleneck"] | levels, slow_steps=3)
+    trial = create_trial(str(recorded))
+    rules: dict[str, Any] = (
+        {name: {} for name in TENSOR_RULES} | PROFILE | {"WeightUpdateRatio": {"large_threshold": "1e-9"}}
+    )
+    verdicts = judge(trial, profile, rules)
+    verdicts.append(
+        dataclasses.replace(verdicts[-1], rule="OfMyOwn", status=ERROR, reason="KeyError: <'no such tensor'>")
+    )
+    failure = "AlgorithmError: TrainingError: the loss became nan at step 41: the learning rate 0.09 is too high"
+    told = {"lr": "0.09", "batch_size": "32", "backbone": "efficientnet_lite0"}
+    facts = JobFacts("b261126-070229-train-0123abcd-2", "Failed", 1234, "ml.g5.xlarge", failure, {}, told)
+    problems = ["The tensors of 3 steps are cut short and left out (global steps 12, 13, 14)."]
+    page_file = tmp_path / "debugger.html"
+    page_file.write_text(make_report(facts, verdicts, trial, profile, problems).page)
+    errors: list[str] = []
+    with chromium() as browser:
+        page = browser.new_page(viewport={"width": 1100, "height": 900})
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(page_file.as_uri())
+        shots = os.environ.get("BINVENTORY_SCREENSHOTS")
+        for width, name in ((1100, "debugger"), (390, "debugger-phone")):
+            page.set_viewport_size({"width": width, "height": 900})
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            advice = page.locator("#rules td:last-child").first.bounding_box()
+            assert advice
+            assert advice["x"] + advice["width"] <= width, "what to do is out of sight"
+            if shots:
+                page.screenshot(path=f"{shots}/{name}.png", full_page=True)
+        text, tiles = page.inner_text("main"), page.inner_text(".tiles")
+        sections = page.eval_on_selector_all("section[id]", "all => all.map(each => each.id)")
+        page.locator("#rules summary").first.click()
+        assert page.locator("#rules details[open] li").first.is_visible()
+    assert errors == []
+    assert sections == ["rules", "losses", "parts", "steps", "machine", "gradients", "updates"]
+    fired = [verdict for verdict in verdicts if verdict.fired]
+    assert {verdict.rule for verdict in fired} >= {"CPUBottleneck", "StepOutlier", "WeightUpdateRatio"}
+    assert f"{len(fired)}\nrules fired" in tiles
+    assert "1\nrules could not be run" in tiles
+    for said in (
+        failure,
+        problems[0],
+        "KeyError: <'no such tensor'>",
+        "large_threshold = 1e-09",
+        "less than two windows",
+    ):
+        assert said in text, said
+    for verdict in fired:
+        assert verdict.advice.replace("`", "") in text
