@@ -2,9 +2,17 @@
 
 import json
 import re
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NoReturn
 
+import pytest
+
+from flows import tune_and_train
 from tasks.debugger.evaluate import RULES
+from tasks.debugger.managed import TENSOR_RULES
 from tests.installation import Installation
+from training.errors import DebuggerError
 from training.launch import MEMORY_ENVIRONMENT
 
 SMALL = (
@@ -60,18 +68,20 @@ def test_features_are_computed_once_and_a_search_goes_on_from_another(installati
     assert progress["Epochs of the training: 2 of 2"] == 100
     assert progress["Features: done"] == 100
 
-    exploding = (
-        "--batch-sizes=128",
-        "--learning-rates=1e30,1e31",
-        "--trials=1",
-        "--epochs=4",
-    )  # after a trial's only step
+    # A loss that explodes after a trial's only step, where the account has Debugger: records go to its place.
+    installation.environment["BINVENTORY_DEBUGGER"] = "true"
+    exploding = ("--batch-sizes=128", "--learning-rates=1e30,1e31", "--trials=1", "--epochs=4")
     said = installation.run("flows.tune_and_train", *SMALL, *exploding, code=1)
+    del installation.environment["BINVENTORY_DEBUGGER"]
     assert "Traceback" not in said
     assert "the loss became nan at step" in said
-    page = (installation.home / "runs" / "latest" / "debugger.html").read_text()
-    assert "the loss became nan at step" in page
-    assert re.search(r"<b>ExplodingTensor</b>.*\n?.*fired", page)
+    page = installation.home / "runs" / "latest" / "debugger.html"
+    assert f"What it recorded, judged: {installation.home / 'runs'}" in said.replace("\n", "")
+    assert re.search(r"<b>ExplodingTensor</b></td><td><span class=\"mark IssuesFound\">", page.read_text())
+    failed = client.list_training_jobs(StatusEquals="Failed", NameContains="-train-")["TrainingJobSummaries"]
+    request = client.describe_training_job(TrainingJobName=failed[0]["TrainingJobName"])
+    assert request["DebugHookConfig"]["HookParameters"]["train.save_interval"] == "5"
+    assert {rule["RuleConfigurationName"] for rule in request["DebugRuleConfigurations"]} == {*TENSOR_RULES}
 
     threshold = json.dumps({"WeightUpdateRatio": {"large_threshold": "1e-9"}})  # which every training exceeds
     watched = (
@@ -93,3 +103,16 @@ def test_features_are_computed_once_and_a_search_goes_on_from_another(installati
     assert f"debug_report --job-name {ended[0]['TrainingJobName']}" in said
     installation.run("flows.debug_report", "--job-name", ended[0]["TrainingJobName"])
     installation.run("tasks.services", "down")
+
+
+def test_a_page_that_cannot_be_made_does_not_hide_why_a_training_failed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def refuse(*_: object) -> NoReturn:
+        raise DebuggerError("the training job a-job still runs")
+
+    monkeypatch.setattr(tune_and_train, "debug_job", refuse)
+    record: Any = SimpleNamespace(folder=tmp_path)
+    said = tune_and_train._report_on("a-job", record, {})
+    assert "still runs" in said
+    assert said.endswith("python -m flows.debug_report --job-name a-job")
