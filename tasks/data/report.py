@@ -7,11 +7,13 @@ from typing import Any
 
 from prefect.artifacts import create_image_artifact, create_markdown_artifact, create_table_artifact
 
+from tasks.atomic_file import write_atomically
 from tasks.data.catalog import CatalogSummary
 from tasks.data.contact_sheet import data_uri
 from tasks.data.grouping import SplitPhotos
 from tasks.data.listing_stage import BuiltList
 from tasks.data.prepared_data import SPLITS, SplitName
+from tasks.data.workspace import Workspace, explain_disk_errors
 
 BAD = ("missing", "corrupt", "unknown_count", "unreachable")
 """Statuses of photos that cannot be used."""
@@ -64,6 +66,18 @@ def leak_text(split: SplitPhotos, mode: str) -> str:
     else:
         lines.append("- This split leaks on purpose, to compare with published numbers. Don't deploy on it.")
     return "\n".join(lines)
+
+
+def write_split_report(
+    workspace: Workspace, split: SplitPhotos, counts: Mapping[SplitName, Counter[int]], mode: str
+) -> None:
+    """Write ``reports/split.md``: what leaks, and each split's photos by count."""
+    rows = split_table(counts)
+    names = list(rows[0]) if rows else []
+    lines = [names, ["---:"] * len(names), *([str(row[name]) for name in names] for row in rows)]
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    with explain_disk_errors(workspace.folder):
+        write_atomically(workspace.split_report, f"# The split\n\n{leak_text(split, mode)}\n\n{table}\n")
 
 
 def publish_tables(

@@ -15,7 +15,7 @@ from tasks.data.manifest import Recipe
 from tasks.data.metadata_stage import MetadataCounts
 from tasks.data.photos import PhotoCounts
 from tasks.data.prepared_data import SPLITS, PrepareParameters, SplitName
-from tasks.data.report import bad_photos, publish_contact_sheets, publish_left_out, publish_tables
+from tasks.data.report import bad_photos, publish_contact_sheets, publish_left_out, publish_tables, write_split_report
 from tasks.data.shards import Pack, PackCounts
 from tasks.data.sources import Source
 from tasks.data.tidy import tidy
@@ -98,6 +98,7 @@ def catalog_and_split(
     for placed, count in zip(split.splits, found.counts, strict=True):
         if placed is not None:
             counts[placed][count or 0] += 1
+    write_split_report(workspace, split, counts, parameters.split)
     publish_tables(parameters.dataset_name, summary, split, counts, parameters.split)
     _refuse_too_many_bad(summary, parameters.max_bad_fraction, workspace)
     return summary, counts

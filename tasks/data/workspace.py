@@ -55,6 +55,11 @@ class Workspace:
         return self.folder / "reports"
 
     @property
+    def split_report(self) -> Path:
+        """What leaks from train to test, and each split's photos by count."""
+        return self.reports / "split.md"
+
+    @property
     def left_out(self) -> Path:
         """Which photos of a bucket that was listed as a whole are in no list, since their records say no count."""
         return self.reports / "left-out.csv"

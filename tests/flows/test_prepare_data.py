@@ -186,6 +186,7 @@ def test_a_random_split_leaks_and_says_so(prepare: Prepare) -> None:
     assert not data.splits.grouped
     train = {row["bin_group"] for row in rows if row["split"] == "train"}
     assert any(row["bin_group"] in train for row in rows if row["split"] == "test")
+    assert "leaks on purpose" in (data.folder / "reports/split.md").read_text()
 
 
 def test_what_a_run_shows_in_prefect(prepare: Prepare) -> None:

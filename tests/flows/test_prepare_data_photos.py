@@ -3,6 +3,7 @@
 import csv
 import json
 import random
+import re
 import tarfile
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -82,6 +83,10 @@ def test_the_whole_slice(prepare: Prepare, source: Path, real_photos: Path) -> N
     for split in SPLITS:
         mine = Counter(row["count"] for row in rows if row["split"] == split)
         assert all(abs(mine[c] / mine.total() - whole[c] / len(rows)) < 0.01 for c in whole)
+    said = (data.folder / "reports/split.md").read_text()  # docs/data.md has these figures
+    assert "3834 photos belong to before/after sets of one bin (4309 bins in all)" in said
+    assert re.search(r", 0 of \d+ test photos \(0\.0%\)", said)
+    assert "A random split would have leaked 48.3%" in said
 
 
 def test_a_source_that_misbehaves_costs_what_is_missing_and_damaged_and_nothing_else(
