@@ -37,3 +37,22 @@ def test_what_another_machine_learned_from_is_not_tested_on(workspace: Workspace
     stays = ["valid", "valid", "train", "train"]
     assert [split_photos(workspace, one, "grouped", 0, [("5", split)]).splits[0] for split in said] == stays
     assert split_photos(workspace, one, "grouped", 0).splits == ["train"]
+
+
+def test_bins_that_hold_the_very_same_photo_share_a_split(workspace: Workspace) -> None:
+    """Bins of two photos each; the first of each bin from 100 on is the second of another one, in a chain of three."""
+    groups = {f"_{n}{twin}": str(n) for n in range(100, 400) for twin in "ab"}
+    duplicate_of = {f"{n + 100}a": f"{n}b" for n in range(100, 300)}
+    found = photos(duplicate_of, **groups)
+    split_of = dict(zip(found.ids, split_photos(workspace, found, "grouped", 0).splits, strict=True))
+    for n in range(100, 200):
+        assert len({split_of[f"{m}{twin}"] for m in (n, n + 100, n + 200) for twin in "ab"}) == 1
+    assert set(split_of.values()) == {"train", "valid", "test"}
+
+
+def test_a_random_split_scatters_the_very_same_photo_too(workspace: Workspace) -> None:
+    found = photos(
+        {f"{n}b": f"{n}a" for n in range(100)}, **{f"_{n}{twin}": str(n) for n in range(100) for twin in "ab"}
+    )
+    split_of = dict(zip(found.ids, split_photos(workspace, found, "random", 0).splits, strict=True))
+    assert any(split_of[f"{n}a"] != split_of[f"{n}b"] for n in range(100))

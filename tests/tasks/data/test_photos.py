@@ -1,17 +1,22 @@
 """Fetching a chunk: what is fetched, what isn't, and what becomes of the bad ones."""
 
+import asyncio
+import hashlib
 import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from tasks.data.catalog import join_partition
+from tasks.data.catalog import join_partition, write_catalog
 from tasks.data.chunks import Chunk, split_into_chunks, write_listing
+from tasks.data.fetch import fetch
 from tasks.data.file_list import SCHEMA
+from tasks.data.grouping import group_photos, split_photos
 from tasks.data.metadata_stage import fetch_metadata
 from tasks.data.photo_ids import PARTITIONS
 from tasks.data.photos import fetch_photos
@@ -207,6 +212,43 @@ def test_keys_that_the_source_does_not_know_end_the_run(bucket: Bucket) -> None:
         bucket.fetch(bucket.listed(_7=4))
 
 
+def test_the_catalog_says_what_a_photo_is(bucket: Bucket) -> None:
+    bucket.put("7", 4)
+    bucket.put("8", 4, a_photo()[:-200])
+    bucket.fetch(bucket.listed(_7=4, _8=4))
+    names = ("key", "bytes", "sha256", "width", "height")
+    body = a_photo(7)
+    said = ["bin-images/7.jpg", len(body), hashlib.sha256(body).hexdigest(), 64, 48]
+    assert [bucket.rows["7"][name] for name in names] == said
+    assert [bucket.rows["8"][name] for name in names] == ["bin-images/8.jpg", None, None, None, None]
+
+
+def test_a_photo_that_a_refreshed_source_no_longer_has_is_kept_but_not_used(bucket: Bucket) -> None:
+    bucket.put("7", 4)
+    chunk = bucket.listed(_7=4)
+    bucket.fetch(chunk)
+    bucket.remove("bin-images", "7.jpg")
+    assert bucket.fetch(chunk) == {"7": "ok"}
+    assert bucket.fetch(chunk, refresh=True) == {"7": "missing"}
+    assert bucket.files() == ["quarantine/vanished/7.jpg"]
+
+
+def test_photos_of_the_same_bytes_are_found_and_the_catalog_names_the_first(bucket: Bucket) -> None:
+    for photo_id, shade in (("10", 1), ("20", 2), ("30", 1), ("40", 3), ("50", 1)):
+        bucket.put(photo_id, 1, a_photo(shade))
+    bucket.put("60", 1, b"")
+    bucket.put("70", 1, b"")
+    bucket.fetch(bucket.listed(**{f"_{n}": 1 for n in range(10, 80, 10)}))
+    found = group_photos(bucket.workspace)
+    first, *others = [photo_id for photo_id in found.ids if photo_id in ("10", "30", "50")]
+    assert found.duplicate_of == dict.fromkeys(others, first)
+    split = split_photos(bucket.workspace, found, "grouped", 0)
+    assert write_catalog(bucket.workspace, found.groups, found.duplicate_of, split.splits).duplicates == 2
+    rows = pq.read_table(bucket.workspace.catalog).to_pylist()
+    assert {row["id"]: row["duplicate_of"] for row in rows if row["duplicate_of"]} == found.duplicate_of
+    assert len({row["split"] for row in rows if row["id"] in ("10", "30", "50")}) == 1
+
+
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give up after the second try, where it would be the sixth."""
@@ -225,6 +267,17 @@ def test_what_was_given_up_is_said_to_be_out_of_reach_and_asked_for_again(bucket
     bucket.odd()
     assert bucket.fetch(chunk) == {"7": "ok", "8": "ok"}
     assert bucket.rows["8"]["flags"] == ["measure_absent", "list_differs"]
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_body_of_the_right_length_and_another_md5_is_not_believed(bucket: Bucket) -> None:
+    bucket.put("7", 4)
+    bucket.odd(**{"bin-images/7.jpg": "swapped"})
+    chunk = bucket.listed(_7=4)
+    assert bucket.fetch(chunk) == {"7": "unreachable"}
+    assert bucket.files() == []
+    with pytest.raises(TransferError, match="doesn't have the MD5"):
+        asyncio.run(fetch(bucket.source.open(), "bin-images/7.jpg"))
 
 
 @pytest.mark.usefixtures("impatient")
