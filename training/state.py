@@ -131,7 +131,8 @@ class Training:
         assert self.under_way is not None  # noqa: S101
         if not math.isfinite(values["loss"]):
             raise TrainingError(
-                f"the validation loss became {values['loss']}: the learning rate {self.recipe.lr} is too high"
+                f"the validation loss became {values['loss']} in epoch {self.epoch + 1}: the learning rate "
+                f"{self.recipe.lr} is too high"
             )
         train_loss = self.under_way.loss / len(self.under_way.order)
         self.history.append({"epoch": self.epoch + 1, "size": self.size, "train_loss": train_loss, **values})

@@ -159,8 +159,8 @@ def _missing(name: str, trial: Any | None, profile: Profile | None) -> str:
     if not profile:
         return "the job left no profile"
     if name != "StepOutlier" and not profile.of("gpu", "GPUUtilization"):
-        part = "a part of a GPU (MIG), whose utilisation nobody measures" if profile.of("gpu", GPU_MEMORY) else "no GPU"
-        return f"the job had {part}"
+        silent = "the job's GPU does not tell its utilisation, as a part of one (MIG) does not"
+        return silent if profile.of("gpu", GPU_MEMORY) else "the job had no GPU"
     return ""
 
 

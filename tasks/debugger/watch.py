@@ -60,8 +60,8 @@ class Watch:
             name = job.training_job_name
             raise JobError(
                 f"{name} was stopped: {_in_words(fired)}. Begin a new run with other settings; `python -m "
-                "flows.full_pipeline --from train` keeps the tuning. The report of this one: "
-                f"python -m flows.debug_report --job-name {name}",
+                "flows.full_pipeline --from train` keeps the tuning, and the learning rate that it found. The report "
+                f"of this one: python -m flows.debug_report --job-name {name}",
                 name,
             )
 

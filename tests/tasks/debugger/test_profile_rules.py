@@ -134,7 +134,5 @@ def test_a_part_of_a_gpu_is_not_called_none(tmp_path: Path) -> None:
     profile = write(tmp_path, {})
     profile.series = {key: values for key, values in profile.series.items() if not key.endswith("/GPUUtilization")}
     [found] = judge(None, profile, {"LowGPUUtilization": {}})
-    assert (found.status, found.reason) == (
-        NO_DATA,
-        "the job had a part of a GPU (MIG), whose utilisation nobody measures",
-    )
+    assert found.status == NO_DATA
+    assert "does not tell its utilisation" in found.reason
