@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks.ledger.ledger import Ledger, chunked
-from tasks.ledger.models import Count
+from tasks.ledger.models import Answer, Count
 
 COUNTS_SCHEMA = pa.schema(
     {
@@ -40,23 +40,42 @@ COUNTS_SCHEMA = pa.schema(
         "night": pa.date32(),
         "run": pa.string(),
         "counted_at": pa.timestamp("us", tz="UTC"),
+        "answers": pa.list_(
+            pa.struct({"reviewer": pa.string(), "answer": pa.string(), "answered_at": pa.timestamp("us", tz="UTC")})
+        ),
     }
 )
 _ROWS = 20_000
 
 
 def export_counts(ledger: Ledger, path: Path) -> int:
-    """Write every count to a Parquet file, in the order of the key; return how many there are."""
+    """Write every count, with what reviewers answered of its photo, to Parquet in the order of the key.
+
+    Returns:
+        How many there are.
+    """
     total = 0
 
     def tables() -> Iterator[pa.Table]:
         nonlocal total
         for some in chunked(ledger.rows(Count), _ROWS):
             total += len(some)
-            yield pa.Table.from_pylist([_plain(row._mapping) for row in some], COUNTS_SCHEMA)
+            answers = _answers(ledger, some[0].photo, some[-1].photo)
+            rows = [_plain(row._mapping) | {"answers": answers.get(row.photo, [])} for row in some]
+            yield pa.Table.from_pylist(rows, COUNTS_SCHEMA)
 
     write_parquet(path, COUNTS_SCHEMA, tables())
     return total
+
+
+def _answers(ledger: Ledger, first: str, last: str) -> dict[str, list[dict[str, Any]]]:
+    """Answers that were not undone, oldest first, of the photos from one to another."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    within = (Answer.photo >= first, Answer.photo <= last, Answer.withdrawn_at.is_(None))
+    for row in sorted(ledger.rows(Answer, *within), key=lambda row: row.answered_at):
+        said = {"reviewer": row.reviewer, "answer": row.answer, "answered_at": row.answered_at}
+        found.setdefault(row.photo, []).append(said)
+    return found
 
 
 def _plain(row: Any) -> dict[str, Any]:

@@ -115,14 +115,10 @@ class Ledger:
         A photo that was counted again since, by another model or because it was replaced, is there by its newest row,
         and is left out where that is another night's.
         """
-        query = select(_COUNTS).where(
-            Count.bucket == bucket,
-            Count.key.startswith(prefix, autoescape=True),
-            or_(Count.night == night, Count.run == run),
-            newest(),
-        )
+        query = select(_COUNTS).where(or_(Count.night == night, Count.run == run), newest())
         with self.engine.connect() as connection:
-            rows = list(connection.execute(query))
+            # Where they lie is asked here: SQLite would walk the whole bucket by its index, and take ``A/`` for ``a/``.
+            rows = [row for row in connection.execute(query) if row.bucket == bucket and row.key.startswith(prefix)]
         return sorted(rows, key=lambda row: (-(row.score or 0.0), row.key, row.photo))
 
     def _counted(self, bucket: str, column: Any, values: Iterable[str]) -> list[Row[Any]]:

@@ -52,7 +52,8 @@ class Count(Base):
     __table_args__ = (
         Index("ix_counts_bucket_bin", "bucket", "bin"),
         Index("ix_counts_bucket_photo_id", "bucket", "photo_id"),
-        Index("ix_counts_verdict", "verdict"),
+        Index("ix_counts_verdict_score", "verdict", "score"),
+        Index("ix_counts_night", "night"),
         Index("ix_counts_run", "run"),
         {"sqlite_with_rowid": False},
     )

@@ -121,10 +121,9 @@ class _Pages:
         return await run_in_threadpool(self._next, reviewer, request.query_params.get("again"))
 
     def _next(self, reviewer: str, again: str | None) -> Response:
-        items = queue.flagged(self._ledger, self._review.since)
         item = queue.claim(self._ledger, again, reviewer) if again else None
         item = item or queue.claim_next(self._ledger, reviewer, self._review.since)
-        done = queue.progress(items, reviewer)
+        done = queue.progress(self._ledger, reviewer, self._review.since)
         if item is None:
             return self._page("done.html", progress=done, reviewer=reviewer)
         last = self._ledger.latest([item.row.before]).get(item.row.before) if item.row.before else None

@@ -10,12 +10,13 @@ import datetime as dt
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Select, or_, select
+from sqlalchemy import ColumnElement, Row, Select, Text, and_, case, cast, exists, func, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import aliased
 
 from tasks.ledger.database import writing
 from tasks.ledger.leases import acquire, held, release
-from tasks.ledger.ledger import Ledger, newest
+from tasks.ledger.ledger import LOOKUP, Ledger, chunked, newest
 from tasks.ledger.models import Answer, Count, now
 from training.errors import ReviewError
 
@@ -25,6 +26,9 @@ ANSWERS = (*map(str, range(10)), "more", "unclear")
 MOST_REVIEWERS = 3
 CLAIM_SECONDS = 600.0
 _CLAIM = "review/"
+_VERDICTS = ("mismatch", "uncertain")
+"""Flagged ones, in the order of the queue: mismatches are what the night is sure enough about."""
+_AT_ONCE = 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,56 +69,100 @@ def _as_answer(count: int | None) -> str | None:
     return None if count is None else str(count) if count < 10 else "more"
 
 
-def flagged(ledger: Ledger, since: dt.date | None = None) -> list[Flagged]:
-    """Every flagged photo, best bets first. One that was counted again since is flagged if its newest row is."""
-    wanted = select(Count.__table__).where(or_(Count.verdict == "mismatch", Count.verdict == "uncertain"))
-    wanted = wanted.where(Count.score.is_not(None), newest())
-    if since is not None:
-        wanted = wanted.where(Count.night >= since)
-    # Mismatches first: they are what the night is sure enough about.
-    found = _with_answers(ledger, wanted)
-    return sorted(found, key=lambda item: (item.row.verdict != "mismatch", -item.row.score, item.row.photo))
+def flagged(
+    ledger: Ledger, *where: ColumnElement[bool], since: dt.date | None = None, most: int | None = None
+) -> list[Flagged]:
+    """Flagged photos, best bets first. One that was counted again since is flagged if its newest row is.
+
+    Args:
+        ledger: with the photos.
+        where: what else holds of them.
+        since: the first night of which they may be.
+        most: at most so many are read.
+    """
+    found: list[Row[Any]] = []
+    with ledger.engine.connect() as connection:
+        for verdict in _VERDICTS:
+            left = None if most is None else most - len(found)
+            wanted = select(Count.__table__).where(Count.verdict == verdict, *_flagged(since), *where)
+            found += connection.execute(wanted.order_by(Count.score.desc(), Count.photo).limit(left))
+    return _with_answers(ledger, found)
 
 
 def answered(ledger: Ledger) -> list[Flagged]:
     """Every photo with answers, also those that nobody would flag any more now that another model has counted them."""
-    given = select(Answer.photo).where(Answer.withdrawn_at.is_(None))
-    return _with_answers(ledger, select(Count.__table__).where(Count.photo.in_(given), newest()))
-
-
-def _with_answers(ledger: Ledger, wanted: Select[Any]) -> list[Flagged]:
-    given = select(Answer.__table__).where(Answer.withdrawn_at.is_(None)).order_by(Answer.answered_at, Answer.reviewer)
+    wanted = select(Count.__table__).where(Count.photo.in_(_answered()), newest())
     with ledger.engine.connect() as connection:
-        rows = list(connection.execute(wanted))
-        answers: dict[str, list[tuple[str, str]]] = {}
-        for answer in connection.execute(given):
-            answers.setdefault(answer.photo, []).append((answer.reviewer, answer.answer))
+        return _with_answers(ledger, list(connection.execute(wanted)))
+
+
+def _with_answers(ledger: Ledger, rows: Sequence[Row[Any]]) -> list[Flagged]:
+    answers: dict[str, list[tuple[str, str]]] = {}
+    with ledger.engine.connect() as connection:
+        for photos in chunked((row.photo for row in rows), LOOKUP):
+            given = select(Answer).where(Answer.photo.in_(photos), Answer.withdrawn_at.is_(None))
+            for answer in connection.execute(given.order_by(Answer.answered_at, Answer.reviewer)):
+                answers.setdefault(answer.photo, []).append((answer.reviewer, answer.answer))
     return [Flagged(row, tuple(answers.get(row.photo, ()))) for row in rows]
 
 
 def claim_next(ledger: Ledger, reviewer: str, since: dt.date | None = None) -> Flagged | None:
     """Return the next photo for a reviewer, kept from others for ten minutes; None when there is none."""
-    taken = {name: holder for name, holder in held(ledger, _CLAIM).items() if holder != reviewer}
-    for item in flagged(ledger, since):
-        if not _is_for(item, reviewer) or f"{_CLAIM}{item.row.photo}" in taken:
-            continue
-        if acquire(ledger, f"{_CLAIM}{item.row.photo}", reviewer, CLAIM_SECONDS):
-            return item
-    return None
+    while True:
+        taken = [name.removeprefix(_CLAIM) for name, holder in held(ledger, _CLAIM).items() if holder != reviewer]
+        free = Count.photo.not_in(taken)
+        items = flagged(ledger, _open(), ~_has_answer_of(reviewer), free, since=since, most=_AT_ONCE)
+        if not items:
+            return None
+        for item in items:
+            if acquire(ledger, f"{_CLAIM}{item.row.photo}", reviewer, CLAIM_SECONDS):
+                return item
 
 
-def progress(items: Sequence[Flagged], reviewer: str) -> Progress:
+def progress(ledger: Ledger, reviewer: str, since: dt.date | None = None) -> Progress:
     """Count how far the review is."""
-    return Progress(
-        flagged=len(items),
-        done=sum(not item.open for item in items),
-        mine=sum(any(who == reviewer for who, _ in item.answers) for item in items),
-        left=sum(_is_for(item, reviewer) for item in items),
+    wanted = (Count.verdict.in_(_VERDICTS), *_flagged(since))
+    closed, mine = ~_open(), _has_answer_of(reviewer)
+    sums = (func.coalesce(func.sum(case((each, 1), else_=0)), 0) for each in (closed, mine, or_(closed, mine)))
+    with ledger.engine.connect() as connection:
+        every = connection.scalar(select(func.count()).select_from(Count).where(*wanted)) or 0
+        # Only a photo with an answer can be closed or a reviewer's own, and those are few.
+        found = connection.execute(select(*sums).select_from(Count).where(*wanted, Count.photo.in_(_answered())))
+        done, own, not_left = found.one()
+    return Progress(flagged=every, done=done, mine=own, left=every - not_left)
+
+
+def _flagged(since: dt.date | None) -> list[ColumnElement[bool]]:
+    """What holds of flagged photos besides their verdict."""
+    return [Count.score.is_not(None), newest(), *([Count.night >= since] if since else [])]
+
+
+def _answered() -> Select[Any]:
+    return select(Answer.photo).where(Answer.withdrawn_at.is_(None))
+
+
+def _has_answer_of(reviewer: str) -> ColumnElement[bool]:
+    one = aliased(Answer)
+    return exists().where(one.photo == Count.photo, one.reviewer == reviewer, one.withdrawn_at.is_(None))
+
+
+def _open() -> ColumnElement[bool]:
+    """`Flagged.open` for a database."""
+    one, other = aliased(Answer), aliased(Answer)
+    same = exists().where(
+        other.photo == one.photo,
+        other.reviewer != one.reviewer,
+        other.answer == one.answer,
+        other.withdrawn_at.is_(None),
     )
+    agrees = or_(one.answer == _as_answer_in_sql(Count.expected), one.answer == _as_answer_in_sql(Count.count), same)
+    settled = exists().where(one.photo == Count.photo, one.withdrawn_at.is_(None), agrees)
+    given = select(func.count()).where(one.photo == Count.photo, one.withdrawn_at.is_(None)).scalar_subquery()
+    return and_(~settled, given < MOST_REVIEWERS)
 
 
-def _is_for(item: Flagged, reviewer: str) -> bool:
-    return item.open and all(who != reviewer for who, _ in item.answers)
+def _as_answer_in_sql(count: Any) -> ColumnElement[str]:
+    return case((count < 10, cast(count, Text)), (count >= 10, "more"))
 
 
 def answer(ledger: Ledger, photo: str, reviewer: str, said: str) -> None:
@@ -162,5 +210,5 @@ def undo(ledger: Ledger, reviewer: str) -> str | None:
 
 def claim(ledger: Ledger, photo: str, reviewer: str) -> Flagged | None:
     """Return one flagged photo, kept from others; None where it is no flagged one, or somebody else has it."""
-    item = next((item for item in flagged(ledger) if item.row.photo == photo), None)
-    return item if item and acquire(ledger, f"{_CLAIM}{photo}", reviewer, CLAIM_SECONDS) else None
+    items = flagged(ledger, Count.photo == photo)
+    return items[0] if items and acquire(ledger, f"{_CLAIM}{photo}", reviewer, CLAIM_SECONDS) else None

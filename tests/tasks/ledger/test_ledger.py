@@ -12,12 +12,13 @@ import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import make_url, text
+from sqlalchemy import create_engine, inspect, make_url, text
 
 from tasks.ledger.database import alembic_config, ledger_url, open_engine, writing
 from tasks.ledger.export import export_counts
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.models import Base, Count, photo_key
+from tasks.review.queue import answer, undo
 from tasks.settings import Settings
 from tests.installation import ROOT
 from tests.ledgers import MOMENT, count_row
@@ -62,7 +63,9 @@ def test_another_model_or_another_etag_is_another_row(ledger: Ledger) -> None:
 
 def test_a_night_shows_of_each_photo_what_was_last_said(ledger: Ledger) -> None:
     first, again = (MOMENT + dt.timedelta(hours=hours) for hours in (0, 1))
-    ledger.upsert_counts([count_row("bins/1.jpg"), count_row("bins/2.jpg"), count_row("other/3.jpg")])
+    ledger.upsert_counts(
+        [count_row("bins/1.jpg"), count_row("bins/2.jpg"), count_row("other/3.jpg"), count_row("BINS/4.jpg")]
+    )
     ledger.upsert_counts([count_row("bins/1.jpg", model="m2", verdict="match", score=0.1, counted_at=again)])
 
     def of_night() -> list[tuple[str, str]]:
@@ -114,6 +117,20 @@ def test_a_night_is_compared_with_one_run_a_day_and_with_its_bucket_where_its_pr
     assert ledger.nights_before("s3://bins/site/", dt.date(2026, 11, 9), "tonight")[0].confidence == 0.9
 
 
+def test_photos_are_found_by_themselves_by_bin_and_by_id_oldest_first(ledger: Ledger) -> None:
+    later = MOMENT + dt.timedelta(hours=1)
+    first, again = count_row("a/1.jpg", bin="A"), count_row("a/1.jpg", bin="A", model="m2", counted_at=later)
+    second, other = count_row("b/1.jpg", bin="A", taken_at=later), count_row("a/2.jpg", bucket="other")
+    broken = count_row("c/1.jpg", bin="A", status="unreadable", count=None)
+    ledger.upsert_counts([second, first, again, other, broken])
+    found = ledger.latest([first["photo"], second["photo"], "unknown"])
+    assert {photo: row.model for photo, row in found.items()} == {first["photo"]: "m2", second["photo"]: "m1"}
+    for rows in (ledger.of_bins("bucket", ["A", "B"]), ledger.of_ids("bucket", ["1", "7"])):
+        assert [(row.key, row.model) for row in rows] == [("a/1.jpg", "m1"), ("a/1.jpg", "m2"), ("b/1.jpg", "m1")]
+    many = [str(number) for number in range(1200)]  # more than one query takes
+    assert [row.key for row in ledger.of_ids("other", many)] == ["a/2.jpg"]
+
+
 def test_all_rows_of_a_write_are_kept_or_none(ledger: Ledger) -> None:
     rows = [count_row(f"{n}.jpg") for n in range(100)]
     rows[99]["bucket"] = None
@@ -134,6 +151,25 @@ def test_a_ledger_can_be_taken_back_and_forth(ledger: Ledger) -> None:
         command.downgrade(config, "base")
         command.upgrade(config, "head")
     assert ledger.size() == 0
+
+
+def test_a_ledger_that_the_first_version_wrote_is_upgraded_with_its_rows(url: str) -> None:
+    config, old = alembic_config(), create_engine(make_url(url))
+    with old.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        connection.execute(Count.__table__.insert(), [count_row(), count_row("bins/2.jpg")])  # type: ignore[attr-defined]
+    old.dispose()
+    ledger = Ledger(open_engine(make_url(url)))
+    assert [dict(row._mapping) for row in ledger.rows(Count)] == sorted(
+        [count_row(), count_row("bins/2.jpg")], key=lambda row: str(row["photo"])
+    )
+    with ledger.engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+    assert {"ix_counts_night", "ix_counts_verdict_score"} <= {
+        index["name"] for index in inspect(ledger.engine).get_indexes("counts")
+    }
+    ledger.engine.dispose()
 
 
 def test_a_ledger_of_a_newer_version_is_refused_and_left_alone(ledger: Ledger, url: str) -> None:
@@ -178,11 +214,17 @@ with writing(engine) as connection:
 
 def test_the_ledger_as_parquet(ledger: Ledger, tmp_path: Path) -> None:
     rows = [count_row(f"{n:03}.jpg", count=n % 6) for n in range(150)] + [count_row("x.jpg", probabilities=None)]
-    ledger.upsert_counts(rows)
-    assert export_counts(ledger, tmp_path / "out" / "ledger.parquet") == 151
-    assert set(pq.read_schema(tmp_path / "out" / "ledger.parquet").names) == set(Count.__table__.columns.keys())
+    ledger.upsert_counts([*rows, count_row("007.jpg", model="m2")])
+    for reviewer, said in (("bob", "4"), ("ann", "1"), ("eve", "9")):
+        answer(ledger, rows[7]["photo"], reviewer, said)
+    assert undo(ledger, "eve") == rows[7]["photo"]
+    assert export_counts(ledger, tmp_path / "out" / "ledger.parquet") == 152
+    columns = set(pq.read_schema(tmp_path / "out" / "ledger.parquet").names)
+    assert columns == {*Count.__table__.columns.keys(), "answers"}
     found = {row["key"]: row for row in pq.read_table(tmp_path / "out" / "ledger.parquet").to_pylist()}
-    assert found["007.jpg"]["count"] == 1
+    assert found["008.jpg"]["count"] == 2
+    assert [(each["reviewer"], each["answer"]) for each in found["007.jpg"]["answers"]] == [("bob", "4"), ("ann", "1")]
+    assert found["008.jpg"]["answers"] == []
     assert dict(found["007.jpg"]["probabilities"]) == {1: 0.1, 2: 0.1, 3: 0.6, 4: 0.1, 5: 0.1}
     assert found["007.jpg"]["taken_at"] == MOMENT
     assert found["x.jpg"]["probabilities"] is None

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import obstore
@@ -21,14 +22,24 @@ from tasks.object_store import ensure_bucket, open_store
 from tasks.review.app import make_app
 from tasks.review.serve import ReviewParameters, make_review
 from tests.ledgers import count_row
+from tests.tasks.ledger.conftest import postgres_server, url
+
+__all__ = ["postgres_server", "url"]
 
 FLAGGED = 4
 
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    """Flagged photos in SQLite: a browser sees no other database."""
+    with flagged_photos(f"sqlite+pysqlite:///{tmp_path}/ledger.db") as found:
+        yield found
+
+
+@contextmanager
+def flagged_photos(url: str) -> Iterator[Ledger]:
     """Four flagged photos, best bets first 0 to 3, of which the first has one before it; and one that matches."""
-    found = Ledger(open_engine(make_url(f"sqlite+pysqlite:///{tmp_path}/ledger.db")))
+    found = Ledger(open_engine(make_url(url)))
     before = count_row("bins/before.jpg", verdict="match", score=0.01)
     rows = [count_row(f"bins/{n}.jpg", score=1.0 - n / 10) for n in range(FLAGGED)]
     rows[0]["before"] = before["photo"]
