@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from prefect.settings import get_current_settings
 from prefect.testing.utilities import prefect_test_harness
@@ -116,4 +117,6 @@ def _kept(folder: Path) -> set[str]:
     photos = {f"bin-images/{path.stem}.jpg" for path in folder.glob("train_data/*/*.jpg")}
     journals = folder.glob("state/metadata/*.jsonl")
     lines = [line for path in journals for line in path.read_text().splitlines() if line.endswith("}")]
-    return photos | {f"metadata/{json.loads(line)['id']}.json" for line in lines}
+    folded = [pq.read_table(path, columns=["id"])["id"].to_pylist() for path in folder.glob("state/metadata/*.parquet")]
+    ids = {json.loads(line)["id"] for line in lines}.union(*folded)
+    return photos | {f"metadata/{photo_id}.json" for photo_id in ids}
