@@ -14,6 +14,7 @@ import obstore
 from obstore.store import ObjectStore
 
 from tasks.data.demo_photos.plan import RENDERER_VERSION, PlannedPhoto, plan_photos
+from tasks.data.fetch import transfer_errors
 from tasks.object_store import ensure_bucket, open_store
 from training.errors import DataError
 
@@ -29,9 +30,17 @@ def stage_demo_bucket(uri: str, *, photos: int, seed: int) -> int:
 
     What is there already stays; a bucket of another seed or renderer is emptied first. Killed at any
     moment, it picks up. The photos of a smaller number are the first of a larger one's.
+
+    Raises:
+        TransferError: the bucket is out of reach for now.
+        DataError: the bucket refuses, or the renderer died.
     """
     ensure_bucket(uri)
-    store = open_store(uri)
+    with transfer_errors(uri):
+        return _stage(open_store(uri), photos, seed)
+
+
+def _stage(store: ObjectStore, photos: int, seed: int) -> int:
     recipe = json.dumps({"renderer": RENDERER_VERSION, "seed": seed}).encode()
     plan = plan_photos(photos, seed)
     there = _clear_out(store, plan, same=_read(store, _RECIPE) == recipe)

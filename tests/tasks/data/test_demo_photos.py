@@ -20,7 +20,9 @@ from tasks.data.demo_photos.scene import render_photo
 from tasks.data.file_list import read_file_list
 from tasks.data.jpeg import check_jpeg
 from tasks.data.photo_ids import numbering_of
-from tasks.object_store import open_store
+from tasks.object_store import ensure_bucket, open_store
+from tests.tasks.data.faulty_uploads import faulty_uploads
+from training.errors import TransferError
 
 PLAN = plan_photos(6000, 0)
 
@@ -111,3 +113,15 @@ def test_the_bucket_is_filled_once_grows_shrinks_and_is_renewed(s3: Path) -> Non
     assert stage(12) == (0, 12, listed[12])
     assert stage(20, seed=1)[:2] == (20, 20)
     assert {path.name: path.read_bytes() for path in (folder / "bin-images").iterdir()} != first
+
+
+@pytest.mark.usefixtures("s3")
+def test_a_bucket_that_cannot_be_filled_for_now_is_worth_another_try(
+    s3_variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ensure_bucket("s3://demo-failing")
+    monkeypatch.setattr("tests.tasks.data.faulty_uploads.FAULTS", ("refused",))
+    with faulty_uploads(s3_variables["AWS_ENDPOINT_URL_S3"], rate=1.0) as (address, _):
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", address)
+        with pytest.raises(TransferError, match=r"s3://demo-failing: .* 503"):
+            stage_demo_bucket("s3://demo-failing", photos=10, seed=0)
