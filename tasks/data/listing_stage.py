@@ -74,9 +74,10 @@ def build_listing_from_metadata(workspace: Workspace, parameters: PrepareParamet
     for partition in range(PARTITIONS):
         listing = read_listing(workspace, (partition,))
         counts = effective_counts(workspace, partition, listing).cast(pa.int32())
-        parts.append(pa.table({"id": listing["id"], "listed_count": counts}, schema=SCHEMA))
-        without = listing["id"].filter(pc.is_null(counts))
-        built.add_left_out(without, align(metadata_state(workspace, partition).table(), without)["flags"])
+        known = align(metadata_state(workspace, partition).table().select(["id", "count", "flags"]), listing["id"])
+        parts.append(pa.table({"id": listing["id"], "listed_count": counts, "of_record": known["count"]}))
+        without = pc.is_null(counts)
+        built.add_left_out(listing["id"].filter(without), known["flags"].filter(without))
     table = pa.concat_tables(parts)
     built.records = table.num_rows
     with explain_disk_errors(workspace.folder):
@@ -92,7 +93,8 @@ def build_listing_from_metadata(workspace: Workspace, parameters: PrepareParamet
         )
     table = limit_list(table, limit=parameters.limit, per_class_limit=parameters.per_class_limit, seed=parameters.seed)
     with explain_disk_errors(workspace.folder):
-        write_listing(workspace, table)
+        # A person's label makes a photo's class, but it isn't what the list says: only the record is.
+        write_listing(workspace, pa.table({"id": table["id"], "listed_count": table["of_record"]}, schema=SCHEMA))
         if parameters.write_file_list is not None:
             pairs = zip(table["id"].to_pylist(), table["listed_count"].to_pylist(), strict=True)
             write_file_list(pairs, parameters.write_file_list)

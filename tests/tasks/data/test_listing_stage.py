@@ -4,14 +4,17 @@ import json
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tasks.data.bin_metadata import UNREACHABLE, absent_record, read_record
+from tasks.data.catalog import join_partition
 from tasks.data.chunks import read_listing, write_listing
 from tasks.data.file_list import SCHEMA
+from tasks.data.labels import keep_labels
 from tasks.data.listing_stage import build_listing_from_metadata, write_initial_listing
 from tasks.data.metadata_stage import metadata_state
-from tasks.data.photo_ids import partition_of
+from tasks.data.photo_ids import PARTITIONS, partition_of
 from tasks.data.prepared_data import PrepareParameters
 from tasks.data.report import left_out_table
 from tasks.data.sources import Source
@@ -78,6 +81,24 @@ def test_a_bucket_without_any_count_says_how_many_records_say_none(workspace: Wo
     a_bucket_of(workspace, _1=b"<html>", _2=record(7))
     with pytest.raises(FileListError, match="2 records were read, 1 of them say no count"):
         build_listing_from_metadata(workspace, PrepareParameters(all=True))
+
+
+def test_a_persons_label_makes_the_class_of_a_photo_and_is_no_disagreement_of_list_and_record(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    a_bucket_of(workspace, _1=record(9), _2=record(3), _3=b"<html>", _4=record(2))
+    pq.write_table(pa.table({"id": ["1", "2", "3"], "count": [4, 0, 5]}), tmp_path / "labels.parquet")
+    keep_labels(workspace, tmp_path / "labels.parquet")
+    parameters = PrepareParameters(all=True, write_file_list=tmp_path / "list.json")
+    assert build_listing_from_metadata(workspace, parameters).left_out == []
+    rows = [row for partition in range(PARTITIONS) for row in join_partition(workspace, partition).to_pylist()]
+    assert {row["id"]: (row["count"], row["flags"]) for row in rows} == {
+        "1": (4, ["quantity_differs"]),
+        "3": (5, ["not_json"]),
+        "4": (2, ["quantity_differs"]),
+    }
+    classes = json.loads((tmp_path / "list.json").read_text())
+    assert classes == {str(count): [f"data/metadata/{i}.json"] for count, i in ((2, 4), (4, 1), (5, 3))}
 
 
 def test_where_every_record_says_its_count_none_is_named(workspace: Workspace) -> None:
