@@ -11,6 +11,7 @@ from botocore.exceptions import ClientError
 from sagemaker.core import image_uris
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
+from tasks.progress import EPOCH
 from tasks.run_record import digest_of
 from tasks.settings import Settings
 from training.errors import JobError
@@ -22,7 +23,11 @@ LOG_LINES = 20
 GRACE_SECONDS = 600
 """So much longer than its time limit is a job waited for: an instance has to be found, and results to be stored."""
 
+PULSE_SECONDS = 60.0
+"""How long a job's log may say nothing until the flow's log says that the job goes on."""
+
 Job = TypeVar("Job")
+Logger = logging.Logger | logging.LoggerAdapter[Any]
 
 
 def job_name(run_id: str, stage: str, inputs: Any) -> str:
@@ -143,9 +148,9 @@ def attach(
 class LogTail:
     """Reads a job's log from CloudWatch as it grows."""
 
-    def __init__(self, kind: str, job: str) -> None:
-        """``kind`` is the last part of the log group: TrainingJobs or TransformJobs."""
-        self._group, self._prefix = f"/aws/sagemaker/{kind}", f"{job}/"
+    def __init__(self, kind: str, job: str, *, of_trials: bool = False) -> None:
+        """``kind`` ends the log group's name: TrainingJobs or TransformJobs; a tuning job has its trials' logs only."""
+        self._group, self._prefix = f"/aws/sagemaker/{kind}", f"{job}{'-' if of_trials else '/'}"
         self._client = boto3.client("logs")
         self._tokens: dict[str, str] = {}
 
@@ -172,22 +177,42 @@ class LogTail:
             self._tokens[stream] = page["nextForwardToken"]
 
 
+class _Pulse:
+    """Says once a minute that a job goes on whose log says nothing; of a tuning job, which epoch a trial is at."""
+
+    def __init__(self, name: str, logger: Logger, log: LogTail | None) -> None:
+        self._name, self._logger = name, logger
+        self._trials = None if log else LogTail("TrainingJobs", name, of_trials=True)
+        self._began = self._last = time.monotonic()
+
+    def beat(self, status: str, lines: list[str]) -> None:
+        """Take a look's new lines; speak if there have been none for long."""
+        now = time.monotonic()
+        if not lines and now - self._last < PULSE_SECONDS:
+            return
+        self._last = now
+        if not lines:
+            epochs = [line for line in self._trials.new_lines() if EPOCH.search(line)] if self._trials else []
+            newest = f"; a trial's newest epoch: {epochs[-1]}" if epochs else ""
+            self._logger.info("%s is %s, watched for %d min%s", self._name, status, (now - self._began) // 60, newest)
+
+
 def follow(
     job: Any,
     status: Callable[[Any], str],
     settings: Settings,
-    logger: logging.Logger | logging.LoggerAdapter[Any],
+    logger: Logger,
     log: LogTail | None = None,
     watch: Callable[[list[str]], None] | None = None,
 ) -> None:
-    """Wait for a job to end, passing its log on, line by line.
+    """Wait for a job to end, passing its log on, line by line; where that is silent, say that the job goes on.
 
     Args:
         job: a resource of the SageMaker SDK with ``refresh`` and ``failure_reason``.
         status: reads the job's status.
         settings: how often to ask, and for how long.
         logger: where the job's log lines go.
-        log: the job's log, if it has one.
+        log: the job's log; a tuning job has none.
         watch: is called at every look at the job, with the lines that are new in its log.
 
     Raises:
@@ -195,6 +220,7 @@ def follow(
     """
     deadline = time.monotonic() + settings.job_timeout_minutes * 60 + GRACE_SECONDS
     seen: list[str] = []
+    pulse = _Pulse(job.get_name(), logger, log)
     while True:
         once_seen(job.refresh)
         ended = status(job) in ENDED  # read before the log, so that the last lines are not missed
@@ -206,6 +232,7 @@ def follow(
             watch(lines)
         if ended:
             break
+        pulse.beat(status(job), lines)
         if time.monotonic() > deadline:
             raise JobError(f"{job.get_name()} has not ended after {settings.job_timeout_minutes} minutes")
         time.sleep(settings.poll_seconds)

@@ -72,14 +72,14 @@ def training(here: Settings) -> dict[str, Any]:
     }
 
 
-def script(here: Settings) -> dict[str, str]:
-    """The hyperparameters that name a script, which sleeps."""
-    body = source_archive({"train.py": "import time; print('quality: 0.5', flush=True); time.sleep(600)"})
+def script(here: Settings, says: str = "quality: 0.5") -> dict[str, str]:
+    """The hyperparameters that name a script, which says something and sleeps."""
+    body = source_archive({"train.py": f"import time; print({says!r}, flush=True); time.sleep(600)"})
     boto3.client("s3").put_object(Bucket=here.bucket, Key="code.tar.gz", Body=body)
     return {"sagemaker_program": "train.py", "sagemaker_submit_directory": f"s3://{here.bucket}/code.tar.gz"}
 
 
-def start_tuning(name: str, here: Settings) -> None:
+def start_tuning(name: str, here: Settings, says: str = "quality: 0.5") -> None:
     """A tuning job whose first trial has begun."""
     client: Any = boto3.client("sagemaker")
     client.create_hyper_parameter_tuning_job(
@@ -90,7 +90,7 @@ def start_tuning(name: str, here: Settings) -> None:
             "ResourceLimits": {"MaxNumberOfTrainingJobs": 2, "MaxParallelTrainingJobs": 1},
             "ParameterRanges": {"ContinuousParameterRanges": [{"Name": "lr", "MinValue": "0.1", "MaxValue": "1"}]},
         },
-        TrainingJobDefinition={"StaticHyperParameters": script(here), **training(here)},
+        TrainingJobDefinition={"StaticHyperParameters": script(here, says), **training(here)},
     )
     wait_until(lambda: statuses(f"{name}-"))
 
