@@ -204,21 +204,24 @@ def follow(
     logger: Logger,
     log: LogTail | None = None,
     watch: Callable[[list[str]], None] | None = None,
+    minutes: int | None = None,
 ) -> None:
     """Wait for a job to end, passing its log on, line by line; where that is silent, say that the job goes on.
 
     Args:
         job: a resource of the SageMaker SDK with ``refresh`` and ``failure_reason``.
         status: reads the job's status.
-        settings: how often to ask, and for how long.
+        settings: how often to ask.
         logger: where the job's log lines go.
         log: the job's log; a tuning job has none.
         watch: is called at every look at the job, with the lines that are new in its log.
+        minutes: how long the job may take; as long as any job may run, unless given.
 
     Raises:
         JobError: it failed or was stopped, with the reason and the end of its log; or it outlived its time.
     """
-    deadline = time.monotonic() + settings.job_timeout_minutes * 60 + GRACE_SECONDS
+    minutes = minutes or settings.job_timeout_minutes
+    deadline = time.monotonic() + minutes * 60 + GRACE_SECONDS
     seen: list[str] = []
     pulse = _Pulse(job.get_name(), logger, log)
     while True:
@@ -234,7 +237,7 @@ def follow(
             break
         pulse.beat(status(job), lines)
         if time.monotonic() > deadline:
-            raise JobError(f"{job.get_name()} has not ended after {settings.job_timeout_minutes} minutes")
+            raise JobError(f"{job.get_name()} has not ended after {minutes} minutes")
         time.sleep(settings.poll_seconds)
     if status(job) != "Completed":
         reason = job.failure_reason or "no reason given"

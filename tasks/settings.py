@@ -140,6 +140,11 @@ class Settings(BaseSettings):
         return self.serving_workers or {"local": 16, "aws": 4}[self.target]
 
     @property
+    def training_minutes(self) -> int:
+        """How long a training job may take; on spot capacity it may wait as long as it may run."""
+        return self.job_timeout_minutes * (2 if self.spot else 1)
+
+    @property
     def runs(self) -> Path:
         """Folder with one folder a run."""
         return self.home / "runs"

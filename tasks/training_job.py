@@ -124,7 +124,9 @@ def stopping(settings: Settings) -> StoppingCondition:
     """How long a job may run and, on spot capacity, wait for an instance besides."""
     seconds = settings.job_timeout_minutes * 60
     if settings.spot:
-        return StoppingCondition(max_runtime_in_seconds=seconds, max_wait_time_in_seconds=2 * seconds)
+        return StoppingCondition(
+            max_runtime_in_seconds=seconds, max_wait_time_in_seconds=settings.training_minutes * 60
+        )
     return StoppingCondition(max_runtime_in_seconds=seconds)
 
 
@@ -207,7 +209,7 @@ def run_script(
             watch.look(job)
 
         try:
-            follow(job, _status, settings, get_run_logger(), log, look)
+            follow(job, _status, settings, get_run_logger(), log, look, settings.training_minutes)
         except JobError as error:
             watch.explain(job)
             error.job = job.training_job_name

@@ -1,6 +1,7 @@
 """Hyperparameter tuning: learning rate and batch size, to the lowest "average test loss"."""
 
 import dataclasses
+import math
 from typing import Any
 
 from prefect import get_run_logger, task
@@ -73,9 +74,14 @@ def tune(inputs: JobInputs, recipe: Hyperparameters, search: Search, settings: S
     """
     job = start_search(inputs, recipe, search, settings)
     diary = _Diary(job, search.trials)
-    follow(job, _status, settings, get_run_logger(), watch=diary.look)
+    follow(job, _status, settings, get_run_logger(), watch=diary.look, minutes=longest_minutes(search, settings))
     diary.progress.finish()
     return _outcome(job)
+
+
+def longest_minutes(search: Search, settings: Settings) -> int:
+    """How long a search may take, as trials wait for each other."""
+    return math.ceil(search.trials / search.parallel) * settings.training_minutes
 
 
 def start_search(

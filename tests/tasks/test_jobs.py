@@ -9,8 +9,10 @@ from sagemaker.core.shapes import ContainerDefinition
 
 from tasks import code_archive
 from tasks.jobs import job_name
+from tasks.learning import Search
 from tasks.release.registry import make_model
 from tasks.settings import Settings
+from tasks.tuning import longest_minutes
 from tests.installation import Installation
 
 
@@ -54,3 +56,9 @@ def test_what_was_just_made_may_be_unseen_for_a_while(
     there = boto3.client("sagemaker").list_models(NameContains="late")["Models"]
     assert [model["ModelName"] for model in there] == ["binventory-late"]
     installation.localcloud("down")
+
+
+@pytest.mark.parametrize(("spot", "minutes"), [(False, 3 * 240), (True, 6 * 240)])
+def test_a_search_may_take_as_long_as_its_trials_one_after_another(spot: bool, minutes: int) -> None:
+    search = Search(trials=5, parallel=2, learning_rates=(0.001, 0.1), batch_sizes=(32,))
+    assert longest_minutes(search, Settings(spot=spot, job_timeout_minutes=240)) == minutes
