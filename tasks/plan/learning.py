@@ -79,7 +79,7 @@ def learn(
         trained = [*sent, s3("GetObject", f"{jobs_prefix(here)}/", "the trained model")]
         watching = ("sagemaker StopTrainingJob",) if parameters.stop_on else ()
         with draft.stage("train", (*_TRAINING, *watching), [*trained, *(records if watching else [])]) as stage:
-            start_script(final_training(inputs, recipe, here), here)
+            start_script(final_training(inputs, recipe, here, parameters.recording), here)
             if here.debugger:
                 stage.note = "Where the account has no Debugger, the job is asked for again without its members."
         stage.known_later("CreateTrainingJob", "HyperParameters", {"lr": _BEST, "batch_size": _BEST})

@@ -126,12 +126,14 @@ def test_a_plan_is_printed_and_asks_nobody(target: str, option: str, nowhere: In
     nowhere.environment |= {"BINVENTORY_TARGET": target, "BINVENTORY_DEBUGGER": "true"}
     if target == "aws":
         nowhere.environment |= {"BINVENTORY_AUTOSCALING_INSTANCES": "3", "BINVENTORY_TRAINING_INSTANCES": "2"}
-    said = nowhere.run("flows.full_pipeline", "--source", "abid", "--trials", "10", "--parallel-trials", "2", option)
+    asked = ("--source", "abid", "--trials", "10", "--parallel-trials", "2", "--save-interval-train", "7")
+    said = nowhere.run("flows.full_pipeline", *asked, option)
     assert "Traceback" not in said
     for text in (
         "CreateHyperParameterTuningJob",
         '"MaxNumberOfTrainingJobs": 10',
         "DebugRuleConfigurations",
+        '"save_interval_train": "7"',
         "b<run>-train-<digest>",
         "iam:PassRole",
         "until it is deleted",

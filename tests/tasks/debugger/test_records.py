@@ -17,7 +17,7 @@ from smdebug.trials import create_trial
 from tasks.debugger.evaluate import ERROR, NO_DATA, RULES, TENSOR_RULES, judge
 from tasks.debugger.records import Records, Sources, fetch_records
 from tasks.debugger.report import JobFacts, make_report
-from tasks.debugger.stage import facts_of
+from tasks.debugger.stage import DebuggedJob, facts_of
 from tasks.object_store import ensure_bucket, open_store
 from tests.browser import chromium
 from tests.tasks.conftest import s3, s3_folder, s3_variables
@@ -116,6 +116,12 @@ def test_a_damaged_model_leaves_the_phases_unknown(content: bytes | None, s3: Pa
     problems: list[str] = []
     assert facts_of(job, problems).phases == {}
     assert "its phases are unknown" in problems[0]
+
+
+def test_rules_that_had_nothing_to_judge_are_not_counted() -> None:
+    rules = {"Overfit": "IssuesFound", "DeadRelu": "NoIssuesFound", "BatchSize": NO_DATA}
+    debugged = DebuggedJob(job_name="j", report=Path("debugger.html"), rules=rules, advice={}, idle=None)
+    assert debugged.line() == "1 of 2 rules fired (Overfit)"
 
 
 def test_where_a_jobs_records_are() -> None:
