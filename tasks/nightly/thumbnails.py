@@ -27,7 +27,7 @@ def thumbnails(photos: Iterable[Any]) -> dict[str, str]:
 
     def make(photo: Any) -> tuple[str, str | None]:
         try:
-            return photo.photo, _thumbnail(read_object(client, photo.bucket, photo.key, photo.etag))
+            return photo.photo, thumbnail(read_object(client, photo.bucket, photo.key, photo.etag))
         except (FileNotFoundError, PhotoError, ClientError, BotoCoreError):
             return photo.photo, None  # the page says "no picture" in its place
 
@@ -35,7 +35,12 @@ def thumbnails(photos: Iterable[Any]) -> dict[str, str]:
         return {photo: picture for photo, picture in pool.map(make, photos) if picture}
 
 
-def _thumbnail(content: bytes) -> str:
+def thumbnail(content: bytes) -> str:
+    """Return a small WebP of a photo as a ``data:`` URI.
+
+    Raises:
+        PhotoError: it cannot be read.
+    """
     picture = decode(content, SIDE)
     picture.thumbnail((SIDE, SIDE), Image.Resampling.BILINEAR)
     body = io.BytesIO()
