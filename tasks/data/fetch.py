@@ -24,7 +24,9 @@ LARGEST_OBJECT = 16 * 2**20
 _ATTEMPTS = 6
 _FAILURES_IN_A_ROW = 2 * IN_FLIGHT
 _REFUSED_FIRST = IN_FLIGHT
-_NOT_WELCOME = re.compile("InvalidAccessKeyId|SignatureDoesNotMatch|RequestTimeTooSkewed|AccountProblem|Token")
+_NOT_WELCOME = re.compile(
+    r"<Code>(InvalidAccessKeyId|SignatureDoesNotMatch|RequestTimeTooSkewed|AccountProblem|\w+Token)</Code>"
+)
 """What S3 says with a 403 that is about who asks, not about what is asked for."""
 _STATUS = re.compile(r"status code: (4\d\d)")
 _MD5 = re.compile(r'"?([0-9a-f]{32})"?')
@@ -72,7 +74,7 @@ def transfer_errors(what: str) -> Iterator[None]:
             raise SourceError(f"{what}: {_brief(error)}") from error
         raise TransferError(f"{what}: {_brief(error)}") from error
     except PermissionDeniedError as error:
-        kind = SourceError if _NOT_WELCOME.search(_brief(error)) else ForbiddenObjectError
+        kind = SourceError if _NOT_WELCOME.search(str(error)) else ForbiddenObjectError
         raise kind(f"{what}: {_brief(error)}") from error
     except BaseError as error:
         raise SourceError(f"{what}: {_brief(error)}") from error
