@@ -162,7 +162,7 @@ def run(
         return 1
     except KeyboardInterrupt:
         errors.print("Interrupted. The same command goes on where this one stopped.")
-        if settings().target == "aws":
+        if ask is not None and settings().target == "aws":  # what has no plan submits nothing
             errors.print(_GOES_ON_COSTING, soft_wrap=True, highlight=False)
         return 130
     return 0

@@ -35,7 +35,9 @@ def teardown(parameters: TeardownParameters) -> list[dict[str, Any]]:
     use_cloud(here)
     found, failed = running_jobs(parameters.run_id), []
     if parameters.delete and found:
-        failed = _delete(found) or [f"{name} has not ended yet" for name in wait_for_jobs(parameters.run_id, here)]
+        refused = _delete(found)  # also where a job has ended meanwhile; what counts is whether any goes on
+        failed = [f"{name} has not ended yet" for name in wait_for_jobs(parameters.run_id, here)]
+        failed += refused if failed else []
     rest = leftovers(parameters.run_id, here)
     if parameters.delete:
         failed += _delete(rest)

@@ -23,10 +23,10 @@ def write(answer: Answer, accept: str) -> tuple[str, str]:
         Refusal: 406 when none of them is accepted.
     """
     for wanted, parameters in preferences(accept):
-        for offered, writer in _WRITERS.items():
+        for offered, writer in WRITERS.items():
             if wanted in (offered, "*/*", f"{offered.partition('/')[0]}/*", ""):
                 return writer(answer, parameters), offered
-    raise Refusal(406, f"answers are {', '.join(_WRITERS)}, not {accept!r}")
+    raise Refusal(406, f"answers are {', '.join(WRITERS)}, not {accept!r}")
 
 
 def preferences(accept: str) -> list[tuple[str, dict[str, str]]]:
@@ -70,7 +70,7 @@ def _csv(answer: Answer, parameters: dict[str, str]) -> str:
     return text.getvalue()
 
 
-_WRITERS: dict[str, Callable[[Answer, dict[str, str]], str]] = {
+WRITERS: dict[str, Callable[[Answer, dict[str, str]], str]] = {
     JSON: _json,
     **dict.fromkeys(JSON_LINES, _json_lines),
     CSV: _csv,

@@ -37,6 +37,8 @@ MODULES = (
     "training/preprocessing.py",
 )
 
+CORES = torch.get_num_threads()  # read here, as threads that are made after a batch was computed are told of one
+
 
 class Model:
     """A network with the card that says how to use it."""
@@ -44,9 +46,7 @@ class Model:
     def __init__(self, network: nn.Module, card: ModelCard) -> None:
         self.network, self.card = network, card
         # A batch for each core, each on one thread, is quicker than one after another on all: no core waits for others.
-        self.count_together = Batcher(
-            self._count, at_once=torch.get_num_threads(), prepare=partial(torch.set_num_threads, 1)
-        )
+        self.count_together = Batcher(self._count, at_once=CORES, prepare=partial(torch.set_num_threads, 1))
 
     def pixels(self, photo: bytes) -> Tensor:
         """Decode a photo to uint8 (3, size, size).

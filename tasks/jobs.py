@@ -156,13 +156,15 @@ class LogTail:
 
     def new_lines(self) -> list[str]:
         """Lines written since the last call; none while the job has no log yet."""
+        pages = self._client.get_paginator("describe_log_streams")
         try:
-            found = self._client.describe_log_streams(logGroupName=self._group, logStreamNamePrefix=self._prefix)
+            found = pages.paginate(logGroupName=self._group, logStreamNamePrefix=self._prefix)
+            streams = [stream for page in found for stream in page["logStreams"]]
         except ClientError as error:
             if is_missing(error):
                 return []
             raise
-        return [line for stream in found["logStreams"] for line in self._read(stream["logStreamName"])]
+        return [line for stream in streams for line in self._read(stream["logStreamName"])]
 
     def _read(self, stream: str) -> list[str]:
         lines: list[str] = []

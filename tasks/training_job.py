@@ -283,9 +283,13 @@ def cost_of(jobs: Sequence[TrainingJob]) -> Cost:
 
 
 def job_phases(measured: dict[str, float], seconds: float) -> dict[str, float]:
-    """Phases of the whole job: what the script could not see, its container's start among it, is ``other``."""
+    """Phases of the whole job: what the script could not see, its container's start among it, is ``other``.
+
+    A job that went on from a failed one's checkpoint has more to tell than its own seconds.
+    """
     claimed = {name: measured.get(name, 0.0) for name in ("train", "eval", "data")}
-    return claimed | {"other": round(max(0.0, seconds - sum(claimed.values())), 3)}
+    other = max(measured.get("other", 0.0), seconds - sum(claimed.values()))
+    return claimed | {"other": round(other, 3)}
 
 
 def fetch(uri: str) -> bytes:

@@ -180,7 +180,7 @@ def _checked(given: Hyperparameters) -> Hyperparameters:
         "patience": given.patience >= 1,
         "image_size": given.image_size >= 32,
         "classes": len(set(given.classes)) == len(given.classes) >= 2,
-        "extra_classes": not set(given.extra_classes) & set(given.classes),
+        "extra_classes": not set(given.extra_classes) & set(given.classes) and min(given.extra_classes, default=0) >= 0,
         "optimizer": given.optimizer in OPTIMIZERS,
         "weight_decay": given.weight_decay >= 0,
         "head_lr": given.head_lr > 0,

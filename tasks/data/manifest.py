@@ -127,7 +127,7 @@ def _placements(lines: Iterator[bytes], where: str, mode: str, seed: int) -> Ite
             yield photo[2].decode(), SPLITS[SPLITS.index(photo[1].decode())]
         elif line == _END:
             return
-        elif line != _PHOTOS:
+        elif line not in (_PHOTOS, b""):  # an empty line is where no photo is
             raise refusal
     raise refusal  # it ends too soon
 

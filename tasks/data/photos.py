@@ -40,6 +40,8 @@ PHOTO_SCHEMA = pa.schema(
 )
 """One row per photo. ``status`` is ok, missing (or forbidden, by its reason), corrupt or unreachable; ``mtime_ns`` is
 the local file's."""
+_PUT_ASIDE = {"missing": "vanished", "unreachable": "unreachable"}
+"""Folder of quarantine by status, where a row gives no reason."""
 
 
 @dataclass
@@ -101,6 +103,7 @@ class _ChunkOfPhotos:
         self._changing = chunk.workspace.changing_source
         self._states: dict[int, PartitionState] = {}
         self._counts = PhotoCounts()
+        self._forbidden: list[_Wanted] = []
 
     async def run(self) -> PhotoCounts:
         with contextlib.ExitStack() as stack:
@@ -109,6 +112,9 @@ class _ChunkOfPhotos:
                 self._states[partition] = stack.enter_context(state)
             self._reader = Reader(self._store, trusted=not self._refresh and self._knows_good_ones())
             self._counts.given_up = await for_each(self._wanted(), self._one)
+            for photo in self._forbidden:  # only now: where nothing may be read at all, the run has ended before
+                self._put_aside(photo, "forbidden")
+                self._remember(photo, status="missing", reason="forbidden")
         return self._counts
 
     def _knows_good_ones(self) -> bool:
@@ -148,8 +154,7 @@ class _ChunkOfPhotos:
             self._remember(photo, status="missing")
         except ForbiddenObjectError:
             self._counts.missing += 1
-            self._put_aside(photo, "forbidden")
-            self._remember(photo, status="missing", reason="forbidden")
+            self._forbidden.append(photo)
         except TooLargeError as error:
             self._counts.corrupt["too_large"] += 1
             self._remember(photo, status="corrupt", reason="too_large", etag=error.etag, bytes=error.size)
@@ -197,8 +202,9 @@ class _ChunkOfPhotos:
             Path(photo.path).unlink(missing_ok=True)
             self._remember(photo, status="corrupt", reason=error.reason, etag=found.etag, bytes=len(found.body))
             return
-        if photo.known and photo.known["status"] in ("corrupt", "unreachable"):
-            self._quarantined(photo.id, photo.known["reason"] or "unreachable").unlink(missing_ok=True)
+        if photo.known and photo.known["status"] != "ok":
+            why = photo.known["reason"] or _PUT_ASIDE.get(photo.known["status"], "")
+            self._quarantined(photo.id, why).unlink(missing_ok=True)
         self._counts.downloaded += 1
         self._remember(photo, **row | {"etag": found.etag})
 

@@ -10,6 +10,8 @@ from tasks.settings import Settings
 from training.debugger.options import DebugOptions
 
 REFUSALS = ("ValidationException", "AccessDeniedException", "UnsupportedOperation", "UnknownOperationException")
+INTERVALS = (100, 200, 500, 1000, 5000, 60_000)
+"""Milliseconds between two looks at the machine that AWS takes; the nearest is asked for."""
 TENSOR_RULES = ("LossNotDecreasing", "Overfit", "Overtraining", "VanishingGradient", "ExplodingTensor")
 """Those that judge what is recorded by default; the others need whole tensors."""
 
@@ -34,7 +36,10 @@ def request_members(settings: Settings, options: DebugOptions | None = None) -> 
             for name in TENSOR_RULES
         ],
         "profiler_config": ProfilerConfig(
-            s3_output_path=where, profiling_interval_in_milliseconds=round(1000 * options.system_interval)
+            s3_output_path=where,
+            profiling_interval_in_milliseconds=min(
+                INTERVALS, key=lambda each: abs(each - 1000 * options.system_interval)
+            ),
         ),
         "profiler_rule_configurations": [
             ProfilerRuleConfiguration(

@@ -51,13 +51,15 @@ class RecordingParameters(BaseModel):
     )
     system_interval: float = Field(
         DebugOptions.system_interval,
-        gt=0,
+        ge=0.05,
+        le=60,
         title="System interval",
         description="Seconds between two looks at processors, memory, disk, network and GPU.",
     )
     trace_steps: int = Field(
         DebugOptions.trace_steps,
         ge=0,
+        le=100,
         title="Trace steps",
         description="Training steps to trace with torch.profiler; the trace opens in Perfetto.",
     )

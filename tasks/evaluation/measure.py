@@ -65,7 +65,7 @@ def measure(looked: Looked, model: inference.Model, policy: Policy | None = None
     Args:
         looked: what it said.
         model: which.
-        policy: by which records would be judged wrong; the default one where none is given.
+        policy: by which records would be judged wrong; without one, nothing is said about finding wrong records.
 
     Raises:
         ModelError: no photo in range could be read.
@@ -98,7 +98,9 @@ def measure(looked: Looked, model: inference.Model, policy: Policy | None = None
         per_class={count: float(right[truth == count].mean()) for count in card.classes if (truth == count).any()},
         confusion=[[int(((truth == t) & (predicted == p)).sum()) for p in card.classes] for t in card.classes],
         reliability=reliability(confidence, right),
-        triage=measure_triage(list(looked.predictions(model).values()), looked.counts.tolist(), policy or Policy()),
+        triage=measure_triage(list(looked.predictions(model).values()), looked.counts.tolist(), policy)
+        if policy
+        else None,
         out_of_range=_measure_out_of_range(looked, answers, model),
     )
 

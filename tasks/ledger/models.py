@@ -51,7 +51,7 @@ class Count(Base):
     # Looked up by photo and nothing else: the rows live in that key's own tree.
     __table_args__ = (
         Index("ix_counts_bucket_bin", "bucket", "bin"),
-        Index("ix_counts_bucket_photo_id", "bucket", "photo_id"),
+        Index("ix_counts_bucket_photo", "bucket", "photo_id", "key"),
         Index("ix_counts_verdict_score", "verdict", "score"),
         Index("ix_counts_night", "night"),
         Index("ix_counts_run", "run"),

@@ -7,10 +7,11 @@ probability of the count ``expected + d`` over that count's share in training. B
 
     P(d | photos)  is proportional to  P(d) * product over photos of  p(expected + d | photo) / share(expected + d)
 
-A model that learned counts beyond its range says how probable it is that the count is one of those. All of them are one
-more possibility: ``p(beyond | photo) / share(beyond)`` speaks for every count beyond alike. So a record of seven is
-contradicted by a photo that shows two, and a record of three by one that shows a full bin; but nothing confirms that a
-bin beyond the range holds what the record says.
+A model that learned counts beyond its range says how probable it is that the count is one of those. All of them are
+one more possibility: ``p(beyond | photo) / share(beyond)`` speaks for every count above the range alike. So a record of
+seven is contradicted by a photo that shows two, and a record of three by one that shows a full bin; but nothing
+confirms that a bin above the range holds what the record says. Of counts below the range, which is an empty bin,
+nothing is known apart from those: such records are abstained from, and no photo speaks for one.
 
 An earlier photo of the same bin, with the quantity that the record had then, is a second witness to the same ``d``:
 the record knows of every pick and stow between the two, so what it gets wrong stays wrong. The two photos are of one
@@ -106,7 +107,7 @@ def judge(now: Sighting | None, policy: Policy, earlier: Sequence[Sighting] = ()
     if now is None:
         return Judgement("uncertain", "the record has no quantity")
     beyond = now.expected not in now.probabilities
-    if beyond and not policy.beyond_share:
+    if beyond and (not policy.beyond_share or now.expected < max(now.probabilities)):
         return Judgement("uncertain", f"the record's {now.expected} is beyond {_range(now)}")
     offsets = posterior(now, policy, earlier)
     mismatch = 1 - offsets[0]
@@ -118,9 +119,8 @@ def judge(now: Sighting | None, policy: Policy, earlier: Sequence[Sighting] = ()
     if seems_beyond and not beyond:
         return Judgement("uncertain", "it looks like more, or fewer, than the model can count", *measured)
     if beyond:
-        return Judgement(
-            "uncertain", f"nothing speaks against the record's {now.expected}, beyond {_range(now)}", *measured
-        )
+        reason = f"the record's {now.expected} is beyond {_range(now)}, and little speaks against it"
+        return Judgement("uncertain", reason, *(measured if mismatch >= policy.match_below else ()))
     if mismatch < policy.match_below:
         return Judgement("match", None, *measured)
     return Judgement("uncertain", "the photo does not tell", *measured)
@@ -133,9 +133,9 @@ def _range(sighting: Sighting) -> str:
 def posterior(now: Sighting, policy: Policy, earlier: Sequence[Sighting] = ()) -> dict[int, float]:
     """Return the probability of each offset of the record, 0 first; they sum to one."""
     # An offset of one is likelier than of two: picks and stows go wrong by single objects.
-    counts = set(now.probabilities)
+    counts, above = set(now.probabilities), max(now.probabilities) + 1
     if policy.beyond_share:
-        counts |= set(range(max(0, now.expected - FAR), now.expected + FAR + 1))
+        counts |= {above, *range(max(above, now.expected - FAR), now.expected + FAR + 1)}
     offsets = (count - now.expected for count in sorted(counts))
     weights = {d: 1 / min(abs(d), FAR) for d in offsets if d}
     total = sum(weights.values())
@@ -151,12 +151,12 @@ def posterior(now: Sighting, policy: Policy, earlier: Sequence[Sighting] = ()) -
 
 def _evidence(sighting: Sighting, count: int, policy: Policy) -> float:
     """Log-likelihood ratio of a count: 0 where the photo says nothing about it."""
-    classes = sighting.probabilities
-    inside = 1 - sighting.out_of_range
-    if policy.beyond_share and count not in classes:
-        return math.log(max(sighting.out_of_range if count >= 0 else 0.0, _FLOOR) / policy.beyond_share)
-    if not policy.beyond_share and (sighting.expected not in classes or count not in classes):
+    classes, beyond = sighting.probabilities, policy.beyond_share
+    if beyond and (count > max(classes) or count < 0):
+        return math.log(max(sighting.out_of_range / beyond if count > 0 else 0.0, _FLOOR))
+    if count not in classes or (sighting.expected not in classes and not beyond):
         return 0.0
     share = policy.class_shares.get(count, 0.0) if policy.class_shares else 1 / len(classes)
     likelihood = max(classes[count], _FLOOR) / max(share, 1 / (10 * len(classes)))
-    return math.log(likelihood * (max(inside, _FLOOR) / (1 - policy.beyond_share) if policy.beyond_share else 1.0))
+    inside = max(1 - sighting.out_of_range, _FLOOR) / (1 - beyond) if beyond else 1.0
+    return math.log(likelihood * inside)

@@ -14,11 +14,11 @@ def model_of_night(parameters: NightParameters, settings: Settings) -> tuple[Reg
     where the registry does not know it, the newest approved one lends its thresholds.
 
     Raises:
-        ModelError: none is approved and none serves, or there is no such model.
+        ModelError: none is approved and none serves, there is no such model, or the endpoint answers nobody.
     """
     if not parameters.endpoint:
         return _asked_for(parameters.model, settings), []
-    served = archive_behind(parameters.endpoint)
+    served, unknown = _behind(parameters.endpoint)
     try:
         wanted = _asked_for(parameters.model, settings)
     except ModelError:
@@ -36,8 +36,19 @@ def model_of_night(parameters: NightParameters, settings: Settings) -> tuple[Reg
         raise ModelError(
             f"{where} no model of the group {settings.model_group!r}, and none there is approved to judge by"
         )
-    what = f"model version {known.version}" if known else f"no model of the group {settings.model_group!r}"
+    what = f"model version {known.version}" if known else unknown or f"no model of the group {settings.model_group!r}"
     return wanted, [f"{where} {what}; bins are judged by the thresholds of version {wanted.version}"]
+
+
+def _behind(endpoint: str) -> tuple[str | None, str | None]:
+    """The archive that an endpoint serves; or why nobody knows it."""
+    try:
+        served = archive_behind(endpoint)
+    except ModelError as error:
+        return None, f"what nobody knows ({error})"
+    if served is None:
+        raise ModelError(f"there is no endpoint {endpoint} in service, so that nothing can be counted through it")
+    return served, None
 
 
 def _asked_for(which: str, settings: Settings) -> RegisteredModel:

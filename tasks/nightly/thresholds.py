@@ -22,11 +22,13 @@ class Ranked:
         score: what it is ranked by.
         mismatch: probability of mismatch.
         off_by: by how many objects its record really is off.
+        can_match: whether it could be called a match: record and photo are not beyond the model's range.
     """
 
     score: float
     mismatch: float
     off_by: int
+    can_match: bool = True
 
 
 def plant_errors(counts: Sequence[int], rate: float, seed: int, classes: Sequence[int] = ()) -> list[int]:
@@ -76,7 +78,7 @@ def choose_policy(
     if len(inside) < 100:
         raise DataError(f"{len(inside)} validation photos in the model's range are too few to choose thresholds on")
     means = {count: sum(photo[1][count] for photo in inside) / len(inside) for count in classes}
-    beyond_share = sum(photo[2] for photo in photos) / len(photos)
+    beyond_share = sum(photo[2] for photo in photos) / len(photos) if _knows_more(photos, classes) else 0.0
     policy = Policy(
         record_error_rate=record_error_rate,
         class_shares=means,
@@ -99,6 +101,13 @@ def choose_policy(
     )
 
 
+def _knows_more(photos: Sequence[Photo], classes: tuple[int, ...]) -> bool:
+    """Whether the model tells photos of more objects than it counts from others: only then does it speak of such."""
+    above = [photo[2] for photo in photos if photo[0] > max(classes)]
+    inside = [photo[2] for photo in photos if photo[0] in classes]
+    return bool(above) and sum(above) / len(above) > 1.1 * sum(inside) / len(inside)
+
+
 def judgeable(photos: Sequence[Photo], policy: Policy) -> tuple[Sequence[Photo], tuple[int, ...]]:
     """Return the photos that the policy ever judges, and what the record of them may say; empty: anything."""
     if policy.beyond_share:
@@ -107,12 +116,12 @@ def judgeable(photos: Sequence[Photo], policy: Policy) -> tuple[Sequence[Photo],
 
 
 def rank(photos: Sequence[Photo], record: Sequence[int], policy: Policy) -> list[Ranked]:
-    """Judge photos whose truth is known against a record, best bets first."""
+    """Judge photos whose truth is known against a record, best bets first; those that nothing ranks come last."""
     found = []
     for (count, probabilities, outside), expected in zip(photos, record, strict=True):
         judged = judge(Sighting(expected, probabilities, outside), policy)
-        if judged.mismatch is not None and judged.score is not None:
-            found.append(Ranked(judged.score, judged.mismatch, abs(count - expected)))
+        can_match = expected in probabilities and outside < policy.abstain_from
+        found.append(Ranked(judged.score or 0.0, judged.mismatch or 0.0, abs(count - expected), can_match))
     return sorted(found, key=lambda photo: -photo.score)
 
 
@@ -145,7 +154,7 @@ def _mismatch_from(judged: Sequence[Ranked], target: float) -> tuple[float, floa
 
 
 def _match_below(judged: Sequence[Ranked], most_wrong: float) -> float:
-    ordered = sorted(judged, key=lambda photo: photo.mismatch)
+    ordered = sorted((photo for photo in judged if photo.can_match), key=lambda photo: photo.mismatch)
     wrong, threshold = 0, 0.0
     for number, photo in enumerate(ordered, 1):
         wrong += photo.off_by > 0

@@ -20,7 +20,7 @@ from tasks.settings import Settings
 from training.errors import ModelError
 
 Status = Literal["Approved", "PendingManualApproval", "Rejected"]
-ANSWER_TYPES = list(answers._WRITERS)
+ANSWER_TYPES = list(answers.WRITERS)
 _NOT_IN_A_VALUE = re.compile(r"[^\w\s_.:/=+\-@]")
 _LONGEST_VALUE, _LONGEST_TEXT = 256, 1024
 

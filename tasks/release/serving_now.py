@@ -12,6 +12,7 @@ from training.errors import ModelError
 PROVEN = "binventory-proven"
 """Tag of an endpoint: the configuration whose answers were last found right."""
 _ANSWERING = ("InService", "Updating", "SystemUpdating", "RollingBack")
+_A_MIX = "UpdateRollbackFailed"
 
 
 class EndpointState(BaseModel):
@@ -49,9 +50,11 @@ def archive_behind(endpoint_name: str) -> str | None:
     """S3 URI of the ``model.tar.gz`` that an endpoint serves; None when nothing serves.
 
     Raises:
-        ModelError: something serves, but nothing says any more what it was made of.
+        ModelError: something serves, but nothing says any more what it was made of, or it is a mix of two models.
     """
     endpoint = describe(endpoint_name)
+    if endpoint is not None and endpoint.status == _A_MIX:
+        raise ModelError(f"endpoint {endpoint_name} could not be rolled back, and serves a mix of two models")
     if endpoint is None or endpoint.status not in _ANSWERING:
         return None
     client = boto3.client("sagemaker")

@@ -135,6 +135,7 @@ def _objects(run_id: str, settings: Settings) -> Iterator[Leftover]:
         ("models", f"binventory-{run_id}-"),
         ("jobs", f"b{run_id}-"),
         ("checkpoints", f"b{run_id}-"),
+        ("debugger", f"b{run_id}-"),
         ("nightly", f"{run_id}/"),
     ):
         entries = _listed(settings.bucket, f"{folder}/{prefix}")

@@ -218,7 +218,7 @@ def test_a_model_computes_a_batch_for_each_core_on_one_thread_each(
 
     with monkeypatch.context() as patched:
         patched.setattr(inference, "Batcher", Recorded)
-        patched.setattr(torch, "get_num_threads", lambda: 3)
+        patched.setattr(inference, "CORES", 3)
         inference.Model(loaded.network, loaded.card)
     assert options["at_once"] == 3
     with ThreadPoolExecutor(1, initializer=options["prepare"]) as pool:

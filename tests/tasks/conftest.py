@@ -1,10 +1,11 @@
-"""Fixtures of the data stage's tests."""
+"""Servers that tests of several rooms ask."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.ledgers import postgres
 from tests.s3_server import serving_s3
 
 
@@ -27,3 +28,9 @@ def s3(s3_variables: dict[str, str], s3_folder: Path, monkeypatch: pytest.Monkey
     for name, value in s3_variables.items():
         monkeypatch.setenv(name, value)
     return s3_folder
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    with postgres() as url:
+        yield url

@@ -201,8 +201,11 @@ class DebugHook(Hook):  # type: ignore[misc]
 
     def record_loss(self, loss: float) -> None:
         """Record the loss of the current step, and nothing else of it, unless the step is recorded anyway."""
-        if self.writer is not None or not self.exported_collections:
+        if self.writer is not None or not self.prepared_collections:
             return
+        if not self.exported_collections:  # a process that goes on from a checkpoint, before its first recorded step
+            self.export_collections()
+            self.exported_collections = True
         self._collections_to_save_for_step = {self.get_collection("losses")}
         self._initialize_writers()
         self._save_for_tensor(f"{self._loss_name}_output_0", torch.tensor(loss))

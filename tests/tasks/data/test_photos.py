@@ -183,6 +183,9 @@ def test_a_photo_that_is_forbidden_from_now_on_is_kept_but_not_used(bucket: Buck
     bucket.odd(**{"bin-images/7.jpg": "forbidden"})
     assert bucket.fetch(chunk, refresh=True) == {"7": "missing forbidden"}
     assert bucket.files() == ["quarantine/forbidden/7.jpg"]
+    bucket.odd()
+    assert bucket.fetch(chunk) == {"7": "ok"}
+    assert bucket.files() == ["train_data/4/7.jpg"]
 
 
 def test_a_source_where_everything_is_forbidden_ends_the_run(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,6 +199,7 @@ def test_a_source_where_everything_is_forbidden_ends_the_run(bucket: Bucket, mon
     bucket.odd(**{"bin-images": "forbidden"})
     with pytest.raises(SourceError, match="The first 3 objects that were asked for are forbidden"):
         bucket.fetch(chunk)
+    assert bucket.files() == []
     bucket.odd(**{f"bin-images/{i}.jpg": "forbidden" for i in (2, 3)})
     forbidden = {"2": "missing forbidden", "3": "missing forbidden"}
     assert bucket.fetch(chunk) == {"1": "ok", "4": "ok"} | forbidden
@@ -203,6 +207,11 @@ def test_a_source_where_everything_is_forbidden_ends_the_run(bucket: Bucket, mon
     bucket.put("5", 1)  # only what is forbidden is asked for now
     chunk = bucket.listed(_1=1, _2=1, _3=1, _4=1, _5=1)
     assert bucket.fetch(chunk) == {"1": "ok", "4": "ok", "5": "missing forbidden"} | forbidden
+    bucket.odd(**{"bin-images": "forbidden"})
+    before = bucket.files()
+    with pytest.raises(SourceError, match="are forbidden"):
+        bucket.fetch(chunk, refresh=True)
+    assert bucket.files() == before  # what is here is not put aside because the source is shut
 
 
 def test_keys_that_the_source_does_not_know_end_the_run(bucket: Bucket) -> None:

@@ -35,6 +35,7 @@ class Dataset:
 
     def hold(self, *photos: tuple[str, int, str, bytes]) -> None:
         tables: dict[int, list[dict[str, object]]] = {}
+        body = b""
         for photo_id, count, split, body in photos:
             path = self.workspace.photo(photo_id, count)
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -154,6 +155,12 @@ def test_without_a_manifest_on_s3_the_one_here_tells_and_without_any_nothing_doe
     dataset.hold(("00007", 3, "valid", b"a"), ("a.b-c", 1, "train", b"b"))
     write_manifest(dataset.workspace, RECIPE, dataset.shards)
     assert placements(dataset) == {"00007": "valid", "a.b-c": "train"}
+
+
+def test_a_manifest_of_no_photos_places_none(dataset: Dataset) -> None:
+    dataset.hold()
+    write_manifest(dataset.workspace, RECIPE, [])
+    assert placements(dataset) == {}
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,8 @@ def test_the_request_is_one_that_the_api_takes() -> None:
     hook = members["debug_hook_config"]
     assert hook.hook_parameters == {"train.save_interval": "5", "eval.save_interval": "1"}
     assert members["profiler_config"].profiling_interval_in_milliseconds == 500
+    odd = managed.request_members(Settings(), DebugOptions(system_interval=2.0))
+    assert odd["profiler_config"].profiling_interval_in_milliseconds == 1000  # AWS takes a few values only
 
 
 def refusal(code: str, message: str) -> ClientError:

@@ -59,6 +59,8 @@ def test_hyperparameters_that_are_given_reach_the_job() -> None:
         (["--save-interval-train", "0"], "--save-interval-train"),
         (["--whole-layers", "("], "'(' is not a regular expression"),
         (["--system-interval", "0"], "--system-interval"),
+        (["--system-interval", "90"], "--system-interval"),
+        (["--trace-steps", "500"], "--trace-steps"),
     ],
 )
 def test_what_makes_no_sense_is_refused(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -98,7 +98,9 @@ def test_tensors_cut_short_are_left_out_and_counted(recorded: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    "content", [b"no archive", gzip.compress(b"no tar"), gzip.compress(bytes(range(256)) * 90)[:200], None]
+    "content",
+    [b"no archive", gzip.compress(b"no tar"), gzip.compress(bytes(range(256)) * 90)[:200], None],
+    ids=["no archive", "no tar", "cut short", "absent"],
 )
 def test_a_damaged_model_leaves_the_phases_unknown(content: bytes | None, s3: Path) -> None:
     ensure_bucket("s3://damaged")

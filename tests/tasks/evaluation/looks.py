@@ -8,6 +8,7 @@ from tasks.data.split_photos import Photo
 from tasks.evaluation.evaluate import Answer, Comparison, EvaluatedModel
 from tasks.evaluation.looking import Looked
 from tasks.evaluation.measure import measure
+from tasks.nightly.judge import Policy
 from training.model import ModelCard
 
 CLASSES = (1, 2, 3, 4, 5)
@@ -43,7 +44,7 @@ def evaluated_model() -> EvaluatedModel:
     beyond = torch.tensor([[0.0, 0.0, 0.0, 0.0, 0.1, 0.2, 0.7]]).repeat(40, 1)
     counter = model(extra=(0, 6), temperature=1.5)
     seen = looked([*counts, *([6, 8] * 20)], torch.cat([raw, beyond]))
-    found = measure(seen, counter)
+    found = measure(seen, counter, Policy())
     rival = Comparison(
         deployed="s3://b/m/model.tar.gz", version="261101-020000", accuracy=0.4, rmse=1.2, within_one=0.8, loss=1.4,
         ece=0.05, n=600, accuracy_gain=0.02, accuracy_gain_interval=(-0.01, 0.05),

@@ -8,13 +8,7 @@ from sqlalchemy import make_url
 
 from tasks.ledger.database import open_engine
 from tasks.ledger.ledger import Ledger
-from tests.ledgers import new_database, postgres
-
-
-@pytest.fixture(scope="session")
-def postgres_server() -> Iterator[str]:
-    with postgres() as url:
-        yield url
+from tests.ledgers import new_database
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -12,11 +12,11 @@ import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import create_engine, inspect, make_url, text
+from sqlalchemy import create_engine, inspect, make_url, select, text
 
 from tasks.ledger.database import alembic_config, ledger_url, open_engine, writing
 from tasks.ledger.export import export_counts
-from tasks.ledger.ledger import Ledger
+from tasks.ledger.ledger import Ledger, newest
 from tasks.ledger.models import Base, Count, photo_key
 from tasks.review.queue import answer, undo
 from tasks.settings import Settings
@@ -84,6 +84,15 @@ def test_a_night_shows_of_each_photo_what_was_last_said(ledger: Ledger) -> None:
         ("1", "e1"),
         ("2", "e2"),
     ]
+
+
+def test_what_was_last_said_is_found_by_an_index_even_where_all_files_have_one_name(tmp_path: Path) -> None:
+    engine = open_engine(make_url(f"sqlite+pysqlite:///{tmp_path}/ledger.db"))
+    query = select(Count.key).where(newest()).compile(engine, compile_kwargs={"literal_binds": True})
+    with engine.connect() as connection:
+        steps = [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}")]
+    engine.dispose()
+    assert any("bucket=? AND photo_id=? AND key=?" in step for step in steps), steps
 
 
 def test_a_night_is_compared_with_one_run_a_day_and_with_its_bucket_where_its_prefix_is_new(ledger: Ledger) -> None:

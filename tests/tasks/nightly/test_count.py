@@ -73,6 +73,9 @@ def registered(version: int, status: str = "Approved") -> RegisteredModel:
     )  # fmt: skip
 
 
+UNKNOWN = -1
+
+
 @pytest.mark.parametrize(
     ("served", "approved", "asked", "chosen", "said"),
     [
@@ -88,6 +91,8 @@ def registered(version: int, status: str = "Approved") -> RegisteredModel:
         ),
         (1, 2, "2", 2, "serves model version 1; bins are judged by the thresholds of version 2"),
         (9, None, "newest", None, "none there is approved"),
+        (UNKNOWN, 2, "newest", 2, "its model was deleted); bins are judged by the thresholds of version 2"),
+        (0, 2, "newest", None, "no endpoint counter in service"),
     ],
 )
 def test_an_endpoint_s_answers_are_judged_by_the_model_that_it_serves(
@@ -98,7 +103,12 @@ def test_an_endpoint_s_answers_are_judged_by_the_model_that_it_serves(
             raise ModelError("none is approved")
         return registered(approved)
 
-    monkeypatch.setattr(choosing, "archive_behind", lambda endpoint: f"s3://m/{served}")
+    def behind(endpoint: str) -> str | None:
+        if served == UNKNOWN:
+            raise ModelError("its model was deleted")
+        return f"s3://m/{served}" if served else None
+
+    monkeypatch.setattr(choosing, "archive_behind", behind)
     monkeypatch.setattr(choosing, "approved_model", newest)
     monkeypatch.setattr(choosing, "find_model", lambda which, settings: registered(int(which)))
     monkeypatch.setattr(choosing, "models", lambda settings: [registered(2), registered(1, "Rejected")])

@@ -90,15 +90,28 @@ def test_a_photo_beyond_the_range_is_abstained_from_however_sure_the_rest() -> N
 LEARNED_BEYOND = Policy(beyond_share=0.25)
 
 
-@pytest.mark.parametrize("expected", [0, 6, 250])
-def test_a_record_beyond_the_range_is_contradicted_by_a_photo_in_it_but_never_confirmed(expected: int) -> None:
+@pytest.mark.parametrize("expected", [6, 7, 250])
+def test_a_record_above_the_range_is_contradicted_by_a_photo_in_it_but_never_confirmed(expected: int) -> None:
     contradicted = judge(Sighting(expected, shares(c2=0.98), out_of_range=0.001), LEARNED_BEYOND)
     assert contradicted.verdict == "mismatch"
-    assert 1 < (contradicted.size or 0) <= 5  # a record of 250 is not fifty times as wrong as one of seven
+    assert 1 < (contradicted.size or 0) <= 3  # a record of 250 is not a hundred times as wrong as one of seven
     consistent = judge(Sighting(expected, shares(), out_of_range=0.99), LEARNED_BEYOND)
     assert consistent.verdict == "uncertain"
-    assert f"against the record's {expected}, beyond the model's 1-5" in (consistent.reason or "")
-    assert (consistent.mismatch or 0) < 0.06  # it speaks for every count beyond the range alike
+    assert f"the record's {expected} is beyond the model's 1-5" in (consistent.reason or "")
+    assert consistent.score is None  # it speaks for every count above the range alike: nobody has to look
+
+
+@pytest.mark.parametrize("out_of_range", [0.001, 0.99])
+def test_a_record_of_none_is_abstained_from_because_full_bins_are_beyond_the_range_too(out_of_range: float) -> None:
+    judged = judge(Sighting(0, shares(c5=0.9), out_of_range), LEARNED_BEYOND)
+    assert (judged.verdict, judged.mismatch) == ("uncertain", None)
+
+
+@pytest.mark.parametrize("expected", [1, 2, 3])
+def test_a_full_bin_contradicts_a_small_record_by_several_objects(expected: int) -> None:
+    judged = judge(Sighting(expected, shares(), out_of_range=0.999), LEARNED_BEYOND)
+    assert judged.verdict == "mismatch"
+    assert (judged.size or 0) > 2.5
 
 
 def test_a_record_in_range_is_contradicted_by_a_photo_beyond_it() -> None:
@@ -140,7 +153,9 @@ def test_a_calibrated_model_gives_calibrated_mismatches(beyond: bool) -> None:
     photos = guesser(20_000, seed=1, beyond=beyond)
     record = plant_errors([count for count, _, _ in photos], 0.05, 2, () if beyond else CLASSES)
     share = sum(photo[2] for photo in photos) / len(photos)
-    judged = rank(photos, record, Policy(record_error_rate=0.05, beyond_share=share))
+    judged = [
+        photo for photo in rank(photos, record, Policy(record_error_rate=0.05, beyond_share=share)) if photo.score
+    ]
     for low, high in ((0.0, 0.05), (0.05, 0.15), (0.15, 0.4), (0.4, 1.0)):
         bucket = [photo for photo in judged if low <= photo.mismatch < high]
         said = sum(photo.mismatch for photo in bucket) / len(bucket)
@@ -201,6 +216,8 @@ def test_thresholds_of_a_model_that_learned_beyond_its_range_are_chosen_on_all_p
     photos = guesser(2000, seed=8, beyond=True)
     policy = choose_policy(photos)
     assert policy.beyond_share == pytest.approx(sum(outside for _, _, outside in photos) / 2000)
+    blind = [(count, shares, 0.2) for count, shares, _ in photos]
+    assert choose_policy(blind).beyond_share == 0.0  # it says nothing of what is beyond, whatever that number is
     assert "2000 validation photos" in policy.chosen_on
     assert sum(policy.class_shares.values()) == pytest.approx(1)
     assert policy_of(policy_facts(policy)).beyond_share == pytest.approx(policy.beyond_share, rel=1e-3)

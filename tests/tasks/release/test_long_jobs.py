@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 RUN = "261125-140000"
 
 
+@pytest.mark.timeout(240)
 def test_a_long_search_says_that_it_goes_on_and_what_its_trials_say(
     here: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -22,9 +22,9 @@ from tasks.object_store import ensure_bucket, open_store
 from tasks.review.app import make_app
 from tasks.review.serve import ReviewParameters, make_review
 from tests.ledgers import count_row
-from tests.tasks.ledger.conftest import postgres_server, url
+from tests.tasks.ledger.conftest import url
 
-__all__ = ["postgres_server", "url"]
+__all__ = ["url"]
 
 FLAGGED = 4
 

@@ -98,7 +98,7 @@ def test_the_profile_is_read_by_smdebugs_own_readers(channels: Channels) -> None
 
 def command(processes: int = 1) -> list[str]:
     start = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
-    recipe = arguments_of(dataclasses.replace(RECIPE, epochs=4))
+    recipe = arguments_of(dataclasses.replace(RECIPE, epochs=6))  # enough to be interrupted before the end
     return [sys.executable, *start, "-m", "training.finetune_debugger", *recipe, "--save_interval_train=3"]
 
 
@@ -129,15 +129,15 @@ def test_an_interruption_leaves_one_trial_without_a_step_twice(
     with subprocess.Popen(command(), env=environment, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         for line in process.stdout:
-            if line.startswith("Epoch 2/4"):
+            if line.startswith("Epoch 2/6"):
                 process.send_signal(sent)
     assert process.returncode == {signal.SIGKILL: -9, signal.SIGTERM: 143}[sent]
     resumed = subprocess.run(command(), env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
     assert resumed.returncode == 0, resumed.stderr
     assert "Resuming after epoch" in resumed.stdout
     trial = create_trial(str(tmp_path / "checkpoints" / "debug-output"))
-    assert trial.steps(mode=modes.TRAIN) == list(range(0, 16, 3))
-    assert trial.steps(mode=modes.EVAL) == [0, 1, 2, 3]
+    assert trial.steps(mode=modes.TRAIN) == list(range(0, 24, 3))
+    assert trial.steps(mode=modes.EVAL) == list(range(6))
     assert losses_of(trial) == undisturbed
 
 
@@ -148,9 +148,9 @@ def test_two_processes_leave_one_trial(channels: Channels) -> None:
     assert done.returncode == 0, done.stderr
     trial = create_trial(str(channels.output / "debug-output"))
     assert trial.workers() == ["worker_0"]
-    assert trial.steps(mode=modes.TRAIN) == list(range(0, 16, 3))
-    assert trial.steps(mode=modes.EVAL) == [0, 1, 2, 3]
-    assert len(losses_of(trial)) == 10
+    assert trial.steps(mode=modes.TRAIN) == list(range(0, 24, 3))
+    assert trial.steps(mode=modes.EVAL) == list(range(6))
+    assert len(losses_of(trial)) == 14
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

@@ -13,10 +13,14 @@ def upgrade() -> None:
     op.create_index("ix_counts_night", "counts", ["night"], unique=False)
     op.create_index("ix_counts_verdict_score", "counts", ["verdict", "score"], unique=False)
     op.drop_index("ix_counts_verdict", table_name="counts")
+    op.create_index("ix_counts_bucket_photo", "counts", ["bucket", "photo_id", "key"], unique=False)
+    op.drop_index("ix_counts_bucket_photo_id", table_name="counts")
 
 
 def downgrade() -> None:
     """Take back."""
+    op.create_index("ix_counts_bucket_photo_id", "counts", ["bucket", "photo_id"], unique=False)
+    op.drop_index("ix_counts_bucket_photo", table_name="counts")
     op.create_index("ix_counts_verdict", "counts", ["verdict"], unique=False)
     op.drop_index("ix_counts_verdict_score", table_name="counts")
     op.drop_index("ix_counts_night", table_name="counts")
