@@ -10,8 +10,8 @@ probability of the count ``expected + d`` over that count's share in training. B
 A model that learned counts beyond its range says how probable it is that the count is one of those. All of them are
 one more possibility: ``p(beyond | photo) / share(beyond)`` speaks for every count above the range alike. So a record of
 seven is contradicted by a photo that shows two, and a record of three by one that shows a full bin; but nothing
-confirms that a bin above the range holds what the record says. Of counts below the range, which is an empty bin,
-nothing is known apart from those: such records are abstained from, and no photo speaks for one.
+confirms that a bin above the range holds what the record says. An empty bin is in the same output as a full one: a
+photo in range contradicts a record of none, but no photo contradicts another record by showing none.
 
 An earlier photo of the same bin, with the quantity that the record had then, is a second witness to the same ``d``:
 the record knows of every pick and stow between the two, so what it gets wrong stays wrong. The two photos are of one
@@ -107,7 +107,7 @@ def judge(now: Sighting | None, policy: Policy, earlier: Sequence[Sighting] = ()
     if now is None:
         return Judgement("uncertain", "the record has no quantity")
     beyond = now.expected not in now.probabilities
-    if beyond and (not policy.beyond_share or now.expected < max(now.probabilities)):
+    if beyond and not policy.beyond_share:
         return Judgement("uncertain", f"the record's {now.expected} is beyond {_range(now)}")
     offsets = posterior(now, policy, earlier)
     mismatch = 1 - offsets[0]
@@ -152,8 +152,8 @@ def posterior(now: Sighting, policy: Policy, earlier: Sequence[Sighting] = ()) -
 def _evidence(sighting: Sighting, count: int, policy: Policy) -> float:
     """Log-likelihood ratio of a count: 0 where the photo says nothing about it."""
     classes, beyond = sighting.probabilities, policy.beyond_share
-    if beyond and (count > max(classes) or count < 0):
-        return math.log(max(sighting.out_of_range / beyond if count > 0 else 0.0, _FLOOR))
+    if beyond and count not in classes:
+        return math.log(max(sighting.out_of_range / beyond if count >= 0 else 0.0, _FLOOR))
     if count not in classes or (sighting.expected not in classes and not beyond):
         return 0.0
     share = policy.class_shares.get(count, 0.0) if policy.class_shares else 1 / len(classes)
