@@ -107,9 +107,15 @@ def test_variables_of_the_shell_are_not_options(monkeypatch: pytest.MonkeyPatch)
     assert parse(Parameters, "x", []).limit is None
 
 
-@pytest.mark.parametrize(("target", "warned"), [("aws", True), ("local", False)])
+@pytest.mark.parametrize(
+    ("target", "submits", "warned"), [("aws", True, True), ("aws", False, False), ("local", True, False)]
+)
 def test_ctrl_c_says_what_goes_on_costing(
-    target: Literal["aws", "local"], warned: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    target: Literal["aws", "local"],
+    submits: bool,
+    warned: bool,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def interrupted(_: Parameters) -> None:
         raise KeyboardInterrupt
@@ -118,5 +124,6 @@ def test_ctrl_c_says_what_goes_on_costing(
     monkeypatch.setattr(command_line, "settings", lambda: Settings.model_construct(target=target))
     monkeypatch.setattr(command_line, "use_prefect_server", lambda _: "http://nowhere/api")
     monkeypatch.setattr("signal.signal", lambda *_: None)
-    assert command_line.run(interrupted, Parameters, "x") == 130
+    asks = (lambda draft, parameters: None) if submits else None
+    assert command_line.run(interrupted, Parameters, "x", asks) == 130
     assert ("flows.teardown" in capsys.readouterr().err) == warned
