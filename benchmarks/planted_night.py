@@ -65,12 +65,12 @@ def measure(data: PreparedData, given: argparse.Namespace) -> None:
 
 
 def night(uri: str) -> tuple[int, list[str]]:
-    """Count what is new; how many photos that were, and the ids of the exceptions, best bets first."""
+    """Count what is new; how many photos that were, and the ids of all exceptions of the day, best bets first."""
     run = nightly_count(NightParameters(prefix=f"{uri}/bin-images/"))
     folder = settings().runs / str(run)
     with (folder / "exceptions.csv").open(newline="") as file:
         ranked = [Path(row["key"]).stem for row in csv.DictReader(file)]
-    return json.loads((folder / "summary.json").read_text())["night"]["counted"], ranked
+    return json.loads((folder / "summary.json").read_text())["night"]["new"], ranked
 
 
 def tell(counted: int, ranked: list[int], off: list[int]) -> None:

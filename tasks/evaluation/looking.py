@@ -78,7 +78,7 @@ def look(model: inference.Model, data: PreparedData, split: SplitName) -> Looked
         unreadable |= bad
         if photos:
             seen += photos
-            raw.append(model.probabilities(pixels))
+            raw.append(_probabilities(model, pixels))
     groups = _bin_groups(data, [photo.photo_id for photo in seen])
     return Looked(seen, groups, torch.cat(raw) if raw else torch.empty(0, len(model.card.outputs.counts)), unreadable)
 
@@ -100,7 +100,7 @@ def choose_precision(model: inference.Model, data: PreparedData) -> tuple[str, f
         for precision in seconds:
             if total < _RACED:
                 seconds[precision] += _seconds_as_served(model, pixels, precision)
-            raw = model.probabilities(pixels, precision)
+            raw = _probabilities(model, pixels, precision)
             answers[precision] = model.card.outputs.answers(raw)[0].argmax(dim=1)
         same += int((answers["float32"] == answers["bfloat16"]).sum())
         total += len(photos)
@@ -134,6 +134,11 @@ def load_archive(content: bytes, folder: Path) -> inference.Model:
     except (tarfile.TarError, OSError, EOFError) as error:
         raise ModelError(f"the model archive cannot be unpacked: {error}") from error
     return inference.model_fn(str(folder))
+
+
+def _probabilities(model: inference.Model, pixels: Tensor, precision: str | None = None) -> Tensor:
+    """What the network says in batches as serving has them; larger ones take longer, as their memory is cleared anew."""
+    return torch.cat([model.probabilities(part, precision) for part in pixels.split(LARGEST)])
 
 
 def _batches(
