@@ -137,7 +137,7 @@ def load_archive(content: bytes, folder: Path) -> inference.Model:
 
 
 def _probabilities(model: inference.Model, pixels: Tensor, precision: str | None = None) -> Tensor:
-    """What the network says in batches as serving has them; larger ones take longer, as their memory is cleared anew."""
+    """What the network says, in serving's batches: larger ones take longer, as their memory is cleared anew."""
     return torch.cat([model.probabilities(part, precision) for part in pixels.split(LARGEST)])
 
 

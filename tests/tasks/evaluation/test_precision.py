@@ -38,11 +38,12 @@ class Racer(inference.Model):
     def probabilities(self, pixels: torch.Tensor, precision: str | None = None) -> torch.Tensor:
         assert precision is not None
         self.clock += self.seconds[precision] * len(pixels)
-        if torch.get_num_threads() == 1:
+        racing = torch.get_num_threads() == 1
+        if racing:
             self.served.add((len(pixels), 1))
         answers = torch.zeros(len(pixels), 5)
         answers[:, 0] = 1
-        if precision == "bfloat16" and len(pixels) > 8:
+        if precision == "bfloat16" and not racing:
             wrong, self.different = min(self.different, len(pixels)), max(0, self.different - len(pixels))
             answers[:wrong] = answers[:wrong].roll(1, dims=1)
         return answers
