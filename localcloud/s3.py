@@ -169,7 +169,7 @@ def open_bucket(endpoint: str, keys: Keys, region: str, bucket: str) -> S3Store:
     """A client of one bucket of this cloud's S3."""
     return S3Store(
         bucket,
-        endpoint=endpoint,
+        aws_endpoint_url_s3=endpoint,  # the service-specific option: it alone wins over the environment's variables
         region=region,
         access_key_id=keys.access_key_id,
         secret_access_key=keys.secret_access_key,

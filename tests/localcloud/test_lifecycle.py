@@ -37,6 +37,20 @@ def kill_service(cloud: RunningCloud, training: Training) -> None:
     training.sagemaker.list_models()
 
 
+def test_a_cloud_that_starts_in_the_environment_of_another_uses_its_own_buckets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")  # as after `eval "$(python -m localcloud env)"`
+    cloud = RunningCloud(tmp_path / "cloud")
+    cloud.up()
+    try:
+        (tmp_path / "1.jpg").write_bytes(b"photo")
+        cloud.command("load-bucket", "bins", str(tmp_path / "1.jpg"))
+        assert cloud.client("s3").get_object(Bucket="bins", Key="1.jpg")["Body"].read() == b"photo"
+    finally:
+        cloud.down()
+
+
 def test_two_ups_at_once_share_one_cloud(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "localcloud", "up", "--home", str(tmp_path / "cloud")]
     ups = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(2)]
