@@ -1,8 +1,8 @@
 """Requests that come together go through the network together.
 
 The container calls the handlers from several threads. Each leaves its work here and waits; a few threads take whatever
-has gathered while the batches before were computed. Nobody waits for company, so that a request alone is as quick as
-it can be, and a batch grows exactly when there is something to gain.
+has gathered while the batches before were computed. Nobody waits for company: a request alone is computed at once, and
+a batch grows exactly when there is something to gain.
 """
 
 import contextlib
