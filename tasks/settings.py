@@ -60,8 +60,8 @@ class Settings(BaseSettings):
     )
     serving_workers: int = Field(
         0,
-        description="Requests that an instance's model server handles at once. 0: 16 in the embedded cloud, which runs "
-        "them on threads and batches them; 4 on AWS, whose container has a process for each.",
+        description="Requests that an instance's model server handles at once. 0: what the container thinks best, "
+        "on AWS a process for each core, in the embedded cloud eight threads for each, whose requests share batches.",
         ge=0,
         le=64,
     )
@@ -133,11 +133,6 @@ class Settings(BaseSettings):
         if self.autoscaling_instances > 1 and self.serverless_memory_mb:
             raise ValueError("a serverless endpoint scales by itself: leave autoscaling_instances at 1")
         return self
-
-    @property
-    def requests_at_once(self) -> int:
-        """How many requests an instance's model server handles at once."""
-        return self.serving_workers or {"local": 16, "aws": 4}[self.target]
 
     @property
     def training_minutes(self) -> int:

@@ -13,6 +13,8 @@ from packaging.requirements import InvalidRequirement, Requirement
 
 from localcloud.model_server.handlers import Handlers, ModelLoadError
 
+THREADS_A_CORE = 8
+
 
 def load_handlers(model_dir: Path, environ: Mapping[str, str]) -> Handlers:
     """Put the model's code on `sys.path`, check its requirements, import its script and load the model.
@@ -82,8 +84,11 @@ def _code_dir(model_dir: Path, environ: Mapping[str, str]) -> Path:
 
 
 def worker_threads(environ: Mapping[str, str]) -> int:
-    """How many requests run at once: `SAGEMAKER_MODEL_SERVER_WORKERS`, else the number of cores."""
+    """How many requests run at once: `SAGEMAKER_MODEL_SERVER_WORKERS`, else `THREADS_A_CORE` for each core.
+
+    AWS's container starts a process for each core. Threads cost little, and handlers may batch what comes together.
+    """
     named = environ.get("SAGEMAKER_MODEL_SERVER_WORKERS", "")
     if named and not (named.isdecimal() and int(named) > 0):
         raise ModelLoadError(f"SAGEMAKER_MODEL_SERVER_WORKERS must be a whole number above 0, not {named!r}")
-    return int(named) if named else len(os.sched_getaffinity(0))
+    return int(named) if named else THREADS_A_CORE * len(os.sched_getaffinity(0))

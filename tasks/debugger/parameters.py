@@ -1,11 +1,12 @@
 """What is recorded of a training, which rules judge it, and which of them end it."""
 
 import dataclasses
+from typing import Any
 
 from pydantic import BaseModel, Field, ValidationInfo, field_validator
 
 from tasks.debugger.evaluate import TENSOR_RULES, check
-from training.debugger.options import DebugOptions, check_patterns
+from training.debugger.options import HELP, LIMITS, DebugOptions, check_patterns
 from training.errors import DebuggerError, TrainingError
 
 Rules = dict[str, dict[str, str]]
@@ -29,40 +30,21 @@ class RuleParameters(BaseModel):
         return rules
 
 
+def _option(name: str, title: str) -> Any:
+    """A field for one of `DebugOptions`, with its default, limits and words."""
+    least, most = LIMITS.get(name, (None, None))
+    words = HELP[name][0].upper() + HELP[name][1:]
+    return Field(getattr(DebugOptions, name), ge=least, le=most, title=title, description=f"{words}.")
+
+
 class RecordingParameters(BaseModel):
     """How much of the final training is recorded; the defaults are `DebugOptions`' own."""
 
-    save_interval_train: int = Field(
-        DebugOptions.save_interval_train,
-        ge=1,
-        title="Record every … training steps",
-        description="Record the tensors of every so many steps of the final training.",
-    )
-    save_interval_eval: int = Field(
-        DebugOptions.save_interval_eval,
-        ge=1,
-        title="Record every … validation steps",
-        description="Record losses, labels and answers of every so many validation steps.",
-    )
-    whole_layers: tuple[str, ...] = Field(
-        DebugOptions.whole_layers,
-        title="Whole layers",
-        description="Regular expressions of tensors to record whole; the others are recorded as reductions.",
-    )
-    system_interval: float = Field(
-        DebugOptions.system_interval,
-        ge=0.05,
-        le=60,
-        title="System interval",
-        description="Seconds between two looks at processors, memory, disk, network and GPU.",
-    )
-    trace_steps: int = Field(
-        DebugOptions.trace_steps,
-        ge=0,
-        le=100,
-        title="Trace steps",
-        description="Training steps to trace with torch.profiler; the trace opens in Perfetto.",
-    )
+    save_interval_train: int = _option("save_interval_train", "Record every … training steps")
+    save_interval_eval: int = _option("save_interval_eval", "Record every … validation steps")
+    whole_layers: tuple[str, ...] = _option("whole_layers", "Whole layers")
+    system_interval: float = _option("system_interval", "System interval")
+    trace_steps: int = _option("trace_steps", "Trace steps")
 
     @field_validator("whole_layers")
     @classmethod

@@ -68,6 +68,9 @@ class EvaluatedModel(BaseModel):
     incomparable: str | None = Field(
         None, description="Why the deployed model could not be measured on the same photos; absent where it was."
     )
+    policy: Policy | None = Field(
+        None, description="What nights judge by, chosen on validation; absent where its photos are too few."
+    )
     answers: list[Answer]
 
     @property
@@ -113,7 +116,8 @@ def evaluate(archive: str, data: PreparedData, endpoint_name: str, settings: Set
     model = calibrated(model, valid)
     for photo_id, reason in (valid.unreadable | test.unreadable).items():
         log.warning("photo %s is not measured: %s", photo_id, reason)
-    result = measure(test, model, chosen_policy(valid, model))
+    policy = chosen_policy(valid, model)
+    result = measure(test, model, policy or Policy())
     log.info("accuracy %.4f, temperature %.3f, %s", result.accuracy, result.temperature, result.precision)
     comparison, incomparable = None, None
     try:
@@ -125,6 +129,7 @@ def evaluate(archive: str, data: PreparedData, endpoint_name: str, settings: Set
         evaluation=result,
         comparison=comparison,
         incomparable=incomparable,
+        policy=policy,
         answers=[*_answers(valid, model, "valid"), *_answers(test, model, "test")],
     )
 
@@ -147,13 +152,14 @@ def calibrated(model: inference.Model, valid: Looked) -> inference.Model:
     return inference.Model(model.network, dataclasses.replace(model.card, temperature=temperature))
 
 
-def chosen_policy(valid: Looked, model: inference.Model) -> Policy:
-    """What the nightly count will judge by; the default where validation photos are too few to choose by."""
+def chosen_policy(valid: Looked, model: inference.Model) -> Policy | None:
+    """What the nightly count will judge by; None where validation photos are too few to choose by."""
     counts = {photo.photo_id: photo.count for photo in valid.photos}
     try:
         return policy_from_validation(valid.predictions(model), counts)
-    except DataError:
-        return Policy()
+    except DataError as error:
+        get_run_logger().info("no thresholds for the nightly count, its default ones will hold: %s", error)
+        return None
 
 
 def compare_with_deployed(

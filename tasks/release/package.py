@@ -7,7 +7,7 @@ import tarfile
 from pathlib import PurePosixPath
 
 import obstore
-from prefect import get_run_logger, task
+from prefect import task
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from sagemaker.core.shapes import ContainerDefinition
 
@@ -17,13 +17,13 @@ from tasks import code_archive
 from tasks.data.prepared_data import PreparedData
 from tasks.evaluation.evaluate import EvaluatedModel
 from tasks.jobs import image_uri
-from tasks.nightly.policy import policy_facts, policy_from_validation
+from tasks.nightly.policy import policy_facts
 from tasks.object_store import open_store
 from tasks.release.registry import Registration, make_model
 from tasks.settings import Settings
 from tasks.training_job import fetch
 from tasks.transient import RETRIES
-from training.errors import DataError, ModelError
+from training.errors import ModelError
 from training.launch import SERVING_ENVIRONMENT
 from training.model import CARD_FILE, WEIGHTS_FILE
 
@@ -86,7 +86,7 @@ def package_model(
         "dataset": data.dataset,
         "data_digest": data.digest,
         "code_version": code_version(),
-    } | thresholds(evaluated)
+    } | (policy_facts(evaluated.policy) if evaluated.policy else {})
     packed_model = registration(name, facts, settings)
     create_model(packed_model, settings)
     return packed_model
@@ -116,25 +116,18 @@ def create_model(model: Registration, settings: Settings) -> None:
     make_model(model.name, container, model.facts["run_id"], settings)
 
 
-def thresholds(evaluated: EvaluatedModel) -> dict[str, str]:
-    """The nightly count's thresholds, chosen on the validation photos; none where those are too few."""
-    valid = [each for each in evaluated.answers if each.split == "valid"]
-    predictions = {each.photo_id: each.prediction for each in valid}
-    try:
-        return policy_facts(policy_from_validation(predictions, {each.photo_id: each.count for each in valid}))
-    except DataError as error:
-        get_run_logger().info("no thresholds for the nightly count, its default ones will hold: %s", error)
-        return {}
-
-
 def container_environment(settings: Settings) -> dict[str, str]:
     """Variables of the inference container: what to run, how much at once, where photos may come from, and memory."""
-    return {
-        "SAGEMAKER_PROGRAM": "inference.py",
-        "SAGEMAKER_MODEL_SERVER_WORKERS": str(settings.requests_at_once),
-        HOSTS_VARIABLE: settings.photo_hosts,
-        BUCKETS_VARIABLE: settings.photo_buckets,
-    } | SERVING_ENVIRONMENT
+    workers = {"SAGEMAKER_MODEL_SERVER_WORKERS": str(settings.serving_workers)} if settings.serving_workers else {}
+    return (
+        {
+            "SAGEMAKER_PROGRAM": "inference.py",
+            HOSTS_VARIABLE: settings.photo_hosts,
+            BUCKETS_VARIABLE: settings.photo_buckets,
+        }
+        | workers
+        | SERVING_ENVIRONMENT
+    )
 
 
 def choose_cases(evaluated: EvaluatedModel, data: PreparedData, photos: int) -> list[SmokeCase]:

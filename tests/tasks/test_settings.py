@@ -1,11 +1,10 @@
 """Settings come from the environment or `.env`; mistakes are named."""
 
 from pathlib import Path
-from typing import Literal
 
 import pytest
 
-from tasks.settings import Settings, load_settings
+from tasks.settings import load_settings
 from training.errors import SettingsError
 
 
@@ -51,12 +50,3 @@ def test_a_wrong_value_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_settings_cannot_be_changed() -> None:
     with pytest.raises(ValueError, match="frozen"):
         load_settings().bucket = "other"  # type: ignore[misc]
-
-
-@pytest.mark.parametrize(
-    ("target", "given", "requests"), [("local", 0, 16), ("aws", 0, 4), ("local", 3, 3), ("aws", 3, 3)]
-)
-def test_requests_at_once_are_what_the_container_can_use_unless_said(
-    target: Literal["local", "aws"], given: int, requests: int
-) -> None:
-    assert Settings(target=target, serving_workers=given).requests_at_once == requests

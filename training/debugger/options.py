@@ -45,6 +45,15 @@ HELP = {
 }
 
 
+LIMITS: dict[str, tuple[float, float | None]] = {
+    "save_interval_train": (1, None),
+    "save_interval_eval": (1, None),
+    "system_interval": (0.05, 60),
+    "trace_steps": (0, 100),
+}
+"""The least and, where there is one, the most of each number."""
+
+
 def split_arguments(arguments: list[str] | None = None) -> tuple[DebugOptions, list[str]]:
     """Take the debugger's own ``--key value`` pairs; returns the options and the arguments of the training.
 
@@ -63,15 +72,10 @@ def split_arguments(arguments: list[str] | None = None) -> tuple[DebugOptions, l
 
 
 def _checked(given: DebugOptions) -> DebugOptions:
-    wrong = {
-        "save_interval_train": given.save_interval_train >= 1,
-        "save_interval_eval": given.save_interval_eval >= 1,
-        "system_interval": 0.05 <= given.system_interval <= 60,
-        "trace_steps": 0 <= given.trace_steps <= 100,
-    }
-    for name, good in wrong.items():
-        if not good:
-            raise TrainingError(f"hyperparameter {name} = {getattr(given, name)!r} makes no sense: {HELP[name]}")
+    for name, (least, most) in LIMITS.items():
+        value = getattr(given, name)
+        if value < least or (most is not None and value > most):
+            raise TrainingError(f"hyperparameter {name} = {value!r} makes no sense: {HELP[name]}")
     check_patterns(given.whole_layers)
     return given
 
