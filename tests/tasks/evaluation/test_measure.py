@@ -5,13 +5,16 @@ import math
 import numpy as np
 import pytest
 import torch
+from prefect.logging import disable_run_logger
 
 from serving.prediction import Prediction
 from tasks.evaluation.calibration import calibration_error, fit_temperature
+from tasks.evaluation.evaluate import chosen_policy
 from tasks.evaluation.intervals import interval, resampled_means
 from tasks.evaluation.measure import measure
 from tasks.evaluation.triage import area_under_curve, measure_triage
 from tasks.nightly.judge import Policy
+from tasks.nightly.policy import policy_facts, policy_of
 from tests.tasks.evaluation.looks import looked, model, noisy
 from training.errors import ModelError
 
@@ -125,3 +128,17 @@ def test_the_area_under_the_curve_counts_ties_as_halves() -> None:
     assert area_under_curve(np.array([0.1, 0.5, 0.5, 0.9]), np.array([False, False, True, True])) == 0.875
     assert area_under_curve(np.array([0.5, 0.5]), np.array([True, False])) == 0.5
     assert area_under_curve(np.array([0.5, 0.5]), np.array([True, True])) == 0.5
+
+
+@pytest.mark.parametrize("copies", [30, 10])
+def test_an_evaluation_carries_the_policy_that_validation_chose_if_it_was_enough(copies: int) -> None:
+    counts = list(CLASSES) * copies
+    valid = looked(counts, torch.full((len(counts), 5), 0.05) + 0.75 * torch.eye(5).repeat(copies, 1))
+    with disable_run_logger():
+        policy = chosen_policy(valid, model())
+    if copies == 10:  # 50 photos
+        assert policy is None
+        return
+    assert policy is not None
+    assert "150 validation photos" in policy.chosen_on
+    assert policy_of(policy_facts(policy)).mismatch_from == pytest.approx(policy.mismatch_from, rel=1e-3)
