@@ -42,14 +42,11 @@ def main() -> None:
     parser.add_argument("--photos", type=int, nargs="+", default=[500, 5_000])
     parser.add_argument("--size", type=int, default=preset().image_size, help="side of the network's input")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch, _services(Path(scratch) / "home") as here:
+    with tempfile.TemporaryDirectory() as scratch, services(Path(scratch) / "home") as here:
         saved = save(Path(scratch) / "model", "float32", arguments.size)
         _approve(saved, here)
         rendered = [(photo, render_photo(photo, bin_contents(photo, 0), 0)) for photo in plan_photos(DISTINCT, 0)]
-        photos = Path(scratch) / "photos"
-        photos.mkdir()
-        for number, (_, body) in enumerate(rendered):
-            (photos / f"{number:03}.jpg").write_bytes(body)
+        photos = [body for _, body in rendered]
         _night(rendered, 100, here)  # Prefect and the cloud warm up
         for number in arguments.photos:
             before = bare(saved, photos, BARE)
@@ -63,7 +60,8 @@ def main() -> None:
 
 
 @contextmanager
-def _services(home: Path) -> Iterator[Settings]:
+def services(home: Path) -> Iterator[Settings]:
+    """A Prefect server and the embedded cloud of a home folder, for as long as something is measured, and quiet."""
     os.environ.update(BINVENTORY_HOME=str(home), PREFECT_LOGGING_LEVEL="ERROR", OMP_WAIT_POLICY="PASSIVE")
     logging.disable(logging.WARNING)
     here = settings()

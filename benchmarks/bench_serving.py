@@ -172,15 +172,12 @@ def measure(folder: Path, client: Client, photos: list[bytes], options: argparse
     saved = save(folder / "new", options.precision, options.size)
     new = Endpoint(client, "new", saved, serving("inference.py", CLIENTS) | SERVING_ENVIRONMENT)
     old = Endpoint(client, "old", save(folder / "old", "float32", options.size), serving("plain.py", 1))
-    (folder / "photos").mkdir()
-    for number, photo in enumerate(photos):
-        (folder / "photos" / f"{number:03}.jpg").write_bytes(photo)
     rates: dict[str, list[float]] = {"bare": [], "endpoint": [], "old way": []}
     latencies: list[float] = []
     new.ask(photos, 2 * CLIENTS, CLIENTS)
     old.ask(photos, 8, 1)
     for _ in range(options.turns):
-        rates["bare"].append(bare(saved, folder / "photos", options.requests))
+        rates["bare"].append(bare(saved, photos, options.requests))
         rate, seconds = new.ask(photos, options.requests, CLIENTS)
         rates["endpoint"].append(rate)
         latencies += seconds

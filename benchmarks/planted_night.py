@@ -13,6 +13,7 @@ import os
 import random
 from pathlib import Path
 
+from benchmarks.bench_nights import services
 from flows.nightly_count import nightly_count
 from tasks.data.prepared_data import PreparedData
 from tasks.data.split_photos import list_photos
@@ -20,7 +21,6 @@ from tasks.nightly.held_back import bring, records_of
 from tasks.nightly.parameters import NightParameters
 from tasks.nightly.thresholds import plant_errors
 from tasks.run_record import result_file
-from tasks.services import leave, use_cloud, use_prefect_server
 from tasks.settings import settings
 
 RATE, FIRST = 0.05, 50
@@ -34,14 +34,8 @@ def main() -> None:
     parser.add_argument("--later", type=int, default=100, help="photos that come in after it (default: 100)")
     parser.add_argument("--seed", type=int, default=0, help="of the choice of photos and of the errors")
     given = parser.parse_args()
-    os.environ.setdefault("BINVENTORY_HOME", str(given.run.resolve().parent.parent))
-    here = settings()
-    use_prefect_server(here)
-    use_cloud(here)
-    try:
+    with services(given.run.resolve().parent.parent):
         measure(PreparedData.model_validate_json(result_file(given.run, "prepare").read_text()), given)
-    finally:
-        leave(here)
 
 
 def measure(data: PreparedData, given: argparse.Namespace) -> None:

@@ -49,11 +49,6 @@ class Flagged:
                 return answer
         return None
 
-    @property
-    def open(self) -> bool:
-        """Whether another reviewer is needed."""
-        return self.settled is None and len(self.answers) < MOST_REVIEWERS
-
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
@@ -147,7 +142,7 @@ def _has_answer_of(reviewer: str) -> ColumnElement[bool]:
 
 
 def _open() -> ColumnElement[bool]:
-    """`Flagged.open` for a database."""
+    """Whether another reviewer is needed: few have answered, and `Flagged.settled` would be None."""
     one, other = aliased(Answer), aliased(Answer)
     same = exists().where(
         other.photo == one.photo,

@@ -62,7 +62,7 @@ def test_two_witnesses_settle_a_photo(ledger: Ledger, given: list[str], settled:
     for number, said in enumerate(given):
         answer(ledger, photo, f"reviewer {number}", said)
     item = flagged(ledger)[0]
-    assert (item.settled, item.open) == (settled, is_open)
+    assert item.settled == settled
     # The database finds the same, without reading every photo.
     assert progress(ledger, "somebody else").done == int(not is_open)
     following = claim_next(ledger, "somebody else")
