@@ -10,12 +10,14 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
+import pytest
 from playwright.sync_api import Browser
 
 from tasks.data.demo_photos.contents import bin_contents
@@ -50,7 +52,7 @@ def main() -> None:
         start = time.perf_counter()
         write_page(report, page)
         written = time.perf_counter() - start
-        with chromium() as browser:
+        with _browser() as browser:
             _open(browser, page)  # the browser warms up
             turns = [_open(browser, page) for _ in range(TURNS)]
         loaded, drawn = (statistics.median(each) for each in zip(*turns, strict=True))
@@ -58,6 +60,15 @@ def main() -> None:
             f"{arguments.exceptions:,} exceptions: {page.stat().st_size / 1e6:.1f} MB, written in {written:.2f} s; "
             f"opened in {loaded:.2f} s, first pictures after {drawn:.2f} s (medians of {TURNS})"
         )
+
+
+@contextmanager
+def _browser() -> Iterator[Browser]:
+    try:
+        with chromium() as browser:
+            yield browser
+    except pytest.skip.Exception as absent:
+        raise SystemExit(str(absent)) from None
 
 
 def _photos(archive: Path | None) -> Iterator[bytes]:

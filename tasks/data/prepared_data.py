@@ -33,7 +33,7 @@ class PrepareParameters(BaseModel):
         None,
         title="File list",
         description="Ids in the format of the course's file_list.json: a path, an https URL or an s3:// URI. "
-        "Default: the file_list.json of the source's bucket; the public one has none.",
+        "Default: the file_list.json of the source's bucket; none is known in the public one.",
     )
     all: bool = Field(
         False, title="Everything", description="List the bucket and build the list from its metadata instead."

@@ -132,10 +132,13 @@ class DebugHook(Hook):  # type: ignore[misc]
         self._collections_to_save_for_step = None
         self._logged = not self.saving
         if self.saving:
-            self._initialize_writers()
-            if not self.exported_collections:
-                self.export_collections()
-                self.exported_collections = True
+            self._start_writing()
+
+    def _start_writing(self) -> None:
+        self._initialize_writers()
+        if not self.exported_collections:
+            self.export_collections()
+            self.exported_collections = True
 
     def close_step(self) -> None:
         """Write a step's files to their places."""
@@ -203,11 +206,8 @@ class DebugHook(Hook):  # type: ignore[misc]
         """Record the loss of the current step, and nothing else of it, unless the step is recorded anyway."""
         if self.writer is not None or not self.prepared_collections:
             return
-        if not self.exported_collections:  # a process that goes on from a checkpoint, before its first recorded step
-            self.export_collections()
-            self.exported_collections = True
         self._collections_to_save_for_step = {self.get_collection("losses")}
-        self._initialize_writers()
+        self._start_writing()
         self._save_for_tensor(f"{self._loss_name}_output_0", torch.tensor(loss))
 
     def close(self) -> None:

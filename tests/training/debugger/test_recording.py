@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import os
 import signal
 import subprocess
@@ -16,17 +17,20 @@ from smdebug import modes
 from smdebug.profiler.algorithm_metrics_reader import LocalAlgorithmMetricsReader
 from smdebug.profiler.system_metrics_reader import LocalSystemMetricsReader
 from smdebug.trials import create_trial
+from torch import nn
 
 from tests.training.conftest import write_folders
 from tests.training.test_interruption import arguments_of, environment_of
 from tests.training.test_job import RECIPE
 from training.channels import Channels
+from training.debugger.hook import DebugHook
 from training.debugger.options import DebugOptions, Places, split_arguments
 from training.debugger.recorder import Recorder
 from training.debugger.timeline import Timeline
 from training.errors import TrainingError
 from training.finetune_debugger import DebuggedJob
 from training.job import run
+from training.model import net
 from training.observer import Mode
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -81,6 +85,17 @@ def test_the_step_that_ends_a_training_is_recorded(channels: Channels) -> None:
     assert f"at step {last}:" in str(ended.value)
     assert last > 0
     assert np.isnan(trial.tensor(LOSS).value(last, mode=modes.TRAIN)).all()
+
+
+def test_so_is_one_that_a_resumed_training_does_before_any_step_that_is_to_be_recorded(tmp_path: Path) -> None:
+    hook = DebugHook(tmp_path, DebugOptions(save_interval_train=10))
+    hook.watch(net("resnet18", 3), nn.CrossEntropyLoss())
+    hook.open_step("train", 13, 2)
+    hook.record_loss(math.nan)
+    hook.close()
+    trial = create_trial(str(tmp_path))
+    assert trial.steps(mode=modes.TRAIN) == [13]
+    assert np.isnan(trial.tensor(LOSS).value(13, mode=modes.TRAIN)).all()
 
 
 def test_the_profile_is_read_by_smdebugs_own_readers(channels: Channels) -> None:
