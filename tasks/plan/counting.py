@@ -9,8 +9,21 @@ from tasks.plan.placeholders import RUN
 from tasks.plan.plan import Draft, Stage
 from tasks.plan.storage import Storage, read, s3, written
 
-_JOBS = ("sagemaker DescribeModel", "sagemaker DescribeTransformJob", "sagemaker ListTransformJobs", *LOGS)
+_JOBS = (
+    "sagemaker DescribeModel",
+    "sagemaker DescribeTransformJob",
+    "sagemaker ListTransformJobs",
+    "sagemaker StopTransformJob",
+    *LOGS,
+)
 _FIND_MODEL = ("sagemaker ListModelPackages", "sagemaker DescribeModelPackage")
+_ASK_ENDPOINT = (
+    "sagemaker DescribeEndpoint",
+    "sagemaker ListTags",
+    "sagemaker DescribeEndpointConfig",
+    "sagemaker DescribeModel",
+    "sagemaker-runtime InvokeEndpoint",
+)
 
 
 def hold_back(draft: Draft, parameters: PrepareParameters, most: int) -> None:
@@ -32,8 +45,11 @@ def count_night(draft: Draft, parameters: NightParameters) -> None:
         pass
     if parameters.endpoint:
         asked = [s3("GetObject", prefix, "photos")]
-        with draft.stage("count", (*_FIND_MODEL, "sagemaker-runtime InvokeEndpoint"), asked) as stage:
-            stage.note = "InvokeEndpoint for every new photo."
+        with draft.stage("count", (*_FIND_MODEL, *_ASK_ENDPOINT), asked) as stage:
+            stage.note = (
+                "InvokeEndpoint for every new photo; those above 6 MB, which no endpoint takes, are counted by jobs: "
+                "the plan without --endpoint says what they need."
+            )
     else:
         with draft.stage("count", (*_FIND_MODEL, *_JOBS), _files_of_jobs(night, parameters, draft)) as stage:
             _ask_for_jobs(stage, parameters, draft)

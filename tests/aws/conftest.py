@@ -20,6 +20,7 @@ SMALL = (
     "--night-photos=5",
 )
 NIGHT = ("--prefix=s3://binventory-demo/bin-images/", "--limit=5")
+THROUGH_ENDPOINT = (*NIGHT, "--endpoint=binventory")
 UNSEEN = ("CreateModelPackage", "UpdateModelPackage", "CreateEndpointConfig", "CreateEndpoint", "CreateTransformJob")
 """Requests that name what was made just before; the first of each is told that it is not there."""
 THROTTLED = {"CreateHyperParameterTuningJob": 2, "CreateModelPackageGroup": 5, "InvokeEndpoint": 2}
@@ -32,18 +33,19 @@ class Recorded:
 
     home: Path
     pipeline: Recording
+    night_through_endpoint: Recording
     after: Recording
     faults_left: str
 
     @property
     def all(self) -> Recording:
         """Everything."""
-        return self.pipeline + self.after
+        return self.pipeline + self.night_through_endpoint + self.after
 
 
 @pytest.fixture(scope="session")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorded]:
-    """The full pipeline, a deployment over what serves, a night, and the teardown of it all; with faults."""
+    """The full pipeline, nights by jobs and through the endpoint, a deployment over what serves, and the teardown of it all; with faults."""
     house = Installation(tmp_path_factory.mktemp("recorded") / "home")
     journal = house.home / "localcloud" / "journal.jsonl"
     house.localcloud("up", "--journal")
@@ -56,10 +58,13 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorded]:
     left = house.localcloud("faults", "list")
     pipeline = read_journal(journal)
     journal.write_text("")
+    house.run("flows.nightly_count", *THROUGH_ENDPOINT)
+    through_endpoint = read_journal(journal)
+    journal.write_text("")
     house.environment["BINVENTORY_STARTUP_SECONDS"] = "300"  # another configuration: the endpoint is updated
     house.run("flows.deploy")
     house.run("flows.nightly_count", *NIGHT)
     house.run("flows.teardown", "--run-id", pipeline.run, "--delete")
     house.run("tasks.services", "down")
-    yield Recorded(house.home, pipeline, read_journal(journal), left)
+    yield Recorded(house.home, pipeline, through_endpoint, read_journal(journal), left)
     assert house.processes() == []

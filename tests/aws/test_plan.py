@@ -16,7 +16,7 @@ from tasks.plan import counting, pipeline
 from tasks.plan.plan import Draft, Plan, make_plan
 from tasks.plan.rehearsal import Request
 from tasks.settings import Settings
-from tests.aws.conftest import NIGHT, SMALL, Recorded
+from tests.aws.conftest import NIGHT, SMALL, THROUGH_ENDPOINT, Recorded
 from tests.installation import Installation
 from training.errors import RunError
 
@@ -93,6 +93,10 @@ def changes(requests: list[Request]) -> list[Request]:
     return [each for each in requests if each.changes and each.service != "sagemaker-runtime"]
 
 
+def actions(plan: Plan) -> set[str]:
+    return {action for stage in plan.stages for action in stage.actions}
+
+
 def test_a_run_asks_for_what_its_plan_says(recorded: Recorded) -> None:
     plan = plan_of("full_pipeline", *SMALL)
     planned = [request for stage in plan.stages for request in changes(stage.requests)]
@@ -104,9 +108,9 @@ def test_a_run_asks_for_what_its_plan_says(recorded: Recorded) -> None:
 
 def test_a_plan_names_every_action_that_its_run_needs(recorded: Recorded) -> None:
     plan = plan_of("full_pipeline", *SMALL)
-    assert recorded.pipeline.actions <= {action for stage in plan.stages for action in stage.actions}
-    others = [plan_of("deploy"), plan_of("nightly_count", *NIGHT)]
-    planned = {action for other in others for stage in other.stages for action in stage.actions}
+    assert recorded.pipeline.actions <= actions(plan)
+    assert recorded.night_through_endpoint.actions <= actions(plan_of("nightly_count", *THROUGH_ENDPOINT))
+    planned = actions(plan_of("deploy")) | actions(plan_of("nightly_count", *NIGHT))
     teardown = {"sagemaker:ListEndpointConfigs", "sagemaker:ListModels", "sagemaker:ListEndpoints"}
     teardown |= {"sagemaker:ListHyperParameterTuningJobs", "sagemaker:ListTrainingJobs"}
     teardown |= {"sagemaker:DeleteModel", "sagemaker:DeleteModelPackage"}
