@@ -74,6 +74,9 @@ async def _fetch_chunk(chunk: Chunk, store: ObjectStore, refresh: bool) -> Metad
     changing = chunk.workspace.changing_source
     with contextlib.ExitStack() as stack:
         states = {p: stack.enter_context(metadata_state(chunk.workspace, p)) for p in chunk.partitions}
+        if changing:  # what is not listed now is another source's, and is not asked about
+            for state in states.values():
+                state.forget_others(listing["id"])
         etags = {p: _known(state) for p, state in states.items()}
         reader = Reader(store, trusted=not refresh and any(etags.values()))
 

@@ -46,6 +46,13 @@ class PartitionState:
             return self._schema.empty_table()
         return pq.read_table(self._parquet, schema=self._schema)
 
+    def forget_others(self, ids: pa.ChunkedArray) -> None:
+        """Forget every row but those of ``ids``."""
+        known = self.table()
+        kept = known.filter(pc.is_in(known["id"], value_set=ids.combine_chunks()))
+        if kept.num_rows < known.num_rows:
+            write_table(kept, self._parquet)
+
     def append(self, row: Mapping[str, Any]) -> None:
         """Remember one row; it survives the death of this process from here on."""
         if self._file is None:

@@ -110,6 +110,8 @@ class _ChunkOfPhotos:
             for partition in self._chunk.partitions:
                 state = photo_state(self._workspace, partition)
                 self._states[partition] = stack.enter_context(state)
+                if self._changing:  # what is not listed now is another source's, and is not asked about
+                    state.forget_others(read_listing(self._workspace, (partition,))["id"])
             self._reader = Reader(self._store, trusted=not self._refresh and self._knows_good_ones())
             self._counts.given_up = await for_each(self._wanted(), self._one)
             for photo in self._forbidden:  # only now: where nothing may be read at all, the run has ended before

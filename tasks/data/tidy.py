@@ -15,8 +15,8 @@ def tidy(workspace: Workspace) -> dict[str, int]:
     """Move photos to where the list and the metadata say they belong; delete scraps of killed writers.
 
     A photo whose expected quantity has changed moves to the folder of the new one. A photo that isn't listed any
-    more leaves ``train_data`` for ``unlisted``, and comes back from there when it is listed again. Files that
-    aren't photos of ours are left alone.
+    more leaves ``train_data`` for ``unlisted``, and comes back from there when it is listed again; while the source
+    changes, it is quarantined as another source's instead. Files that aren't photos of ours are left alone.
 
     Returns:
         How many were ``moved``, ``unlisted`` and ``listed_again``.
@@ -32,6 +32,8 @@ def tidy(workspace: Workspace) -> dict[str, int]:
             if count is not None:
                 _move(path, workspace.photo(path.stem, count))
                 done["listed_again"] += 1
+            elif workspace.changing_source:
+                _move(path, _other_source(workspace, path))
         return done
 
 
@@ -49,11 +51,16 @@ def _place(workspace: Workspace, path: Path, count: int | None, done: dict[str, 
     if path.name.endswith(".part"):
         path.unlink()
     elif count is None:
-        _move(path, workspace.unlisted / path.name)
+        unlisted = workspace.unlisted / path.name
+        _move(path, _other_source(workspace, path) if workspace.changing_source else unlisted)
         done["unlisted"] += 1
     elif path.parent.name != str(count):
         _move(path, workspace.photo(path.stem, count))
         done["moved"] += 1
+
+
+def _other_source(workspace: Workspace, path: Path) -> Path:
+    return workspace.quarantine / "other_source" / path.name
 
 
 def _move(path: Path, target: Path) -> None:

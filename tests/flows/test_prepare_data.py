@@ -248,6 +248,16 @@ def test_a_dataset_that_gets_another_source_gets_its_photos(prepare: Prepare) ->
     assert set(photos) & set(first)
 
 
+def test_what_another_source_gave_is_not_taken_when_the_list_grows_again(prepare: Prepare) -> None:
+    first = {path.name: path.read_bytes() for path in prepare(seed=0).folder.glob("train_data/*/*.jpg")}
+    few = prepare(seed=1, limit=20)
+    assert list(few.folder.glob("quarantine/other_source/*.jpg"))
+    whole = prepare(seed=1)
+    assert whole.images.downloaded == whole.images.listed - few.images.listed
+    photos = {path.name: path.read_bytes() for path in whole.folder.glob("train_data/*/*.jpg")}
+    assert all(first[name] != body for name, body in photos.items() if name in first)
+
+
 def test_counts_by_people_move_photos_and_are_taken_back(
     prepare: Prepare, buckets: tuple[Path, dict[str, str]], tmp_path: Path
 ) -> None:

@@ -59,3 +59,20 @@ def test_scraps_of_killed_writers_go_and_what_is_not_ours_stays(workspace: Works
     listed(workspace, _8=1)
     tidy(workspace)
     assert files(workspace, "train_data") == ["train_data/1/8.jpg", "train_data/notes/mine.jpg"]
+
+
+def test_unlisted_photos_of_another_source_do_not_come_back(workspace: Workspace) -> None:
+    workspace.changes_source("a")
+    for photo_id in ("7", "8", "9"):
+        put(workspace, photo_id, 1)
+    listed(workspace, _8=1, _9=1)
+    tidy(workspace)
+    assert files(workspace, "unlisted") == ["unlisted/7.jpg"]
+    workspace.changes_source("b")
+    listed(workspace, _8=1)
+    tidy(workspace)
+    workspace.remember_source("b", given_up=0)
+    listed(workspace, _7=1, _8=1, _9=1)
+    tidy(workspace)
+    assert files(workspace, "train_data", "unlisted") == ["train_data/1/8.jpg"]
+    assert files(workspace, "quarantine") == ["quarantine/other_source/7.jpg", "quarantine/other_source/9.jpg"]
