@@ -52,6 +52,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--ids", type=int, nargs="*", default=[2_000, 10_000])
     parser.add_argument("--no-speed", action="store_true", help="only the whole flow")
+    parser.add_argument("--photo", default=None, help="a JPEG that all photos are like; else 80 x 60 pixels")
+    parser.add_argument("--shard-size", type=int, default=64)
     parser.add_argument("--child", choices=("flow", "plain"))
     parser.add_argument("--parameters")
     arguments = parser.parse_args()
@@ -62,7 +64,7 @@ def main() -> None:
         if not arguments.no_speed:
             _photos_a_second(Path(scratch) / "speed")
         for number in arguments.ids or []:
-            _whole_flow(Path(scratch) / f"flow-{number}", number)
+            _whole_flow(Path(scratch) / f"flow-{number}", number, arguments.photo, arguments.shard_size)
 
 
 def _photos_a_second(folder: Path) -> None:
@@ -159,18 +161,18 @@ def _ours(ids: list[str], folder: Path, workers: ChunkProcesses) -> None:
     assert sum(count.downloaded for count in counts) == len(ids)
 
 
-def _whole_flow(folder: Path, number: int) -> None:
+def _whole_flow(folder: Path, number: int, photo: str | None, shard_size: int) -> None:
     """Run the flow, and the same functions without Prefect, each in a process of its own."""
     (folder / "buckets").mkdir(parents=True)
     file_list = folder / "file_list.json"
     file_list.write_text(json.dumps({c: [f"data/metadata/{i}.json" for i in _ids(c, number)] for c in range(1, 6)}))
-    command = [sys.executable, "-m", "benchmarks.endless_bucket"]
+    command = [sys.executable, "-m", "benchmarks.endless_bucket", *([photo] if photo else [])]
     with running_server(command) as endpoint, serving_s3(folder / "buckets") as variables:
         parameters = {
             "source": f"s3://{BUCKET}",
             "source_endpoint": endpoint,
             "file_list": str(file_list),
-            "shard_size": 64,
+            "shard_size": shard_size,
         }
         found = {}
         for kind in ("plain", "flow") if number <= MOST_COMPARED else ("flow",):
