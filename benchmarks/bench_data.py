@@ -29,6 +29,7 @@ import pyarrow as pa
 
 from benchmarks.endless_bucket import count_of
 from tasks.data.chunk_processes import ChunkProcesses
+from tasks.data.chunk_runner import WORKERS
 from tasks.data.chunks import split_into_chunks, write_listing
 from tasks.data.demo_photos.contents import bin_contents
 from tasks.data.demo_photos.plan import plan_photos
@@ -44,6 +45,8 @@ from tests.tasks.bucket_server import running_server, serving
 ROOT = Path(__file__).resolve().parents[1]
 PHOTOS, LOOP_PHOTOS, WARM, IN_FLIGHT, TURNS = 8000, 150, 1000, 64, 5
 MOST_COMPARED = 20_000
+COMPARED = ("plain", "flow", "flow", "plain")
+"""Each is first once, so that a machine that gets quicker or slower meanwhile favours neither."""
 BUCKET = "bench-bins"
 
 
@@ -174,32 +177,40 @@ def _whole_flow(folder: Path, number: int, photo: str | None, shard_size: int) -
             "file_list": str(file_list),
             "shard_size": shard_size,
         }
-        found = {}
-        for kind in ("plain", "flow") if number <= MOST_COMPARED else ("flow",):
+        found: dict[str, list[dict[str, float]]] = {"flow": [], "plain": []}
+        for turn, kind in enumerate(COMPARED if number <= MOST_COMPARED else ("flow",)):
             told = subprocess.run(
                 [sys.executable, "-m", "benchmarks.bench_data"]  # noqa: RUF005
-                + ["--child", kind, "--parameters", json.dumps(parameters | {"dataset": kind})],
+                + ["--child", kind, "--parameters", json.dumps(parameters | {"dataset": f"{kind}-{turn}"})],
                 cwd=ROOT,
-                env=os.environ | variables | {"BINVENTORY_HOME": str(folder / kind), "PREFECT_LOGGING_LEVEL": "ERROR"},
+                env=os.environ
+                | variables
+                | {"BINVENTORY_HOME": str(folder / f"{kind}-{turn}"), "PREFECT_LOGGING_LEVEL": "ERROR"},
                 check=True,
                 stdout=subprocess.PIPE,
                 text=True,
             )
-            found[kind] = json.loads(told.stdout.splitlines()[-1])
-    flow = found["flow"]
+            found[kind].append(json.loads(told.stdout.splitlines()[-1]))
+    flow, plain = (_medians(found[kind]) for kind in ("flow", "plain"))
     print(
         f"{number} ids: flow {flow['seconds']:.1f} s ({1e3 * flow['seconds'] / number:.2f} ms a photo; "
-        f"{1e3 * flow['processor'] / number:.2f} ms of processor time), {flow['megabytes']:.0f} MB at most; "
-        f"again, nothing changed: {flow['again']:.1f} s",
+        f"{1e3 * flow['processor'] / number:.2f} ms of processor time), {flow['megabytes']:.0f} MB at most with "
+        f"{WORKERS} workers; again, nothing changed: {flow['again']:.1f} s",
         flush=True,
     )
-    if plain := found.get("plain"):
+    if plain:
+        server = flow["server"] / plain["processor"]
         print(
             f"  without Prefect {plain['seconds']:.1f} s, {plain['megabytes']:.0f} MB; Prefect adds "
             f"{flow['seconds'] / plain['seconds'] - 1:.1%} of time on the wall, "
-            f"{flow['processor'] / plain['processor'] - 1:.1%} of processor time (its server not counted)",
+            f"{flow['processor'] / plain['processor'] - 1:.1%} of processor time in our processes and "
+            f"{server:.1%} in its server; medians of {len(found['flow'])} runs each",
             flush=True,
         )
+
+
+def _medians(runs: list[dict[str, float]]) -> dict[str, float]:
+    return {name: median(run[name] for run in runs) for name in (runs[0] if runs else ())}
 
 
 def _ids(count: int, number: int) -> Iterator[int]:
@@ -215,15 +226,16 @@ def _child(kind: str, parameters: dict[str, Any]) -> None:
 
     setattr(flows.prepare_data, "use_cloud", lambda _: None)  # noqa: B010 - the parent's servers are the cloud
     given = PrepareParameters(**parameters)
-    again = 0.0
+    again = server = 0.0
     if kind == "flow":
         use_prefect_server(settings())
         # The first run of a flow in a process warms Prefect up; it isn't what is measured.
         flows.prepare_data.prepare_data(given.model_copy(update={"dataset": "warm", "limit": 50}))
         with _Memory() as memory:
-            before = _own_processor_seconds()
+            before, before_server = _own_processor_seconds(), _server_seconds(settings().home)
             seconds = _seconds(lambda: flows.prepare_data.prepare_data(given))
             processor = _own_processor_seconds() - before
+            server = _server_seconds(settings().home) - before_server
         again = _seconds(lambda: flows.prepare_data.prepare_data(given))
         leave(settings())
     else:
@@ -231,14 +243,21 @@ def _child(kind: str, parameters: dict[str, Any]) -> None:
             before = _own_processor_seconds()
             seconds = _seconds(lambda: _plain(given))
             processor = _own_processor_seconds() - before
-    found = {"seconds": seconds, "processor": processor, "again": again, "megabytes": memory.peak / 2**20}
-    print(json.dumps(found))
+    found = {"seconds": seconds, "processor": processor, "server": server, "again": again}
+    print(json.dumps(found | {"megabytes": memory.peak / 2**20}))
 
 
 def _own_processor_seconds() -> float:
     """Return the processor time of this process and its chunk workers, those that have ended included."""
     times = os.times()
     return times.user + times.system + times.children_user + times.children_system
+
+
+def _server_seconds(home: Path) -> float:
+    """Return the processor time of the Prefect server that this home has started."""
+    server = psutil.Process(json.loads((home / "prefect/server.json").read_text())["pid"])
+    times = [process.cpu_times() for process in (server, *server.children(recursive=True))]
+    return sum(each.user + each.system for each in times)
 
 
 class _Memory:
@@ -272,13 +291,13 @@ def _plain(given: Any) -> None:
     """The flow's steps as plain functions, chunks on as many threads and processes as in the flow."""
     from tasks.data import contact_sheet, grouping, listing_stage, manifest, metadata_stage, shards, upload
     from tasks.data.catalog import write_catalog
-    from tasks.data.chunk_runner import WORKERS
     from tasks.data.tidy import tidy
     from tasks.object_store import ensure_bucket
     from tasks.settings import settings
 
     here = settings()
-    workspace, uri = Workspace(here.home / "data/plain"), f"s3://{here.bucket}/datasets/plain"
+    name = given.dataset_name
+    workspace, uri = Workspace(here.home / "data" / name), f"s3://{here.bucket}/datasets/{name}"
     source = Source(given.source, given.source_endpoint)
     with workspace.in_use() as lock, ThreadPoolExecutor(WORKERS) as pool, ChunkProcesses(lock) as workers:
 
@@ -299,7 +318,7 @@ def _plain(given: Any) -> None:
         each(shards.write_pack, shards.plan_shards(workspace, given.shard_size))
         plan = upload.plan_upload(workspace, uri, shards.shard_files(workspace))
         each(upload.put_objects, plan.uploads)
-        recipe = manifest.Recipe("plain", given.source, 0, "grouped", given.shard_size)
+        recipe = manifest.Recipe(name, given.source, 0, "grouped", given.shard_size)
         manifest.write_manifest(workspace, recipe, shards.shard_files(workspace))
         manifest.upload_manifest(workspace, uri)
 
