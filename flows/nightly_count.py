@@ -45,7 +45,7 @@ def nightly_count(parameters: NightParameters) -> str | None:
 
 
 def _night(parameters: NightParameters, ledger: Ledger, here: Settings) -> str:
-    with run_of(here, "nightly_count", parameters, part="night") as record:
+    with run_of(here, "nightly_count", parameters, part="night", partial=NightError) as record:
         night = Night(parameters, ledger, here, record.run_id, record.folder, date_of(now(), here))
         record.record(source=parameters.prefix)
         with record.stage("find"):

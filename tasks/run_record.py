@@ -167,7 +167,7 @@ class Run:
         write_atomically(result_file(self.folder, name), result)
 
     def finish(self, status: str) -> None:
-        """Close the run as ``completed`` or ``failed``; a failed one is picked up by the next start."""
+        """Close the run as ``completed``, ``partial`` or ``failed``; a failed one is picked up by the next start."""
         self._set_status(status)
         os.close(self._lock)
 

@@ -26,6 +26,7 @@ from training.errors import RunError
 NEWEST = "newest"
 
 log = logging.getLogger(__name__)
+_OVER = ("completed", "partial")
 _current: ContextVar[Run | None] = ContextVar("run", default=None)
 
 
@@ -37,6 +38,7 @@ def run_of(
     *,
     resume: str | None = None,
     part: str | None = None,
+    partial: type[Exception] | None = None,
     ending: Callable[[Run], object] | None = None,
 ) -> Iterator[Run]:
     """A run that ends as completed when the block does, and as failed when the block raises.
@@ -50,6 +52,8 @@ def run_of(
         resume: id of a run to pick up, or "newest". Default: the newest unfinished one with the same parameters, else
             a new one.
         part: the folder in a caller's run that this flow has for itself.
+        partial: the error that says that everything is done but what this run cannot do: the next start with the same
+            parameters is then a run of its own.
         ending: what a run of its own does last.
 
     Raises:
@@ -70,8 +74,8 @@ def run_of(
         yield run
         if ending and outer is None:
             ending(run)
-    except BaseException:
-        run.finish("failed")
+    except BaseException as error:
+        run.finish("partial" if partial and isinstance(error, partial) else "failed")
         raise
     finally:
         _current.reset(token)
@@ -84,7 +88,7 @@ def open_run(settings: Settings, flow: str, parameters: BaseModel) -> Run:
     digest = digest_of([flow, settings.target, parameters.model_dump(mode="json")])
     for folder in run_folders(settings):
         state = read_json(folder / "run.json")
-        if state.get("digest") != digest or state.get("status") == "completed":
+        if state.get("digest") != digest or state.get("status") in _OVER:
             continue
         if (lock := _try_lock(folder)) is not None:
             return _begin(Run(folder, folder.name, state, lock), settings)
@@ -131,8 +135,8 @@ def _pick_up(settings: Settings, flow: str, folder: Path) -> Run:
     state = read_json(folder / "run.json")
     if state.get("flow") != flow:
         raise RunError(f"{settings.runs} has no run {folder.name} of {flow}.")
-    if state.get("status") == "completed":
-        raise RunError(f"The run {folder.name} is complete: there is nothing to pick up.")
+    if state.get("status") in _OVER:
+        raise RunError(f"The run {folder.name} is over: there is nothing to pick up.")
     if state.get("target", settings.target) != settings.target:
         raise RunError(f"The run {folder.name} is of target {state['target']}, but BINVENTORY_TARGET says otherwise.")
     lock = _try_lock(folder)

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -28,13 +28,13 @@ from tasks.nightly.photos import NightPhoto, is_gone, read_object, s3_client
 from tasks.nightly.plan import Chunk
 from tasks.object_store import ensure_bucket, open_store
 from tasks.settings import Settings
-from training.errors import DeploymentError, JobError, PhotoError, RequestError
+from training.errors import DeploymentError, ForbiddenObjectError, JobError, PhotoError, RequestError, TransferError
 from training.picture import decode
 
 GONE = "the object is gone, or was replaced"
 TRIES = 3
 IN_FLIGHT = 64
-COPIERS = 16
+COPIERS = LOOKERS = 16
 ASKERS = 16
 SMALL_AT_ONCE, SMALL_MB = 16, 6
 LARGE_AT_ONCE, LARGE_MB = 4, 21
@@ -61,7 +61,7 @@ def count_by_jobs(
         left = [photo for photo in left if photo.photo not in outcomes]
         if late:
             break
-        outcomes |= _unreadable(left)
+        outcomes |= _look_at(left)
         left = [photo for photo in left if photo.photo not in outcomes]
         if not left:
             break
@@ -81,6 +81,8 @@ def count_by_endpoint(photos: Sequence[NightPhoto], endpoint: str) -> dict[str, 
             body = read_object(client, photo.bucket, photo.key, photo.etag)
         except FileNotFoundError:
             return Outcome(status="unreadable", reason=GONE)
+        except (ForbiddenObjectError, TransferError) as error:
+            return Outcome(status="uncounted", reason=str(error))
         try:
             return Outcome(status="counted", prediction=predictor.predict(body))
         except RequestError as error:
@@ -199,8 +201,8 @@ def _copy(photos: Sequence[NightPhoto], run_id: str, settings: Settings) -> None
                 Key=f"{_copies(run_id)}/{photo.photo}.jpg",
             )
         except ClientError as error:
-            if not is_gone(error):  # the job leaves it over, and then it is found to be gone
-                raise
+            if not (is_gone(error) or _is_refused(client, photo)):
+                raise  # else the job leaves it over, and then it is found to be gone, or not ours to read
 
     with ThreadPoolExecutor(COPIERS) as pool:
         list(pool.map(copy, photos))
@@ -239,15 +241,34 @@ async def _read_answers(uri: str, photos: dict[str, str]) -> dict[str, Predictio
     return found
 
 
-def _unreadable(photos: Iterable[NightPhoto]) -> dict[str, Outcome]:
-    """Which of the photos that a job left over nobody can read, judged by the decoder that serving uses."""
+def _is_refused(client: Any, photo: NightPhoto) -> bool:
+    try:
+        read_object(client, photo.bucket, photo.key)
+    except (ForbiddenObjectError, FileNotFoundError):
+        return True
+    return False
+
+
+def _look_at(photos: Sequence[NightPhoto]) -> dict[str, Outcome]:
+    """Which of the photos that a job left over no job can count: nobody can read them, or S3 does not give them.
+
+    Whether one is unreadable is judged by the decoder that serving uses.
+    """
     client = s3_client()
-    found: dict[str, Outcome] = {}
-    for photo in photos:
+
+    def look(photo: NightPhoto) -> Outcome | None:
         try:
             decode(read_object(client, photo.bucket, photo.key, photo.etag), 32)
         except FileNotFoundError:
-            found[photo.photo] = Outcome(status="unreadable", reason=GONE)
+            return Outcome(status="unreadable", reason=GONE)
+        except ForbiddenObjectError as error:
+            return Outcome(status="uncounted", reason=str(error))
         except PhotoError as error:
-            found[photo.photo] = Outcome(status="unreadable", reason=str(error))
-    return found
+            return Outcome(status="unreadable", reason=str(error))
+        except TransferError:
+            return None  # nobody knows: the next job tries it
+        return None
+
+    with ThreadPoolExecutor(LOOKERS) as pool:
+        looked = zip(photos, pool.map(look, photos), strict=True)
+        return {photo.photo: outcome for photo, outcome in looked if outcome is not None}

@@ -11,15 +11,19 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import BaseModel, ConfigDict, Field
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from tasks.ledger.models import photo_key
 from tasks.object_store import check_bucket, endpoint_url, region_name
-from training.errors import SourceError
+from tasks.transient import is_transient
+from training.errors import ForbiddenObjectError, SourceError, TransferError
 from training.picture import MAX_BYTES
 
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png")
 PLAIN_KEY = re.compile(r"(?!.*(?:^|/)\.{0,2}(?:/|$))[A-Za-z0-9_.=+@,/-]+")
 """Keys that every part of a transform job reads alike: no spaces, line ends, other alphabets, ``//`` or ``..``."""
+
+_REFUSES_ALL = {"NoSuchBucket", "InvalidAccessKeyId", "SignatureDoesNotMatch", "RequestTimeTooSkewed", "AccountProblem"}
 
 
 class NightPhoto(BaseModel):
@@ -104,21 +108,50 @@ def read_object(client: Any, bucket: str, key: str, etag: str | None = None) -> 
 
     Raises:
         FileNotFoundError: it is gone, or was replaced.
+        ForbiddenObjectError: it may not be read: a policy or a key forbids it, or it is archived.
+        SourceError: nothing may be read: it is about who asks, or there is no such bucket.
+        TransferError: it did not arrive whole in several tries.
     """
     try:
-        found = client.get_object(Bucket=bucket, Key=key)
+        return _WHOLE(_read_once, client, bucket, key, etag)
     except ClientError as error:
         if is_gone(error):
             raise FileNotFoundError(key) from error
-        raise
+        what = f"s3://{bucket}/{key}: {error}"
+        if is_transient(error):
+            raise TransferError(what) from error
+        raise (SourceError if _is_about_all(error) else ForbiddenObjectError)(what) from error
+
+
+def _read_once(client: Any, bucket: str, key: str, etag: str | None) -> bytes:
+    found = client.get_object(Bucket=bucket, Key=key)
     with contextlib.closing(found["Body"]) as stream:
         # Compared here: not every server that speaks S3 heeds If-Match.
         if etag is not None and found["ETag"].strip('"') != etag:
             raise FileNotFoundError(f"{key} was replaced")
-        body: bytes = stream.read(MAX_BYTES + 1)
+        try:
+            body: bytes = stream.read(MAX_BYTES + 1)
+        except (BotoCoreError, OSError) as error:
+            raise TransferError(f"s3://{bucket}/{key}: {error}") from error
+    # botocore looks at the length only of a body that is read to its end by itself.
+    if len(body) < (expected := min(found["ContentLength"], MAX_BYTES + 1)):
+        raise TransferError(f"s3://{bucket}/{key}: {len(body)} bytes arrived of {expected}")
     return body
+
+
+_WHOLE = Retrying(
+    retry=retry_if_exception_type(TransferError),
+    stop=stop_after_attempt(5),
+    wait=wait_random_exponential(multiplier=0.2, max=5),
+    reraise=True,
+)
 
 
 def is_gone(error: ClientError) -> bool:
     """Whether S3 says that there is no such object."""
     return error.response.get("Error", {}).get("Code") in ("NoSuchKey", "404")
+
+
+def _is_about_all(error: ClientError) -> bool:
+    code = error.response.get("Error", {}).get("Code", "")
+    return code in _REFUSES_ALL or code.endswith("Token")

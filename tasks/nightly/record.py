@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import io
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,13 @@ from tasks.data.fetch import TooLargeError, fetch, for_each, transfer_errors
 from tasks.nightly.parameters import NightParameters, record_kind
 from tasks.nightly.photos import NightPhoto, read_object, s3_client
 from tasks.object_store import open_store, split_uri
-from training.errors import DataError, TransferError
+from training.errors import DataError, ForbiddenObjectError, TransferError
 
 PHOTO_COLUMNS = ("key", "photo", "id")
 QUANTITY_COLUMNS = ("expected", "expected_quantity", "quantity")
 LARGEST_QUANTITY = 9_999
 NO_ENTRY = "the record has no entry for it"
+NOT_OURS = "its metadata may not be read, or is not there and S3 does not say so"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,6 +83,9 @@ def _metadata(uri: str, photos: Sequence[NightPhoto]) -> dict[str, Entry]:
             found = await fetch(store, f"{photo.photo_id}.json")
         except FileNotFoundError:
             return True
+        except ForbiddenObjectError:
+            entries[photo.photo] = Entry(None, NOT_OURS)
+            return True
         except TooLargeError as error:
             entries[photo.photo] = Entry(None, f"its metadata is too large: {error}")
             return True
@@ -99,6 +104,9 @@ def _metadata_of_odd_keys(uri: str, photos: Sequence[NightPhoto]) -> dict[str, E
         try:
             body = read_object(client, bucket, f"{prefix}/{photo.photo_id}.json".lstrip("/"))
         except FileNotFoundError:
+            continue
+        except ForbiddenObjectError:
+            entries[photo.photo] = Entry(None, NOT_OURS)
             continue
         entries[photo.photo] = _from_metadata(read_record(photo.photo_id, body, ""))
     return entries
@@ -124,6 +132,7 @@ def _from_metadata(row: Mapping[str, Any]) -> Entry:
 def _snapshot(source: str, photos: Sequence[NightPhoto]) -> dict[str, Entry]:
     table = _read_table(source)
     names = {name.lower(): name for name in table.column_names}
+    _refuse_doubles(source, table.column_names)
     photo_column = next((names[name] for name in PHOTO_COLUMNS if name in names), None)
     quantity_column = next((names[name] for name in QUANTITY_COLUMNS if name in names), None)
     if photo_column is None or quantity_column is None:
@@ -150,10 +159,19 @@ def _snapshot(source: str, photos: Sequence[NightPhoto]) -> dict[str, Entry]:
     return entries
 
 
+def _refuse_doubles(source: str, columns: Sequence[str]) -> None:
+    """Which of two columns of one name is meant, nobody knows."""
+    often = Counter(name.lower() for name in columns)
+    if doubles := [name for name in (*PHOTO_COLUMNS, *QUANTITY_COLUMNS, "bin") if often[name] > 1]:
+        raise DataError(
+            f"{source} has more than one column {doubles[0]!r} (capitals do not count): rename or remove one"
+        )
+
+
 def _from_row(quantity: Any, bin_name: Any, number: int) -> Entry:
     where = str(bin_name).strip() or None if bin_name is not None else None
     try:
-        value = float(str(quantity))
+        value = float(str(quantity).replace("_", "?"))  # Python's own 1_000 is no number of an inventory record
         if value.is_integer() and 0 <= value <= LARGEST_QUANTITY:
             return Entry(int(value), None, where)
     except (ValueError, OverflowError):

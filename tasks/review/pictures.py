@@ -3,11 +3,11 @@
 import io
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError
 from PIL import Image, ImageDraw, ImageFont
 
 from tasks.nightly.photos import read_object
-from training.errors import PhotoError
+from training.errors import PhotoError, SourceError, TransferError
 from training.picture import decode
 
 LARGEST_SIDE = 1280
@@ -23,7 +23,7 @@ def picture_of(row: Any, client: Any) -> tuple[bytes, int]:
         picture = decode(read_object(client, row.bucket, row.key, row.etag), LARGEST_SIDE)
     except (FileNotFoundError, PhotoError):
         return _jpeg(_sign("This photo is gone, or was replaced.\nAnswer: can't tell.")), 404
-    except (ClientError, BotoCoreError):
+    except (SourceError, TransferError, BotoCoreError):
         return _jpeg(_sign("S3 does not give this photo now.\nLoad the page again.")), 503
     picture.thumbnail((LARGEST_SIDE, LARGEST_SIDE), Image.Resampling.BILINEAR)
     return _jpeg(picture), 200

@@ -45,7 +45,7 @@ class Recorded:
 
 @pytest.fixture(scope="session")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorded]:
-    """The full pipeline, nights by jobs and through the endpoint, a deployment over what serves, and the teardown of it all; with faults."""
+    """The full pipeline, nights by jobs and through the endpoint, a deployment and the teardown, with faults."""
     house = Installation(tmp_path_factory.mktemp("recorded") / "home")
     journal = house.home / "localcloud" / "journal.jsonl"
     house.localcloud("up", "--journal")

@@ -261,6 +261,7 @@ def test_what_a_failing_model_leaves_over_is_said_and_counted_the_next_time(hous
     assert "1 of 7 new photos were not counted" in " ".join(said.split())
     assert "PARTIAL" in said
     assert len(house.rows()) == 6
+    partial = house.installation.summary()
     house.installation.environment["BINVENTORY_MODEL_GROUP"] = "mended"
     try:
         approve_brightness(house.installation, group="mended", patience="endless")
@@ -269,6 +270,9 @@ def test_what_a_failing_model_leaves_over_is_said_and_counted_the_next_time(hous
         del house.installation.environment["BINVENTORY_MODEL_GROUP"]
     assert {row["count"] for row in house.rows().values()} == {3}
     assert len(house.rows()) == 7
+    summary = house.installation.summary()
+    assert summary["run_id"] != partial["run_id"]  # its page, and its place among the nights, stay its own
+    assert (partial["night"]["new"], summary["night"]["new"]) == (7, 1)
     names = {event["event"] for event in house.events()}
     assert "binventory.night.partial" in names
 

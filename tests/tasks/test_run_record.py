@@ -59,6 +59,18 @@ def test_a_failed_run_goes_on_with_what_it_knew(here: Settings) -> None:
     assert second.summary["seconds"] == second.summary["stages"]["prepare"]
 
 
+def test_a_partial_run_is_over_and_the_next_start_is_a_run_of_its_own(here: Settings) -> None:
+    with pytest.raises(RunError), run_of(here, "flow", Parameters(), partial=RunError) as first:
+        raise RunError("all but one")
+    with pytest.raises(ValueError), run_of(here, "flow", Parameters(), partial=RunError) as second:  # noqa: PT011
+        raise ValueError
+    assert second.run_id != first.run_id
+    with pytest.raises(RunError, match="is over"):
+        pick_up(here, "flow", first.run_id)
+    with run_of(here, "flow", Parameters(), partial=RunError) as third:
+        assert third.run_id == second.run_id
+
+
 @pytest.mark.parametrize(
     ("flow", "parameters"), [("other", Parameters()), ("flow", Parameters(limit=11))], ids=["flow", "parameters"]
 )
@@ -111,7 +123,7 @@ def test_a_run_is_resumed_with_its_own_parameters(here: Settings) -> None:
     ("run_id", "flow", "said"),
     [
         ("newest", "flow", "No run of flow waits"),
-        ("first", "flow", "is complete"),
+        ("first", "flow", "is over"),
         ("first", "other", "no run .* of other"),
         ("260101-000000", "flow", "no run 260101-000000"),
     ],

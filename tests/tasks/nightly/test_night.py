@@ -86,6 +86,25 @@ def test_a_record_that_is_not_on_s3_or_is_no_parquet_is_named(s3: Path) -> None:
             with_record(list(list_objects(parameters.prefix)), parameters)
 
 
+@pytest.mark.parametrize("head", ["id,expected,expected", "id,ID,expected", "id,expected,bin,Bin"])
+def test_a_record_with_a_column_twice_is_refused(s3: Path, tmp_path: Path, head: str) -> None:
+    uri = put("doubled", new__1_jpg=photo(2))
+    (tmp_path / "record.csv").write_text(f"{head}\n{','.join('1' for _ in head.split(','))}\n")
+    parameters = NightParameters(prefix=f"{uri}/new/", record=str(tmp_path / "record.csv"))
+    with pytest.raises(DataError, match=r"record.csv has more than one column '(id|expected|bin)'"):
+        with_record(list(list_objects(parameters.prefix)), parameters)
+
+
+@pytest.mark.parametrize(("said", "expected"), [("2", 2), ("2.0", 2), ("1_0", None), ("-1", None), ("two", None)])
+def test_an_expected_quantity_is_a_plain_number(s3: Path, tmp_path: Path, said: str, expected: int | None) -> None:
+    uri = put("plain", new__1_jpg=photo(2))
+    (tmp_path / "record.csv").write_text(f"id,expected\n1,{said}\n")
+    parameters = NightParameters(prefix=f"{uri}/new/", record=str(tmp_path / "record.csv"))
+    [found] = with_record(list(list_objects(parameters.prefix)), parameters)
+    assert found.expected == expected
+    assert (found.record_problem is None) == (expected is not None)
+
+
 @pytest.mark.parametrize(
     ("since", "until", "found"),
     [(0, None, 1), (None, 0, 1), (0, 0, 1), (-3, 3, 1), (1, None, 0), (None, -1, 0), (-3, -1, 0)],

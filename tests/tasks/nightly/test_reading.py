@@ -1,0 +1,105 @@
+"""Photos and records that S3 gives in part, or not at all."""
+
+import datetime as dt
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from serving.predictor import ImagePredictor
+from tasks.nightly import count
+from tasks.nightly.parameters import NightParameters
+from tasks.nightly.photos import NightPhoto, read_object, s3_client
+from tasks.nightly.record import with_record
+from tests.nights import metadata, photo
+from tests.tasks.bucket_server import serving
+from tests.tasks.data.odd_server import ODD, serving_oddly
+from training.errors import ForbiddenObjectError, SourceError, TransferError
+
+Put = Callable[[str], NightPhoto]
+
+
+@pytest.fixture
+def put(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Put:
+    """Put a photo into the folder that the test serves as a bucket."""
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+
+    def one(key: str) -> NightPhoto:
+        path = tmp_path / "bins" / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(body := photo(3))
+        etag = hashlib.md5(body, usedforsecurity=False).hexdigest()
+        now = dt.datetime.now(dt.UTC)
+        return NightPhoto(photo=key, bucket="bins", key=key, etag=etag, bytes=len(body), taken_at=now)
+
+    return one
+
+
+def test_a_photo_that_was_cut_is_read_again(put: Put, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    photos = [put(f"new/{number}.jpg") for number in range(12)]
+    with serving(tmp_path, "--cut-rate", "0.25", "--seed", "1") as endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", endpoint)
+        client = s3_client()
+        assert {read_object(client, "bins", one.key, one.etag) for one in photos} == {photo(3)}
+
+
+def test_a_photo_that_is_always_cut_is_not_called_unreadable(
+    put: Put, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = put("new/1.jpg")
+    monkeypatch.setattr("tenacity.nap.time.sleep", lambda _: None)
+    with serving(tmp_path, "--cut-rate", "1") as endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", endpoint)
+        with pytest.raises(TransferError, match=r"s3://bins/new/1\.jpg: \d+ bytes arrived of"):
+            read_object(s3_client(), "bins", one.key, one.etag)
+        assert count._look_at([one]) == {}
+        [outcome] = count.count_by_endpoint([one], "counter").values()
+    assert outcome.status == "uncounted"
+
+
+def test_what_may_not_be_read_stays_uncounted_and_costs_no_other_photo(
+    put: Put, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine, secret = put("new/1.jpg"), put("new/2.jpg")
+    (tmp_path / ODD).write_text(json.dumps({"new/2.jpg": "forbidden"}))
+    monkeypatch.setattr(ImagePredictor, "predict", lambda self, body: None)
+    with serving_oddly(tmp_path, tmp_path / "log") as endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", endpoint)
+        with pytest.raises(ForbiddenObjectError, match=r"s3://bins/new/2\.jpg"):
+            read_object(s3_client(), "bins", secret.key)
+        looked = count._look_at([mine, secret])
+        asked = count.count_by_endpoint([mine, secret], "counter")
+    assert looked.keys() == {secret.photo}
+    assert asked[mine.photo].status == "counted"
+    for outcome in (looked[secret.photo], asked[secret.photo]):
+        assert outcome.status == "uncounted"
+        assert "AccessDenied" in (outcome.reason or "")
+
+
+def test_a_key_that_s3_does_not_know_ends_the_night(put: Put, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = put("new/1.jpg")
+    (tmp_path / ODD).write_text(json.dumps({"new": "disowned"}))
+    with serving_oddly(tmp_path, tmp_path / "log") as endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", endpoint)
+        with pytest.raises(SourceError, match="InvalidAccessKeyId") as caught:
+            count._look_at([one])
+    assert not isinstance(caught.value, ForbiddenObjectError)
+
+
+def test_metadata_that_may_not_be_read_is_said_for_its_photo_alone(
+    put: Put, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos = [put("new/1.jpg"), put("new/2.jpg"), put("new/3 a.jpg")]
+    (tmp_path / "bins/wms").mkdir()
+    for name in ("1", "2", "3 a"):
+        (tmp_path / f"bins/wms/{name}.json").write_bytes(metadata(4, "P1"))
+    (tmp_path / ODD).write_text(json.dumps({"wms/2.json": "forbidden", "wms/3 a.json": "forbidden"}))
+    with serving_oddly(tmp_path, tmp_path / "log") as endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", endpoint)
+        found = with_record(photos, NightParameters(prefix="s3://bins/new/", record="s3://bins/wms"))
+    assert [one.expected for one in found] == [4, None, None]
+    assert all("may not be read" in (one.record_problem or "") for one in found[1:])
