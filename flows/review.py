@@ -31,7 +31,6 @@ def main() -> int:
 def review(parameters: ReviewParameters) -> None:
     """Serve the page until Ctrl-C, or export what was answered."""
     here = settings()
-    here.home.mkdir(parents=True, exist_ok=True)
     ledger = Ledger.open(here)
     if parameters.export:
         written = export_labels(ledger, Path(parameters.export))

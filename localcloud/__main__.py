@@ -17,7 +17,8 @@ def _up(home: Home, arguments: argparse.Namespace) -> None:
 
     if arguments.journal:
         home.make()
-        home.journal.touch(mode=0o600)
+        with home.explained():
+            home.journal.touch(mode=0o600)
     state = lifecycle.up(home, arguments.region, arguments.stop_grace)
     print(f"S3         {state.s3_endpoint}\nSageMaker  {state.service_endpoint}\nstate      {home.root}")
     print(f'For a shell: eval "$(python -m localcloud env --home {shlex.quote(str(home.root))})"')

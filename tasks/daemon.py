@@ -9,6 +9,9 @@ from typing import Any
 
 import psutil
 
+from tasks.home import explain_home_errors
+from training.errors import HomeError
+
 STOP_SECONDS = 15
 
 
@@ -32,9 +35,15 @@ class Daemon:
     def start(
         self, command: list[str], environment: dict[str, str], folder: Path | None = None, **facts: str
     ) -> subprocess.Popen[bytes]:
-        """Start the program in a session of its own; ``facts`` are kept beside its number."""
-        self.state.parent.mkdir(parents=True, exist_ok=True)
-        with self.log.open("ab") as output:
+        """Start the program in a session of its own; ``facts`` are kept beside its number.
+
+        Raises:
+            HomeError: the state's folder cannot be made or written to, or the disk is full.
+        """
+        with explain_home_errors(self.state.parent):
+            self.state.parent.mkdir(parents=True, exist_ok=True)
+            output = self.log.open("ab")
+        with output:
             process = subprocess.Popen(
                 command,
                 cwd=folder,
@@ -45,7 +54,12 @@ class Daemon:
                 start_new_session=True,
             )
         # Written before the program is ready, so that a caller killed meanwhile leaves a trace to stop it by.
-        self.state.write_text(json.dumps({**facts, "pid": process.pid}))
+        try:
+            with explain_home_errors(self.state.parent):
+                self.state.write_text(json.dumps({**facts, "pid": process.pid}))
+        except HomeError:
+            process.kill()  # nobody would find it again
+            raise
         return process
 
     def facts(self) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from tasks.home import explain_home_errors
 from tasks.killed_flow_runs import call_crashed, this_flow_run
 from tasks.run_record import Run, digest_of
 from tasks.settings import Settings
@@ -83,8 +84,13 @@ def run_of(
 
 
 def open_run(settings: Settings, flow: str, parameters: BaseModel) -> Run:
-    """Pick up the newest unfinished run of the same flow and parameters, or begin a new one."""
-    settings.runs.mkdir(parents=True, exist_ok=True)
+    """Pick up the newest unfinished run of the same flow and parameters, or begin a new one.
+
+    Raises:
+        HomeError: the folder of runs cannot be made.
+    """
+    with explain_home_errors(settings.runs):
+        settings.runs.mkdir(parents=True, exist_ok=True)
     digest = digest_of([flow, settings.target, parameters.model_dump(mode="json")])
     for folder in run_folders(settings):
         state = read_json(folder / "run.json")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from tasks import cloud, prefect_server, prefect_worker
+from tasks.home import explain_home_errors
 from tasks.settings import Settings, settings
 from training.errors import BinventoryError
 
@@ -24,18 +25,24 @@ def _keep_marker(settings: Settings) -> Path:
     return settings.home / "services.keep"
 
 
+def _open(path: Path, settings: Settings) -> IO[bytes]:
+    """Open a file of the home folder, which is made if it isn't there; ``HomeError`` where that cannot be."""
+    with explain_home_errors(settings.home):
+        settings.home.mkdir(parents=True, exist_ok=True)
+        return path.open("ab")
+
+
 @contextlib.contextmanager
 def _starting(settings: Settings) -> Iterator[None]:
     """Only one process at a time starts or stops services."""
-    with (settings.home / "services.starting").open("ab") as gate:
+    with _open(settings.home / "services.starting", settings) as gate:
         fcntl.flock(gate, fcntl.LOCK_EX)
         yield
 
 
 def _take_lease(settings: Settings) -> None:
     if settings.home not in _leases:
-        settings.home.mkdir(parents=True, exist_ok=True)
-        lease = (settings.home / "services.lease").open("ab")
+        lease = _open(settings.home / "services.lease", settings)
         fcntl.flock(lease, fcntl.LOCK_SH)
         _leases[settings.home] = lease
         # Prefect sends its last logs and events from threads that end before this hook runs.
@@ -43,14 +50,25 @@ def _take_lease(settings: Settings) -> None:
 
 
 def use_cloud(settings: Settings) -> None:
-    """Connect this process to the target cloud and keep it up while the process lives."""
+    """Connect this process to the target cloud and keep it up while the process lives.
+
+    Raises:
+        HomeError: the home folder cannot be made or written to.
+        CloudError: as `tasks.cloud.connect` says.
+        SettingsError: likewise.
+    """
     _take_lease(settings)
     with _starting(settings):
         cloud.connect(settings)
 
 
 def use_prefect_server(settings: Settings) -> str:
-    """Address of the Prefect API to use: the configured one, else our own server, started if need be."""
+    """Address of the Prefect API to use: the configured one, else our own server, started if need be.
+
+    Raises:
+        HomeError: our own server needs the home folder, which cannot be made or written to.
+        CloudError: our own server did not come up.
+    """
     from prefect.context import refresh_global_settings_context
     from prefect.settings import get_current_settings
 
@@ -87,8 +105,7 @@ def stop(settings: Settings) -> None:
 
 
 def _up(settings: Settings) -> None:
-    settings.home.mkdir(parents=True, exist_ok=True)
-    _keep_marker(settings).touch()
+    _open(_keep_marker(settings), settings).close()
     with _starting(settings):
         # Credentials that are in Prefect may not be there yet; every flow takes and checks them.
         if settings.target == "local" or not settings.credentials:
@@ -104,8 +121,9 @@ def _up(settings: Settings) -> None:
 
 
 def _down(settings: Settings) -> None:
-    settings.home.mkdir(parents=True, exist_ok=True)
-    _keep_marker(settings).unlink(missing_ok=True)
+    with explain_home_errors(settings.home):
+        settings.home.mkdir(parents=True, exist_ok=True)
+        _keep_marker(settings).unlink(missing_ok=True)
     with _starting(settings):
         stop(settings)
 

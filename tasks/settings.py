@@ -168,6 +168,14 @@ def load_settings() -> Settings:
 
 @lru_cache(maxsize=1)
 def settings() -> Settings:
-    """The settings of this process, read once, with the home folder made absolute."""
+    """The settings of this process, read once, with the home folder made absolute.
+
+    Raises:
+        SettingsError: as `load_settings` says; or the home folder is below that of a user whom nobody knows.
+    """
     loaded = load_settings()
-    return loaded.model_copy(update={"home": loaded.home.expanduser().resolve()})
+    try:
+        home = loaded.home.expanduser().resolve()
+    except RuntimeError as error:  # no such user, or a link that leads to itself
+        raise SettingsError(f"{PREFIX}HOME: {loaded.home} is nowhere ({error}). Name a folder of your own.") from error
+    return loaded.model_copy(update={"home": home})

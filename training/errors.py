@@ -13,6 +13,10 @@ class SettingsError(BinventoryError):
     """A setting is unknown, missing or contradictory."""
 
 
+class HomeError(BinventoryError):
+    """The home folder cannot be made or written to, or its disk is full."""
+
+
 class RunError(BinventoryError):
     """A run cannot be picked up or taken from: there is none, it is complete, or it lacks a stage."""
 

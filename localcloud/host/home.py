@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from localcloud.errors import LocalCloudError
+
 ACCOUNT = "000000000000"
 DEFAULT_REGION = "us-east-1"
 STOP_GRACE_SECONDS = 120.0  # AWS: SIGTERM to a training job, then SIGKILL 120 seconds later
@@ -62,25 +64,40 @@ class Home:
 
     def make(self) -> None:
         """Create the folders, closed to other users."""
-        self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for folder in (self.buckets, self.jobs, self.logs):
-            folder.mkdir(exist_ok=True, mode=0o700)
+        with self.explained():
+            self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+            for folder in (self.buckets, self.jobs, self.logs):
+                folder.mkdir(exist_ok=True, mode=0o700)
+
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """Say what is wrong with the state folder, and what to do, where it cannot be made, opened or written."""
+        try:
+            yield
+        except OSError as error:
+            raise LocalCloudError(
+                f"{error.filename or self.root} cannot be used ({error.strerror}); choose another state folder with "
+                "--home or BINVENTORY_HOME, or change this one's permissions"
+            ) from error
 
     @contextmanager
     def exclusively(self) -> Iterator[None]:
         """Let one command at a time start or stop the cloud; others wait."""
-        with (self.root / "command.lock").open("w") as file:
+        with self.explained():
+            file = (self.root / "command.lock").open("w")
+        with file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
     def running(self) -> State | None:
         """What runs now; None when no supervisor holds its lock or it has not got ready yet."""
-        if not is_locked(self.supervisor_lock):
-            return None
-        try:
-            return State(**json.loads(self.state.read_text()))
-        except FileNotFoundError:
-            return None
+        with self.explained():
+            if not is_locked(self.supervisor_lock):
+                return None
+            try:
+                return State(**json.loads(self.state.read_text()))
+            except FileNotFoundError:
+                return None
 
     def publish(self, state: State) -> None:
         """Write the state so that a reader sees all of it or the one before."""
@@ -103,6 +120,6 @@ def is_locked(path: Path) -> bool:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
     return False

@@ -60,7 +60,12 @@ def _start(home: Home, region: str, stop_grace: float) -> State:
     said = home.supervisor_log.read_bytes()[began:].decode(errors="replace").strip()
     with contextlib.suppress(ProcessLookupError):
         supervisor.terminate()
-    raise LocalCloudError(f"the cloud did not start: {said or 'no reason given'} (logs are in {home.root})")
+    raise LocalCloudError(f"the cloud did not start: {said or _silent(home)} (logs are in {home.root})")
+
+
+def _silent(home: Home) -> str:
+    """Why there may be nothing in the log."""
+    return "the disk is full" if shutil.disk_usage(home.root).free < 2**20 else "no reason given"
 
 
 def _python_path() -> str:

@@ -1,10 +1,9 @@
 """A dataset's local folder: where everything is, and who may write to it."""
 
 import contextlib
-import errno
 import fcntl
-import shutil
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from tasks.atomic_file import write_atomically
+from tasks.home import explain_disk_errors_as
 from training.errors import WorkspaceError
 
 PATIENCE_SECONDS = 15.0
@@ -149,27 +149,6 @@ def _until_free(call: Callable[..., None], *arguments: Any) -> None:
     retrying(call, *arguments)
 
 
-@contextlib.contextmanager
-def explain_disk_errors(folder: Path) -> Iterator[None]:
-    """Turn a full disk, or a folder that may not be written to, into an error that says what to do."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            free = _free_megabytes(folder)
-            raise WorkspaceError(
-                f"The disk under {folder} is full ({free} MB free). Make room, or set BINVENTORY_HOME to a larger "
-                "disk; what was fetched so far is kept."
-            ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise WorkspaceError(
-                f"{error.filename or folder} may not be written to ({error.strerror}). Change its permissions, or "
-                "set BINVENTORY_HOME to a folder of your own."
-            ) from error
-        raise
-
-
-def _free_megabytes(folder: Path) -> int:
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
-    return shutil.disk_usage(folder).free // 2**20
+def explain_disk_errors(folder: Path) -> AbstractContextManager[None]:
+    """Turn a full disk, or a folder that may not be written to, into a ``WorkspaceError`` that says what to do."""
+    return explain_disk_errors_as(WorkspaceError, folder)

@@ -96,7 +96,10 @@ def _one_at_a_time(engine: Engine) -> Iterator[None]:
             path.parent.mkdir(parents=True, exist_ok=True)
             lock = path.with_name(f"{path.name}.lock").open("ab")
         except OSError as error:
-            raise LedgerError(f"The ledger {path} cannot be written: {error.strerror}") from error
+            raise LedgerError(
+                f"The ledger {path} cannot be written: {error.strerror}. Set BINVENTORY_HOME to a folder of your own, "
+                "or name another ledger in BINVENTORY_LEDGER."
+            ) from error
         with lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield

@@ -1,6 +1,7 @@
 """A flow's parameters make its command line."""
 
 import re
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
@@ -10,6 +11,7 @@ from flows import command_line
 from flows.command_line import parse
 from tasks.pipeline.parameters import FullPipelineParameters, TuneAndTrainParameters
 from tasks.settings import Settings
+from tests.installation import Installation
 
 
 class Parameters(BaseModel):
@@ -127,3 +129,29 @@ def test_ctrl_c_says_what_goes_on_costing(
     asks = (lambda draft, parameters: None) if submits else None
     assert command_line.run(interrupted, Parameters, "x", asks) == 130
     assert ("flows.teardown" in capsys.readouterr().err) == warned
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments"),
+    [
+        ("flows.prepare_data", ["--demo-photos", "20"]),
+        ("flows.review", []),
+        ("tasks.services", ["up"]),
+        ("tasks.services", ["down"]),
+        ("localcloud", ["up", "--journal"]),
+    ],
+)
+def test_a_home_that_cannot_be_made_is_said_in_one_message(module: str, arguments: list[str], tmp_path: Path) -> None:
+    (tmp_path / "file").touch()  # nothing can be made below it, not even by root
+    said = Installation(tmp_path / "file/home").run(module, *arguments, code=1)
+    assert "Traceback" not in said
+    assert str(tmp_path / "file/home") in said.replace("\n", "")
+    assert "BINVENTORY_HOME" in said
+
+
+def test_localcloud_that_has_no_home_does_not_run_and_can_be_asked(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    nowhere = Installation(tmp_path / "file/home")
+    assert "not running" in nowhere.run("localcloud", "status", code=3)
+    assert "nothing was running" in nowhere.run("localcloud", "down")
+    assert "does not run" in nowhere.run("localcloud", "env", code=1)

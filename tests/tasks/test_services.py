@@ -1,17 +1,23 @@
 """The services that runs share come up by themselves and go when the last user leaves."""
 
 import json
+import os
 import subprocess
 import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import httpx
 import psutil
+import pytest
 
-from tasks import prefect_server
+from tasks import prefect_server, services
+from tasks.daemon import Daemon
+from tasks.settings import Settings
 from tests.installation import ROOT, Installation
+from training.errors import HomeError
 
 USER = """
 import os, sys
@@ -129,3 +135,24 @@ def test_a_server_whose_starter_was_killed_meanwhile_is_found(installation: Inst
     assert json.loads(state.read_text()) == begun
     user.leave()
     assert installation.processes() == []
+
+
+@pytest.mark.parametrize(
+    ("home", "says"),
+    [
+        ("/sys/binventory", "/sys/binventory may not be written to"),  # the kernel's: not even root may
+        ("/sys", "/sys/services.lease may not be written to"),
+        ("/dev/full", "/dev/full cannot be made or opened"),
+    ],
+)
+def test_what_is_wrong_with_a_home_is_said(home: str, says: str) -> None:
+    with pytest.raises(HomeError, match=f"{says}.* BINVENTORY_HOME to a folder of your own"):
+        services.use_cloud(Settings.model_construct(home=Path(home)))
+
+
+def test_a_program_that_could_not_be_found_again_is_not_left_running(tmp_path: Path) -> None:
+    daemon = Daemon(tmp_path / "state.json", word="sleep")
+    daemon.state.mkdir()  # so that it cannot be written
+    with pytest.raises(HomeError, match=r"state\.json cannot be made or opened"):
+        daemon.start(["sleep", "600"], {"PATH": os.environ["PATH"], "HERE": str(tmp_path)})
+    assert Installation(tmp_path).processes() == []

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.settings import load_settings
+from tasks.settings import load_settings, settings
 from training.errors import SettingsError
 
 
@@ -50,3 +50,10 @@ def test_a_wrong_value_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_settings_cannot_be_changed() -> None:
     with pytest.raises(ValueError, match="frozen"):
         load_settings().bucket = "other"  # type: ignore[misc]
+
+
+def test_a_home_of_a_user_whom_nobody_knows_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BINVENTORY_HOME", "~nobody-knows-whom/home")
+    settings.cache_clear()
+    with pytest.raises(SettingsError, match="BINVENTORY_HOME: ~nobody-knows-whom/home is nowhere"):
+        settings()
