@@ -1,6 +1,8 @@
 """The data flow from end to end, on a few rendered photos and a real S3 server."""
 
+import base64
 import hashlib
+import io
 import json
 import re
 import shutil
@@ -11,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 from prefect.client.orchestration import get_client
 from prefect.testing.utilities import prefect_test_harness
 
@@ -189,19 +192,34 @@ def test_a_random_split_leaks_and_says_so(prepare: Prepare) -> None:
     assert "leaks on purpose" in (data.folder / "reports/split.md").read_text()
 
 
+_OF_TYPE_PROGRESS = {"artifacts": {"type": {"any_": ["progress"]}}}
+
+
 def test_what_a_run_shows_in_prefect(prepare: Prepare) -> None:
     data = prepare()
     with get_client(sync_client=True) as client:
         artifacts = client.request("POST", "/artifacts/latest/filter", json={}).json()
         flow_runs = {"flow_runs": {"name": {"any_": [f"prepare {data.dataset}"]}}}
         task_runs = client.request("POST", "/task_runs/filter", json=flow_runs).json()
+        progress = client.request("POST", "/artifacts/filter", json=flow_runs | _OF_TYPE_PROGRESS).json()
     names = {run["name"] for run in task_runs}
     assert {"photos 1 of 1", "upload 1 of 1", f"seal {data.uri}", f"tidy {data.dataset}"} <= names
     assert not [name for name in names if re.search("-[0-9a-f]{3}$", name)], "Prefect's own names say nothing"
-    kinds = {artifact["key"]: artifact["type"] for artifact in artifacts if artifact["key"]}
-    assert kinds[f"{data.dataset}-catalog"] == "table"
-    assert kinds[f"{data.dataset}-split"] == "table"
-    assert kinds[f"{data.dataset}-count-3"] == "image"
+    shown = {artifact["key"]: artifact for artifact in artifacts if artifact["key"]}
+    assert shown[f"{data.dataset}-catalog"]["type"] == "table"
+    assert shown[f"{data.dataset}-split"]["type"] == "table"
+    leak = shown[f"{data.dataset}-leak"]
+    assert leak["type"] == "markdown"
+    assert "A random split would have leaked" in leak["data"]
+    sheet = shown[f"{data.dataset}-count-3"]
+    assert sheet["type"] == "image"
+    head, _, body = sheet["data"].partition(",")
+    with Image.open(io.BytesIO(base64.b64decode(body, validate=True))) as picture:
+        picture.load()
+        assert head == f"data:{picture.get_format_mimetype()};base64"
+    assert {(bar["description"], bar["data"]) for bar in progress} == {
+        (stage, 100.0) for stage in ("Metadata", "Photos", "Shards", "Upload")
+    }
 
 
 def test_a_few_bad_photos_are_named_and_many_end_the_run(
