@@ -245,6 +245,20 @@ def test_a_few_bad_photos_are_named_and_many_end_the_run(
         prepare(source="s3://damaged", max_bad_fraction=0.01)
 
 
+def test_where_list_and_record_differ_the_record_counts_and_it_is_said(
+    prepare: Prepare, buckets: tuple[Path, dict[str, str]], tmp_path: Path
+) -> None:
+    assert prepare(limit=20).images.label_mismatch == 0
+    listed = json.loads((buckets[0] / "binventory-demo/file_list.json").read_text())
+    moved = listed["2"].pop()
+    listed["5"].append(moved)
+    (tmp_path / "list.json").write_text(json.dumps(listed))
+    data = prepare(file_list=str(tmp_path / "list.json"))
+    assert data.images.label_mismatch == 1
+    row = catalog(data)[Path(moved).stem]
+    assert (row["count"], row["listed_count"]) == (2, 5)
+
+
 def test_bad_lists_and_places_are_said_and_lose_nothing(
     prepare: Prepare, buckets: tuple[Path, dict[str, str]], tmp_path: Path
 ) -> None:
