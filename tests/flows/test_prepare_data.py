@@ -18,7 +18,10 @@ from prefect.client.orchestration import get_client
 from prefect.testing.utilities import prefect_test_harness
 
 import flows.prepare_data
+import tasks.data.photos
+import tasks.data.tasks
 from flows.prepare_data import prepare_data
+from tasks.data.photos import PhotoCounts
 from tasks.data.prepared_data import SPLITS, PreparedData, PrepareParameters
 from tasks.data.workspace import Workspace
 from tasks.object_store import ensure_bucket
@@ -28,6 +31,7 @@ from training.errors import (
     FileListError,
     SourceError,
     TooManyBadPhotosError,
+    TransferError,
     WorkspaceError,
 )
 
@@ -243,6 +247,22 @@ def test_a_few_bad_photos_are_named_and_many_end_the_run(
     assert sorted(p.stem for p in data.folder.glob("quarantine/truncated/*.jpg")) == sorted(ids[:3])
     with pytest.raises(TooManyBadPhotosError, match=r"4 of \d+ listed photos cannot be used \(3 corrupt: truncated"):
         prepare(source="s3://damaged", max_bad_fraction=0.01)
+
+
+def test_prefect_tries_a_chunk_again_whose_transfers_failed(prepare: Prepare, monkeypatch: pytest.MonkeyPatch) -> None:
+    fetch_photos, tries = tasks.data.photos.fetch_photos, []
+
+    def failing_once(*arguments: Any, **options: Any) -> PhotoCounts:
+        tries.append(arguments)
+        if len(tries) == 1:
+            raise TransferError("128 transfers in a row failed: the store cannot be reached.")
+        return fetch_photos(*arguments, **options)
+
+    monkeypatch.setattr("tasks.data.tasks.photos.fetch_photos", failing_once)
+    monkeypatch.setattr(tasks.data.tasks.fetch_photos, "retry_delay_seconds", 0.0)
+    data = prepare(limit=20)
+    assert len(tries) == 2
+    assert data.images.downloaded == data.images.listed == 20
 
 
 def test_where_list_and_record_differ_the_record_counts_and_it_is_said(
