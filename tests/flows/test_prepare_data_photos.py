@@ -109,6 +109,9 @@ def test_a_source_that_misbehaves_costs_what_is_missing_and_damaged_and_nothing_
     assert sorted(i for i, row in rows.items() if row["status"] == "corrupt") == sorted(cut)
     whole = {i: count for i, count in listed(real_photos).items() if i not in {*gone, *cut}}
     assert folders(data) == whole
+    placed = {photo_id: row["split"] for photo_id, row in rows.items() if row["split"] is not None}
+    assert placed.keys() == whole.keys()
+    assert len({(rows[i]["bin_group"], placed[i]) for i in whole}) == len({rows[i]["bin_group"] for i in whole})
     for photo_id, count in whole.items():
         fetched = (data.folder / "train_data" / str(count) / f"{photo_id}.jpg").read_bytes()
         assert fetched == (source / "bin-images" / f"{photo_id}.jpg").read_bytes()
