@@ -29,7 +29,7 @@ _NOT_WELCOME = re.compile(
 )
 """What S3 says with a 403 that is about who asks, not about what is asked for."""
 _STATUS = re.compile(r"status code: (4\d\d)")
-_MD5 = re.compile(r'"?([0-9a-f]{32})"?')
+_MD5 = re.compile(r"[0-9a-f]{32}")
 
 Item = TypeVar("Item")
 
@@ -91,13 +91,56 @@ def _brief(error: Exception) -> str:
     return " ".join(str(error).split("Debug source")[0].split())[:300]
 
 
-async def fetch(store: ObjectStore, key: str, unless_etag: str | None = None) -> Fetched:
+class Digests:
+    """Whether the ETags of one store are MD5s, as far as its objects have shown.
+
+    An ETag of 32 hex digits is the MD5 of what was put, but not where S3 encrypts with a key of KMS.
+    Nothing that S3 says tells the two apart, but a body that comes twice alike was not damaged on its way.
+    """
+
+    def __init__(self) -> None:
+        self._some_are = self._some_are_not = False
+
+    def vouch_for(self, found: Fetched, before: Fetched | None) -> bool:
+        """Whether ``found`` may be taken for what lies there.
+
+        Args:
+            found: What arrived, of the announced size.
+            before: What the try before brought, if there was one that was not believed.
+        """
+        if not _MD5.fullmatch(found.etag):
+            return True
+        if hashlib.md5(found.body, usedforsecurity=False).hexdigest() == found.etag:
+            self._some_are = True
+            return True
+        if found == before:
+            self._some_are_not = True
+            return True
+        # Where all are encrypted each would be fetched twice; where some are not, it may be damage to one of those.
+        return self._some_are_not and not self._some_are
+
+
+@dataclass
+class _Wanted:
+    """What is fetched, in as many tries as it takes; ``doubted`` is what the last one brought in vain."""
+
+    store: ObjectStore
+    key: str
+    unless_etag: str | None
+    digests: Digests
+    doubted: Fetched | None = None
+
+
+async def fetch(
+    store: ObjectStore, key: str, unless_etag: str | None = None, digests: Digests | None = None
+) -> Fetched:
     """Fetch one object whole: its size must be the announced one, and its MD5 the ETag where that is one.
 
     Args:
         store: Where from.
         key: Which.
         unless_etag: Don't fetch it if its ETag is still this one.
+        digests: What is known of the store's ETags, and is added to; nothing by default.
 
     Raises:
         FileNotFoundError: there is no such object.
@@ -107,26 +150,29 @@ async def fetch(store: ObjectStore, key: str, unless_etag: str | None = None) ->
         ForbiddenObjectError: it may not be read.
         SourceError: the store refuses.
     """
+    wanted = _Wanted(store, key, unless_etag, digests or Digests())
     try:
-        return await _fetch_once(store, key, unless_etag)
+        return await _fetch_once(wanted)
     except TransferError:
-        return await fetch_again(store, key, unless_etag)
+        return await fetch_again(wanted)
 
 
-async def _fetch_once(store: ObjectStore, key: str, unless_etag: str | None) -> Fetched:
+async def _fetch_once(wanted: _Wanted) -> Fetched:
+    key, unless_etag = wanted.key, wanted.unless_etag
     with transfer_errors(key):
         options: Any = {"if_none_match": f'"{unless_etag}"'} if unless_etag else None
-        found = await obstore.get_async(store, key, options=options)
+        found = await obstore.get_async(wanted.store, key, options=options)
         size, etag = found.meta["size"], (found.meta["e_tag"] or "").strip('"')
         if size > LARGEST_OBJECT:
             raise TooLargeError(size, etag)
         body = (await found.bytes_async()).to_bytes()
     if len(body) != size:
         raise TransferError(f"{key}: {len(body)} bytes arrived of {size}.")
-    md5 = _MD5.fullmatch(etag)
-    if md5 and hashlib.md5(body, usedforsecurity=False).hexdigest() != md5.group(1):
+    fetched, before = Fetched(body, etag), wanted.doubted
+    if not wanted.digests.vouch_for(fetched, before):
+        wanted.doubted = fetched
         raise TransferError(f"{key}: what arrived doesn't have the MD5 {etag} that was announced.")
-    return Fetched(body, etag)
+    return fetched
 
 
 fetch_again = retry(
@@ -141,6 +187,8 @@ fetch_again = retry(
 class Reader:
     """Fetches from one store, and tells an object that may not be read from having no access at all.
 
+    It remembers whether the store's ETags are MD5s.
+
     Args:
         store: Where from.
         trusted: Whether something of it is known to have been readable; then any number of objects may be forbidden.
@@ -148,6 +196,7 @@ class Reader:
 
     def __init__(self, store: ObjectStore, *, trusted: bool) -> None:
         self._store, self._trusted, self._refused = store, trusted, 0
+        self._digests = Digests()
 
     async def fetch(self, key: str, unless_etag: str | None = None) -> Fetched:
         """Fetch one object, as `fetch` does.
@@ -156,7 +205,7 @@ class Reader:
             SourceError: the first objects that were asked for, sixty-four of them, are all forbidden.
         """
         try:
-            found = await fetch(self._store, key, unless_etag)
+            found = await fetch(self._store, key, unless_etag, self._digests)
         except ForbiddenObjectError as error:
             self._refused += 1
             if not self._trusted and self._refused >= _REFUSED_FIRST:

@@ -1,11 +1,13 @@
 """A bucket server that treats some objects oddly: ``ODD`` in its folder says which keys, and how, as JSON.
 
 ``forbidden`` is 403, ``disowned`` 403 for want of a key that S3 knows, ``failing`` 503 every time, and ``swapped`` is
-another body of the same length and ETag.
+another body of the same length and ETag, and another one at each try. ``encrypted`` has an ETag that looks like an MD5
+and is none, as S3 gives with SSE-KMS.
 """
 
 import argparse
 import asyncio
+import hashlib
 import json
 import sys
 from contextlib import AbstractContextManager
@@ -25,17 +27,29 @@ _ANSWERS = {
 class OddServer(BucketServer):
     """Answers as told; otherwise as a bucket server does."""
 
+    swaps = 0
+
     async def answer(self, method: str, target: str, headers: dict[str, str], writer: asyncio.StreamWriter) -> bool:
         bucket, _, key = unquote(urlsplit(target).path).lstrip("/").partition("/")
-        odd = json.loads((self.folder / ODD).read_text()) if (self.folder / ODD).exists() else {}
-        how = odd.get(key, odd.get(key.partition("/")[0]))
+        how = self.told(key)
         if how == "swapped":
             path = self.folder / bucket / key
             body = path.read_bytes()
-            return await self.send(writer, 200, body[::-1], self.etag(path, body))
-        if how is not None:
+            self.swaps += 1
+            return await self.send(writer, 200, body[self.swaps :] + body[: self.swaps], self.etag(path, body))
+        if how in _ANSWERS:
             return await self.send(writer, *_ANSWERS[how])
         return await super().answer(method, target, headers, writer)
+
+    def told(self, key: str) -> str:
+        """How to treat a key; empty where nothing is said of it."""
+        odd = json.loads((self.folder / ODD).read_text()) if (self.folder / ODD).exists() else {}
+        return str(odd.get(key, odd.get(key.partition("/")[0], "")))
+
+    def etag(self, path: Path, body: bytes) -> str:
+        if self.told("/".join(path.relative_to(self.folder).parts[1:])) == "encrypted":
+            return f'"{hashlib.md5(b"encrypted" + body, usedforsecurity=False).hexdigest()}"'
+        return super().etag(path, body)
 
 
 def serving_oddly(folder: Path, log: Path) -> AbstractContextManager[str]:

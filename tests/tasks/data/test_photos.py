@@ -14,7 +14,7 @@ from PIL import Image
 
 from tasks.data.catalog import join_partition, write_catalog
 from tasks.data.chunks import Chunk, split_into_chunks, write_listing
-from tasks.data.fetch import fetch
+from tasks.data.fetch import Reader, fetch
 from tasks.data.file_list import SCHEMA
 from tasks.data.grouping import group_photos, split_photos
 from tasks.data.metadata_stage import fetch_metadata
@@ -287,6 +287,47 @@ def test_a_body_of_the_right_length_and_another_md5_is_not_believed(bucket: Buck
     assert bucket.files() == []
     with pytest.raises(TransferError, match="doesn't have the MD5"):
         asyncio.run(fetch(bucket.source.open(), "bin-images/7.jpg"))
+
+
+def test_a_source_whose_etags_are_no_md5s_is_read(bucket: Bucket) -> None:
+    for photo_id in ("7", "8", "9"):
+        bucket.put(photo_id, 4)
+    bucket.odd(**{"bin-images": "encrypted", "metadata": "encrypted"})
+    chunk = bucket.listed(_7=4, _8=4, _9=4)
+    assert bucket.fetch(chunk) == {"7": "ok", "8": "ok", "9": "ok"}
+    assert bucket.workspace.photo("7", 4).read_bytes() == a_photo(7)
+    bucket.put("8", 4, a_photo()[:-200])
+    bucket.gets()
+    assert bucket.fetch(chunk, refresh=True) == {"7": "ok", "8": "corrupt truncated", "9": "ok"}
+    assert set(bucket.gets()) == {"bin-images/8.jpg"}
+
+
+def fetched_twice(bucket: Bucket, photo_ids: str) -> str:
+    """Read photos one after another, of one digit each; returns those that were asked for twice."""
+
+    async def read() -> None:
+        reader = Reader(bucket.source.open(), trusted=False)
+        for photo_id in photo_ids:
+            await reader.fetch(f"bin-images/{photo_id}.jpg")
+
+    bucket.gets()
+    asyncio.run(read())
+    gets = bucket.gets()
+    return "".join(i for i in photo_ids if gets.count(f"bin-images/{i}.jpg") == 2)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_only_the_first_photo_is_fetched_twice_where_all_etags_are_no_md5s(bucket: Bucket) -> None:
+    for photo_id in "123456":
+        bucket.put(photo_id, 4)
+    bucket.odd(**{"bin-images": "encrypted"})
+    assert fetched_twice(bucket, "1234") == "1"
+    bucket.odd(**{f"bin-images/{i}.jpg": "encrypted" for i in "1245"})
+    # From the first MD5 on, nobody knows which photos have one: each that differs might have been damaged.
+    assert fetched_twice(bucket, "123456") == "145"
+    bucket.odd(**{"bin-images/1.jpg": "encrypted", "bin-images/3.jpg": "swapped"})
+    with pytest.raises(TransferError, match="doesn't have the MD5"):
+        fetched_twice(bucket, "123")
 
 
 @pytest.mark.usefixtures("impatient")
