@@ -1,7 +1,8 @@
 """Which photos show one bin: before/after sets, found by neighbouring ids and shared products.
 
 Ids at a distance of 1 or 2 in the same numbering that share an ASIN are one bin; where the metadata of either is
-missing, neighbours at a distance of 1 are. Measured on ABID, three photos of four belong to such a set.
+missing, or could not be read whole, neighbours at a distance of 1 are, too. Measured on ABID, three photos of four
+belong to such a set.
 """
 
 from collections.abc import Collection, Sequence
@@ -31,22 +32,28 @@ class DisjointSets:
         self._parent[second] = first
 
 
-def bin_groups(ids: Sequence[str], asins: Sequence[Collection[object] | None]) -> list[str]:
+def bin_groups(
+    ids: Sequence[str], asins: Sequence[Collection[object] | None], in_part: Sequence[bool] | None = None
+) -> list[str]:
     """Return the bin group of every id: the id of the group's photo with the smallest number.
 
     Args:
         ids: Photo ids, in any order.
         asins: For each id the products in its record (any hashable that stands for them); None where its
             metadata is missing.
+        in_part: For each id, whether it may have more products than ``asins`` says; by default none has.
     """
     numbers = {row: numbering for row, photo_id in enumerate(ids) if (numbering := numbering_of(photo_id))}
     order = sorted(numbers, key=numbers.__getitem__)
     sets = DisjointSets(len(order))
     for here, row in enumerate(order):
         for there in range(max(0, here - _FARTHEST), here):
-            (width, number), (other_width, other) = numbers[row], numbers[order[there]]
-            near = other_width == width and number - other <= _FARTHEST
-            if near and _one_bin(asins[row], asins[order[there]], number - other):
+            near_row = order[there]
+            (width, number), (other_width, other) = numbers[row], numbers[near_row]
+            if other_width != width or number - other > _FARTHEST:
+                continue
+            sure = in_part is None or not (in_part[row] or in_part[near_row])
+            if _one_bin(asins[row], asins[near_row], number - other, sure):
                 sets.unite(here, there)
     groups = list(ids)
     for here, row in enumerate(order):
@@ -54,7 +61,7 @@ def bin_groups(ids: Sequence[str], asins: Sequence[Collection[object] | None]) -
     return groups
 
 
-def _one_bin(one: Collection[object] | None, other: Collection[object] | None, distance: int) -> bool:
+def _one_bin(one: Collection[object] | None, other: Collection[object] | None, distance: int, sure: bool) -> bool:
     if one is None or other is None:
         return distance == 1
-    return any(asin in other for asin in one)
+    return (distance == 1 and not sure) or any(asin in other for asin in one)

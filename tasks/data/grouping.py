@@ -18,6 +18,8 @@ from tasks.data.prepared_data import SPLITS, SplitName
 from tasks.data.split import Leak, assign_splits, measure_leak
 from tasks.data.workspace import Workspace, explain_disk_errors
 
+_READ_IN_PART = WITHOUT_METADATA | {"not_json", "not_a_record", "sku_unreadable"}
+"""Flags of photos whose bins may hold products that nobody has read."""
 _PLACED = pa.schema([pa.field("id", pa.string()), pa.field("split", pa.string())])
 
 
@@ -53,7 +55,8 @@ def group_photos(workspace: Workspace) -> GroupedPhotos:
             ids.append(photo_id)
             counts.append(count if status == "ok" else None)
             digests += bytes.fromhex(digest)[:_DIGEST] if digest else bytes(_DIGEST)
-    return GroupedPhotos(ids, counts, bin_groups(ids, products.join()), _duplicates(ids, digests))
+    groups = bin_groups(ids, products.join(), products.in_part)
+    return GroupedPhotos(ids, counts, groups, _duplicates(ids, digests))
 
 
 _DIGEST = 16
@@ -77,13 +80,16 @@ def _duplicates(ids: Sequence[str], digests: bytearray) -> dict[str, str]:
     return duplicate_of
 
 
-class _Products(Sequence["list[int] | None"]):
-    """The products of every photo, as hashes in one flat array: half a million sets would fill the memory."""
+class _Products(Sequence["list[int]"]):
+    """The products of every photo, as hashes in one flat array: half a million sets would fill the memory.
+
+    ``in_part`` says for every photo whether it may have more of them.
+    """
 
     def __init__(self) -> None:
         self._hashes: list[Any] = []
         self._lengths: list[Any] = []
-        self._found: list[bool] = []
+        self.in_part: list[bool] = []
 
     def add(self, rows: pa.Table) -> None:
         """Append the products of a partition's rows."""
@@ -91,7 +97,7 @@ class _Products(Sequence["list[int] | None"]):
         asins = pc.struct_field(skus.flatten(), "asin").to_pylist()
         self._hashes.append(np.fromiter(map(hash, asins), np.int64, len(asins)))
         self._lengths.append(pc.fill_null(pc.list_value_length(skus), 0).to_numpy(zero_copy_only=False))
-        self._found += [WITHOUT_METADATA.isdisjoint(flags) for flags in rows["flags"].to_pylist()]
+        self.in_part += [not _READ_IN_PART.isdisjoint(flags) for flags in rows["flags"].to_pylist()]
 
     def join(self) -> "_Products":
         """Make everything that was added readable."""
@@ -100,11 +106,9 @@ class _Products(Sequence["list[int] | None"]):
         return self
 
     def __len__(self) -> int:
-        return len(self._found)
+        return len(self.in_part)
 
     def __getitem__(self, row: Any) -> Any:
-        if not self._found[row]:
-            return None
         start = self._ends[row - 1] if row else 0
         return self._flat[start : self._ends[row]].tolist()
 

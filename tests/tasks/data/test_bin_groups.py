@@ -29,6 +29,12 @@ def test_without_metadata_only_direct_neighbours_are_one_bin() -> None:
     assert bin_groups(["5", "6", "8"], [None, {"A"}, None]) == ["5", "5", "8"]
 
 
+def test_where_not_all_products_could_be_read_direct_neighbours_are_one_bin_too() -> None:
+    ids, in_part = ["4", "5", "6", "8", "9"], [False, False, True, False, False]
+    asins = [{"A"}, {"C"}, {"B"}, {"B"}, {"D"}]
+    assert bin_groups(ids, asins, in_part) == ["4", "5", "5", "5", "9"]
+
+
 def test_an_empty_bin_shares_nothing() -> None:
     assert bin_groups(["5", "6"], [set(), set()]) == ["5", "6"]
 

@@ -1,10 +1,17 @@
 """A whole dataset's groups, duplicates and splits."""
 
+import json
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
-from tasks.data.grouping import GroupedPhotos, split_photos
+from tasks.data.bin_metadata import read_record
+from tasks.data.chunks import write_listing
+from tasks.data.file_list import SCHEMA
+from tasks.data.grouping import GroupedPhotos, group_photos, split_photos
+from tasks.data.metadata_stage import metadata_state
+from tasks.data.photo_ids import partition_of
 from tasks.data.prepared_data import SplitName
 from tasks.data.workspace import Workspace
 
@@ -21,6 +28,43 @@ def photos(duplicate_of: dict[str, str] | None = None, **groups: str) -> Grouped
     """Photos that can be used, with their bin groups."""
     ids = [name.removeprefix("_") for name in groups]
     return GroupedPhotos(ids, [1] * len(ids), list(groups.values()), duplicate_of or {})
+
+
+def a_record(**skus: object) -> bytes:
+    """One SKU by ASIN for each quantity; its count is 1."""
+    entries = {asin: {"asin": asin, "quantity": quantity} for asin, quantity in skus.items()}
+    return json.dumps({"BIN_FCSKU_DATA": entries, "EXPECTED_QUANTITY": 1}).encode()
+
+
+def groups_of(workspace: Workspace, **bodies: bytes) -> dict[str, str]:
+    """The bin group of each photo with such metadata."""
+    ids = [name.removeprefix("_") for name in bodies]
+    write_listing(workspace, pa.table({"id": ids, "listed_count": [1] * len(ids)}, schema=SCHEMA))
+    for photo_id, body in zip(ids, bodies.values(), strict=True):
+        with metadata_state(workspace, partition_of(photo_id)) as state:
+            state.append(read_record(photo_id, body, "e"))
+    found = group_photos(workspace)
+    return dict(zip(found.ids, found.groups, strict=True))
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"[]", a_record(B="many"), a_record(A=-1, B=1)])
+def test_a_neighbour_whose_metadata_cannot_be_read_whole_is_of_the_bin(workspace: Workspace, body: bytes) -> None:
+    found = groups_of(workspace, _4=a_record(A=1), _6=a_record(C=1), _7=body, _9=a_record(D=1))
+    assert found == {"4": "4", "6": "6", "7": "6", "9": "9"}
+
+
+def test_what_could_be_read_of_a_record_still_makes_a_bin(workspace: Workspace) -> None:
+    found = groups_of(workspace, _5=a_record(A=1, B="many"), _7=a_record(A=1), _9=a_record(C=1), _10=a_record(D=1))
+    assert found == {"5": "5", "7": "5", "9": "9", "10": "10"}
+
+
+def test_bins_that_turn_out_to_be_one_move_no_others_photos(workspace: Workspace) -> None:
+    """Placed by a version that did not know it: the one that was tested on goes to train, and the rest stays."""
+    placed: Placed = [("5", "test"), ("6", "train"), ("9", "valid"), ("12", "test")]
+    groups = groups_of(workspace, _5=a_record(A=1), _6=b"<html>", _9=a_record(B=1), _12=a_record(C=1))
+    now = GroupedPhotos(list(groups), [1] * 4, list(groups.values()), {})
+    splits = dict(zip(now.ids, split_photos(workspace, now, "grouped", 0, placed).splits, strict=True))
+    assert splits == {"5": "train", "6": "train", "9": "valid", "12": "test"}
 
 
 def test_what_was_published_holds_here_and_is_remembered(workspace: Workspace) -> None:
