@@ -2,10 +2,19 @@
 
 import json
 import math
-from typing import Any
+from typing import Annotated, Any
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 
 _LARGEST_COUNT = 9_999
 _LARGEST_SUM = 2**31 - 1
@@ -21,16 +30,32 @@ class Measure(BaseModel):
     unit: str | None = None
 
 
+def _unless_bad(value: Any, read: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
+    """Read a measure; None, and a flag in the context, where it cannot be: no reason to lose the product."""
+    try:
+        return read(value)
+    except ValidationError:
+        if info.context is not None:
+            info.context.add("measure_unreadable")
+        return None
+
+
+_Measured = Annotated[Measure | None, WrapValidator(_unless_bad)]
+
+
 class Sku(BaseModel):
-    """One product in a bin. Measures and name may be absent."""
+    """One product in a bin. Measures and name may be absent; a measure that cannot be read is as good as absent.
+
+    The context of a validation is a set, which gets the flag ``measure_unreadable``.
+    """
 
     asin: str = Field(min_length=1, max_length=64)
     quantity: int = Field(ge=0, le=_LARGEST_COUNT)
     name: str | None = None
-    weight: Measure | None = None
-    length: Measure | None = None
-    width: Measure | None = None
-    height: Measure | None = None
+    weight: _Measured = None
+    length: _Measured = None
+    width: _Measured = None
+    height: _Measured = None
 
     def row(self) -> dict[str, Any]:
         """Return it as the catalog holds it: pounds and inches."""
@@ -95,7 +120,8 @@ def read_record(photo_id: str, body: bytes, etag: str) -> dict[str, Any]:
     """Read one metadata file into a row of ``METADATA_SCHEMA``. Never fails: what is odd is flagged.
 
     Flags: ``not_json``, ``not_a_record``, ``no_expected_quantity``, ``sku_unreadable``, ``asin_differs``,
-    ``measure_absent``, ``unit_unknown``, ``quantity_differs`` (the SKUs' sum isn't the expected quantity).
+    ``measure_absent``, ``measure_unreadable``, ``unit_unknown``, ``quantity_differs`` (the SKUs' sum isn't the
+    expected quantity).
     """
     try:
         record = json.loads(body)
@@ -108,7 +134,7 @@ def read_record(photo_id: str, body: bytes, etag: str) -> dict[str, Any]:
     skus = []
     for asin, entry in record.get("BIN_FCSKU_DATA", {}).items():
         try:
-            sku = Sku.model_validate(entry)
+            sku = Sku.model_validate(entry, context=flags)
         except ValidationError:
             flags.add("sku_unreadable")
             continue
@@ -116,9 +142,9 @@ def read_record(photo_id: str, body: bytes, etag: str) -> dict[str, Any]:
             flags.add("asin_differs")
         for measure, unit in _UNITS.items():
             found = getattr(sku, measure)
-            if found is None:
+            if entry.get(measure) is None:
                 flags.add("measure_absent")
-            elif found.unit not in (None, unit):
+            elif found is not None and found.unit not in (None, unit):
                 flags.add("unit_unknown")
         skus.append(sku.row())
     total = sum(sku["quantity"] for sku in skus)

@@ -46,6 +46,16 @@ def test_a_good_record_is_read_whole() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "weight",
+    [{"unit": "pounds"}, {"unit": "pounds", "value": -1}, {"unit": 7, "value": 1}, {"value": float("nan")}, "heavy", 3],
+)
+def test_a_measure_that_cannot_be_read_costs_no_product(weight: Any) -> None:
+    row = read(changed(weight=weight))
+    assert row["flags"] == ["measure_unreadable"]
+    assert row["skus"] == [read(GOOD)["skus"][0] | {"pounds": None}]
+
+
 def test_an_empty_bin_is_no_oddity() -> None:
     row = read({"BIN_FCSKU_DATA": {}, "EXPECTED_QUANTITY": 0})
     assert (row["count"], row["skus"], row["flags"]) == (0, [], [])
@@ -67,6 +77,7 @@ def changed(**fields: Any) -> dict[str, Any]:
         ({"EXPECTED_QUANTITY": 0}, 0, []),
         (changed(weight=None), 2, ["measure_absent"]),
         (changed(weight={"unit": "stone", "value": 1}), 2, ["unit_unknown"]),
+        (changed(weight={"value": -1}, width=None), 2, ["measure_absent", "measure_unreadable"]),
         (changed(asin="B02"), 2, ["asin_differs"]),
         (changed(name="half a pair: \ud83d"), 2, []),
         (changed(asin="\ud83d"), 2, ["quantity_differs", "sku_unreadable"]),
