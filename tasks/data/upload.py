@@ -29,6 +29,8 @@ MOST_UPLOADS = 12
 _OBJECTS_AN_UPLOAD = 500
 _PUTS_IN_FLIGHT = 32
 _LARGEST_READ_WHOLE = 2**20
+_PART = 5 * 2**20
+"""Bytes of a part of what is put in parts, as everything larger is; their ETags depend on it, so it stays."""
 _OURS = tuple(f"{prefix}/" for prefix in (*SPLITS, "shards"))
 _UPLOADED = pa.schema([pa.field(name, pa.string()) for name in ("id", "sha256", "etag")])
 _LISTED = pa.schema(
@@ -82,7 +84,7 @@ def plan_upload(workspace: Workspace, uri: str, shards: list[ShardFile]) -> Uplo
     """Compare what the dataset should be on S3 with what is there.
 
     An object is left alone if its size and ETag are those that were seen when these very bytes were put; or, when
-    nothing is remembered about it, if its ETag is the MD5 of these bytes.
+    nothing is remembered about it, if its ETag is the one that S3 gives these bytes.
     """
     with explain_disk_errors(workspace.folder):
         there = asyncio.run(_list_ours(open_store(uri)))
@@ -204,7 +206,7 @@ def _compare(
             if known is not None and known["etag"] == found["etag"]:
                 same = known["sha256"] == one.sha256
             else:
-                same = _md5(one.path) == found["etag"]
+                same = _is_etag_of(found["etag"], one.path)
                 if same:
                     state.append({"id": one.key, "sha256": one.sha256, "etag": found["etag"]})
             if not same:
@@ -212,9 +214,17 @@ def _compare(
     return put, list(listed)
 
 
-def _md5(path: Path) -> str:
+def _is_etag_of(etag: str, path: Path) -> bool:
+    """Whether S3 gives a file this ETag: its MD5, or if it came in parts the MD5 of their MD5s, and their number."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+        if "-" not in etag:
+            return hashlib.file_digest(file, _md5).hexdigest() == etag
+        digests = [_md5(part).digest() for part in iter(lambda: file.read(_PART), b"")]
+    return f"{_md5(b''.join(digests)).hexdigest()}-{len(digests)}" == etag
+
+
+def _md5(body: bytes = b"") -> Any:
+    return hashlib.md5(body, usedforsecurity=False)
 
 
 def _uploads(workspace: Workspace, uri: str, partitions: list[int], objects: int) -> list[Upload]:
@@ -255,5 +265,5 @@ async def _put(store: ObjectStore, key: str, path: Path) -> str:
     # obstore reads a path on threads of its own, some hundred of them for many small files; a shard it sends in parts.
     body = path if path.stat().st_size > _LARGEST_READ_WHOLE else path.read_bytes()
     with transfer_errors(key):
-        result = await obstore.put_async(store, key, body)
+        result = await obstore.put_async(store, key, body, chunk_size=_PART)
     return (result["e_tag"] or "").strip('"')

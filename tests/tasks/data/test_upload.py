@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import random
 from pathlib import Path
 
 import obstore
@@ -17,6 +18,7 @@ from tasks.data.upload import delete_objects, plan_upload, put_objects
 from tasks.data.workspace import Workspace
 from tasks.object_store import ensure_bucket, open_store
 from tests.tasks.data.faulty_uploads import FAULTS, faulty_uploads
+from tests.tasks.data.part_server import serving_parts
 from training.errors import DataError, TransferError
 
 RECIPE = Recipe(dataset="d", source="abid", seed=0, split="grouped", shard_size=224)
@@ -92,6 +94,25 @@ def test_another_machine_finds_what_is_there_by_its_digest(dataset: Dataset, tmp
     other = Dataset(tmp_path / "other", s3, dataset.there.name)
     other.hold(("7", 3, "train", b"a"), ("8", 1, "test", b"b"))
     assert other.upload() == (0, 3, [])
+
+
+def test_another_machine_finds_what_aws_was_sent_in_parts(
+    tmp_path: Path, s3: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The S3 server of the other tests lists MD5s of whole objects; AWS lists none of those that came in parts."""
+    large = random.Random(7).randbytes(11 * 2**20)
+    with serving_parts() as (address, server):
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", address)
+        for machine in ("one", "other"):
+            dataset = Dataset(tmp_path / machine, s3, "parts")
+            dataset.hold(("8", 1, "test", b"b"), ("7", 3, "train", large))
+            assert dataset.upload() == ((3, 0, []) if machine == "one" else (0, 3, []))
+        etags = {name.rpartition(".")[2]: etag for name, (_, etag) in server.objects.items()}
+        assert etags["parquet"].endswith("-3")
+        third = Dataset(tmp_path / "third", s3, "parts")
+        third.hold(("8", 1, "test", b"b"), ("7", 3, "train", large[::-1]))
+        assert third.upload() == (2, 1, [])
+        assert server.objects["uploads/datasets/parts/train/3/7.jpg"][0] == large[::-1]
 
 
 def test_what_somebody_changed_or_deleted_there_is_put_again(dataset: Dataset) -> None:
