@@ -53,8 +53,8 @@ def connect(settings: Settings) -> None:
         SettingsError: the credentials are in a Prefect block that cannot be taken.
     """
     quiet()
-    os.environ.setdefault("AWS_DEFAULT_REGION", settings.region)
-    os.environ.setdefault("AWS_REGION", settings.region)
+    # boto3 reads the one and our S3 client the other; what a shell says of either is in the settings already.
+    os.environ |= {"AWS_DEFAULT_REGION": settings.region, "AWS_REGION": settings.region}
     # For every client in this process, the SageMaker SDK's too; boto3 itself would give up after four retries.
     os.environ.setdefault("AWS_RETRY_MODE", "standard")
     os.environ.setdefault("AWS_MAX_ATTEMPTS", MOST_ATTEMPTS)

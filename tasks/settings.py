@@ -5,7 +5,7 @@ import ipaddress
 import os
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from zoneinfo import available_timezones
 
 from dotenv import dotenv_values
@@ -26,7 +26,10 @@ class Settings(BaseSettings):
 
     home: Path = Field(Path(".binventory"), description="Folder for runs, data and the state of local services.")
     target: Literal["local", "aws"] = Field("local", description="Which cloud: the embedded one, or AWS.")
-    region: str = Field("us-east-1", description="AWS region of the bucket and of the jobs.")
+    region: str = Field(
+        "us-east-1",
+        description="AWS region of the bucket and of the jobs. Target aws without it: AWS_REGION, or AWS_DEFAULT_REGION.",
+    )
     bucket: str = Field("binventory", description="S3 bucket for data, code, models and results.", min_length=3)
     role: str = Field(
         NO_ROLE,
@@ -110,6 +113,12 @@ class Settings(BaseSettings):
         description='Prefect notification block that hears of a night, like "slack-webhook/warehouse".',
         pattern=r"^[a-z0-9-]+/[a-z0-9-]+$",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _region_is_the_shells_unless_set(cls, given: dict[str, Any]) -> dict[str, Any]:
+        shells = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+        return {"region": shells} | given if shells and given.get("target") == "aws" else given
 
     @field_validator("timezone")
     @classmethod

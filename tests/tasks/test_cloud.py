@@ -3,9 +3,11 @@
 import os
 from pathlib import Path
 
+import boto3
 import pytest
 
 from tasks import cloud
+from tasks.object_store import region_name
 from tasks.settings import Settings
 from tests.installation import Installation
 from training.errors import CloudError
@@ -28,6 +30,15 @@ def test_without_credentials_it_says_how_to_get_some(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     with pytest.raises(CloudError, match="aws sso login"):
         cloud.connect(Settings(target="aws"))
+
+
+@pytest.mark.usefixtures("_own_variables")
+def test_every_client_asks_the_region_of_the_settings_whatever_the_shell_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_REGION", "eu-central-1")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    monkeypatch.setattr(cloud, "_check_credentials", lambda: None)
+    cloud.connect(Settings(target="aws", region="eu-north-1", role="arn:aws:iam::123456789012:role/jobs"))
+    assert (boto3.client("sagemaker").meta.region_name, region_name()) == ("eu-north-1", "eu-north-1")
 
 
 @pytest.mark.usefixtures("_own_variables")

@@ -47,6 +47,33 @@ def test_a_wrong_value_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         load_settings()
 
 
+@pytest.mark.parametrize(
+    ("target", "variables", "region"),
+    [
+        ("aws", {}, "us-east-1"),
+        ("aws", {"AWS_DEFAULT_REGION": "eu-west-1"}, "eu-west-1"),
+        ("aws", {"AWS_DEFAULT_REGION": "eu-west-1", "AWS_REGION": "eu-central-1"}, "eu-central-1"),
+        ("aws", {"AWS_REGION": "eu-central-1", "BINVENTORY_REGION": "eu-north-1"}, "eu-north-1"),
+        ("local", {"AWS_REGION": "eu-central-1"}, "us-east-1"),
+    ],
+)
+def test_on_aws_the_shells_region_is_taken_where_none_is_set(
+    target: str, variables: dict[str, str], region: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "BINVENTORY_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in (variables | {"BINVENTORY_TARGET": target}).items():
+        monkeypatch.setenv(name, value)
+    assert load_settings().region == region
+
+
+def test_a_region_in_the_file_outranks_the_shells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".env").write_text("BINVENTORY_TARGET=aws\nBINVENTORY_REGION=eu-north-1\n")
+    monkeypatch.delenv("BINVENTORY_REGION", raising=False)
+    monkeypatch.setenv("AWS_REGION", "eu-central-1")
+    assert load_settings().region == "eu-north-1"
+
+
 def test_settings_cannot_be_changed() -> None:
     with pytest.raises(ValueError, match="frozen"):
         load_settings().bucket = "other"  # type: ignore[misc]
