@@ -28,7 +28,7 @@ class Settings(BaseSettings):
     target: Literal["local", "aws"] = Field("local", description="Which cloud: the embedded one, or AWS.")
     region: str = Field(
         "us-east-1",
-        description="AWS region of the bucket and of the jobs. Target aws without it: AWS_REGION, or AWS_DEFAULT_REGION.",
+        description="AWS region of bucket and jobs. On AWS, the default is AWS_REGION or AWS_DEFAULT_REGION, if set.",
     )
     bucket: str = Field("binventory", description="S3 bucket for data, code, models and results.", min_length=3)
     role: str = Field(

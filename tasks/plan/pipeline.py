@@ -13,10 +13,12 @@ def full_pipeline(draft: Draft, parameters: FullPipelineParameters) -> None:
     """Ask for what the wanted stages of ``flows.full_pipeline`` ask for.
 
     Raises:
-        RunError: the plan of a run that is resumed is asked for.
+        RunError: the plan of a run that is resumed is asked for, or of one that has the source of an earlier run.
     """
     if parameters.resume:
         raise RunError("a run that is resumed has asked for a part already: plan it with its own options instead")
+    if not parameters.names_its_source:
+        raise RunError("a run without the stage prepare has the source of an earlier run: say --source to plan it")
     wanted = parameters.stages
     if "prepare" in wanted:
         learning.prepare(draft, parameters)

@@ -159,8 +159,19 @@ def test_a_plan_ends_where_a_person_has_to_approve() -> None:
     assert package.parameters["ModelApprovalStatus"] == "PendingManualApproval"
 
 
+@pytest.mark.parametrize("begun", [("--from", "train"), ("--skip", "prepare")])
+def test_a_plan_that_takes_photos_of_an_earlier_run_is_told_their_source(begun: tuple[str, str]) -> None:
+    with pytest.raises(RunError, match="say --source"):
+        plan_of("full_pipeline", *begun)
+    plan = plan_of("full_pipeline", *begun, "--source", "abid")
+    [training] = [each for stage in plan.stages for each in stage.requests if each.operation == "CreateTrainingJob"]
+    channels = json.dumps(training.parameters["InputDataConfig"])
+    assert "s3://binventory/datasets/abid/" in channels
+
+
 def test_a_plan_has_the_stages_that_are_wanted() -> None:
-    stages = [stage.name for stage in plan_of("full_pipeline", "--from", "train", "--skip", "night").stages]
+    later = plan_of("full_pipeline", "--source", "demo", "--from", "train", "--skip", "night")
+    stages = [stage.name for stage in later.stages]
     assert stages == ["train", "debug", "evaluate", "register", "deploy"]
     with pytest.raises(RunError, match="its own options"):
         plan_of("full_pipeline", "--resume")
