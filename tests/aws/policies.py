@@ -64,16 +64,22 @@ _Template.add_constructor("!Ref", lambda loader, node: f"${{{node.value}}}")
 _Template.add_constructor("!GetAtt", lambda loader, node: "${ROLE}" if node.value == "JobRole.Arn" else node.value)
 
 
-def template() -> dict[str, Any]:
-    """The template's resources."""
+def template(section: str = "Resources") -> dict[str, Any]:
+    """The template's resources, or another of its sections."""
     loaded: dict[str, Any] = yaml.load((FOLDER / "binventory.yaml").read_text(), _Template)  # noqa: S506 - a SafeLoader
-    resources: dict[str, Any] = loaded["Resources"]
-    return resources
+    found: dict[str, Any] = loaded[section]
+    return found
 
 
 def callers_policy() -> dict[str, Any]:
     """policy.json as it is."""
     document: dict[str, Any] = json.loads((FOLDER / "policy.json").read_text())
+    return document
+
+
+def jobs_policy() -> dict[str, Any]:
+    """The policy of the role that jobs run as."""
+    document: dict[str, Any] = template()["JobRole"]["Properties"]["Policies"][0]["PolicyDocument"]
     return document
 
 

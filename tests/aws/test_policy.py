@@ -10,7 +10,7 @@ import pytest
 
 from tasks.plan.actions import actions_of_operation
 from tests.aws.conftest import Recorded
-from tests.aws.policies import FOLDER, callers_policy, filled, needs, s3_needs, template
+from tests.aws.policies import FOLDER, callers_policy, filled, jobs_policy, needs, s3_needs, template
 
 NOT_RECORDED = {
     "s3:AbortMultipartUpload": "an upload that breaks off",
@@ -36,8 +36,7 @@ JOBS_NOT_RECORDED = {
 
 
 def statements() -> list[dict[str, Any]]:
-    role = template()["JobRole"]["Properties"]["Policies"][0]["PolicyDocument"]
-    found: list[dict[str, Any]] = callers_policy()["Statement"] + role["Statement"]
+    found: list[dict[str, Any]] = callers_policy()["Statement"] + jobs_policy()["Statement"]
     return found
 
 
@@ -57,11 +56,20 @@ def test_nothing_is_allowed_that_is_not_asked_for(recorded: Recorded) -> None:
 
 
 def test_jobs_may_do_what_they_do_and_no_more(recorded: Recorded) -> None:
-    policy = filled(template()["JobRole"]["Properties"]["Policies"][0]["PolicyDocument"])
+    policy = filled(jobs_policy())
     asked = {need for request in recorded.all.jobs_s3 for need in s3_needs(request)}
     assert [need for need in sorted(asked) if not policy.allows(*need)] == []
     assert policy.actions == {action for action, _ in asked} | JOBS_NOT_RECORDED.keys()
     assert not policy.allows("s3:PutObject", "arn:aws:s3:::binventory/models/x/model.tar.gz")
+
+
+@pytest.mark.parametrize("document", [callers_policy(), jobs_policy()], ids=["caller", "jobs"])
+def test_photos_of_the_warehouse_may_be_read_and_nothing_may_be_done_to_them(document: dict[str, Any]) -> None:
+    policy, bucket = filled(document), "arn:aws:s3:::warehouse"
+    of_s3 = {action for action in policy.actions if action.startswith("s3:")}
+    assert "s3:PutObject" in of_s3
+    assert {action for action in of_s3 if policy.allows(action, bucket)} == {"s3:ListBucket"}
+    assert {action for action in of_s3 if policy.allows(action, f"{bucket}/bin-images/523.jpg")} == {"s3:GetObject"}
 
 
 @pytest.mark.parametrize("statement", statements(), ids=lambda statement: str(statement["Sid"]))
@@ -78,6 +86,13 @@ def test_only_the_jobs_role_is_passed_and_only_to_sagemaker() -> None:
     assert passing["Condition"] == {"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}}
     trust = template()["JobRole"]["Properties"]["AssumeRolePolicyDocument"]["Statement"]
     assert [each["Principal"] for each in trust] == [{"Service": "sagemaker.amazonaws.com"}]
+
+
+def test_scaling_is_of_sagemakers_endpoints_alone() -> None:
+    conditions = {each["Sid"]: each.get("Condition") for each in callers_policy()["Statement"]}
+    assert conditions["Scaling"] == {"StringEquals": {"application-autoscaling:service-namespace": "sagemaker"}}
+    service = "sagemaker.application-autoscaling.amazonaws.com"
+    assert conditions["ScalingRole"] == {"StringEquals": {"iam:AWSServiceName": service}}
 
 
 def test_the_template_has_the_same_policy_which_fits_into_iam() -> None:
