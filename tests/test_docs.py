@@ -6,6 +6,7 @@ Those that take an hour, or an account, are parsed only; pipelines, nights and t
 import importlib
 import importlib.util
 import inspect
+import itertools
 import json
 import os
 import re
@@ -23,6 +24,7 @@ from flows.command_line import parse, parse_with_plan
 from tasks.debugger.evaluate import RULES
 from tasks.nightly.report import CSV_COLUMNS
 from tasks.settings import Settings
+from tests.aws.policies import FOLDER, template
 from tests.aws.test_plan import FLOWS, plan_of
 from tests.installation import ROOT, Installation
 
@@ -119,6 +121,8 @@ def check_prefect(words: list[str]) -> None:
 def check_aws(words: list[str]) -> None:
     """What AWS's own model asks of an operation is there, and nothing that it does not know."""
     service, operation, *rest = words
+    if (service, operation) == ("cloudformation", "deploy"):
+        check_stack(rest)
     if (service, operation) in WITHOUT_MODEL:
         return
     model = Session().get_service_model(service)
@@ -129,6 +133,15 @@ def check_aws(words: list[str]) -> None:
     known = {f"--{xform_name(member, '-')}" for member in members.members} | {"--output", "--query"}
     given = {word for word in rest if word.startswith("--")}
     assert needed <= given <= known
+
+
+def check_stack(words: list[str]) -> None:
+    """The overrides are parameters of the template, and none is left out that has no default."""
+    assert ROOT / words[words.index("--template-file") + 1] == FOLDER / "binventory.yaml"
+    overrides = itertools.takewhile(lambda word: "=" in word, words[words.index("--parameter-overrides") + 1 :])
+    named = {word.partition("=")[0] for word in overrides}
+    parameters = template("Parameters")
+    assert {name for name, each in parameters.items() if "Default" not in each} <= named <= parameters.keys()
 
 
 def test_settings_in_the_docs_are_settings() -> None:

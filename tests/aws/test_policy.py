@@ -1,6 +1,7 @@
 """What the policies allow is what is asked for: no less, and no more."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from tasks.plan.actions import actions_of_operation
+from tasks.settings import PREFIX, Settings
 from tests.aws.conftest import Recorded
 from tests.aws.policies import FOLDER, callers_policy, filled, jobs_policy, needs, s3_needs, template
 
@@ -108,6 +110,14 @@ def test_the_bucket_is_closed_and_forgets_what_is_passing() -> None:
     forgotten = {rule.get("Prefix", "") for rule in bucket["LifecycleConfiguration"]["Rules"]}
     assert forgotten == {"", "checkpoints/", "features/"}
     assert not forgotten & {"models/", "datasets/", "jobs/", "nightly/"}
+
+
+def test_the_stack_puts_out_settings_and_those_that_follow_from_its_parameters() -> None:
+    put_out = {pair.partition("=")[0] for pair in template("Outputs")["Settings"]["Value"].split()}
+    assert put_out <= {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
+    described = " ".join(each["Description"] for each in template("Parameters").values())
+    followed = set(re.findall(rf"{PREFIX}[A-Z_]+", described))
+    assert {"BINVENTORY_BUCKET", "BINVENTORY_MODEL_GROUP"} <= followed <= put_out
 
 
 def test_cfn_lint_has_nothing_to_say() -> None:
