@@ -13,6 +13,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,10 @@ from botocore.session import Session
 from pydantic import BaseModel
 
 from flows.command_line import parse, parse_with_plan
+from serving.answers import WRITERS
+from serving.requests import CONTENT_TYPES
 from tasks.debugger.evaluate import RULES
+from tasks.learning import LearnParameters
 from tasks.nightly.report import CSV_COLUMNS
 from tasks.settings import Settings
 from tests.aws.policies import FOLDER, template
@@ -164,6 +168,22 @@ def test_the_docs_have_every_rule_of_the_debugger_and_no_other() -> None:
 def test_the_docs_have_the_columns_of_the_nights_csv_in_their_order() -> None:
     [said] = re.findall(r"The CSV has the columns ([^.]+)\.", (ROOT / "docs" / "nightly.md").read_text())
     assert re.split(r",\s+|\s+and\s+", said) == ["rank", *CSV_COLUMNS]
+
+
+@pytest.mark.parametrize(("head", "types"), [("content type", CONTENT_TYPES), ("`Accept`", WRITERS)])
+def test_the_docs_have_what_the_endpoint_reads_and_answers_and_no_other(head: str, types: Collection[str]) -> None:
+    pattern = rf"^\| {head} \|[^|]+\|\n\|[-|]+\n((?:\|.*\n)+)"
+    [table] = re.findall(pattern, (ROOT / "docs" / "serving.md").read_text(), re.MULTILINE)
+    named = [name for row in table.splitlines() for name in re.findall(r"`([^`]+)`", row.split("|")[1])]
+    assert sorted(named) == sorted(types)
+
+
+def test_the_docs_have_what_tuning_searches_by_default() -> None:
+    fields = LearnParameters.model_fields
+    lowest, highest = fields["learning_rates"].default
+    sizes = ", ".join(map(str, fields["batch_sizes"].default))
+    said = f"the learning rate ({lowest}-{highest}, log scale) and the batch size ({sizes})"
+    assert said in (ROOT / "docs" / "training.md").read_text()
 
 
 def test_what_changes_nothing_is_run_as_it_stands(installation: Installation) -> None:
