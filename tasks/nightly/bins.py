@@ -55,14 +55,23 @@ def _neighbours(photo_id: str) -> list[str]:
 
 
 def order(photo: Any) -> tuple[Any, ...]:
-    """Return what photos of one bin are ordered by: ABID's numbering where ids have one, else time, then key."""
+    """Return what photos of one bin are ordered by, in one of two ways that are not compared with each other.
+
+    By ABID's numbering where that is what told the bin (`name_bins`): there ids are in the order in which photos were
+    taken, and all of them were put on S3 at once. Else by time, whatever numbers the files have.
+    """
     numbering = numbering_of(photo.photo_id)
-    return (0, numbering, photo.key) if numbering else (1, photo.taken_at, photo.key)
+    if photo.products is not None and numbering:
+        return (0, numbering, photo.key, photo.taken_at)
+    return (1, photo.taken_at, photo.key)
 
 
 def before(photo: Any, others: Sequence[Any]) -> Any | None:
-    """Return the last of the other photos of the same bin that came before this one; None if there is none."""
-    earlier = [other for other in others if other.photo != photo.photo and _is_before(other, photo)]
+    """Return the last of the other photos of the same bin that came before this one; None if there is none.
+
+    What lay at the photo's own key before is none of them: its bytes are gone.
+    """
+    earlier = [other for other in others if other.key != photo.key and _is_before(other, photo)]
     return max(earlier, key=order, default=None)
 
 

@@ -1,0 +1,49 @@
+"""Which photo of a bin came before another."""
+
+import datetime as dt
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tasks.nightly.bins import before
+from tests.ledgers import MOMENT, count_row
+
+
+def photo(name: str, day: int, **more: Any) -> Any:
+    """A photo of November; ``products=None`` where a record names the bin, and not ABID's metadata."""
+    return SimpleNamespace(**count_row(f"new/{name}.jpg", taken_at=MOMENT.replace(day=day), bin="A1", **more))
+
+
+def test_where_the_record_names_the_bin_the_photo_before_is_the_one_that_was_taken_before() -> None:
+    first, second = photo("900", 24, products=None), photo("12", 25, products=None)
+    assert before(second, [first, second]) is first
+    assert before(first, [first, second]) is None
+    between, later = photo("5", 24, products=None, etag="e2"), photo("1", 26, products=None)
+    between.taken_at += dt.timedelta(hours=5)
+    assert before(second, [first, between, later]) is between
+
+
+@pytest.mark.parametrize("day", [1, 25])
+def test_where_abid_s_numbers_tell_the_bin_they_tell_the_order(day: int) -> None:
+    first, second = photo("00899", day), photo("00900", 24)
+    assert before(second, [first]) is first
+    assert before(first, [second]) is None
+    assert before(photo("00901", 24), [first, second]) is second
+
+
+def test_photos_of_a_bin_that_is_told_in_two_ways_are_not_put_in_order() -> None:
+    assert before(photo("12", 25), [photo("11", 24, products=None)]) is None
+
+
+@pytest.mark.parametrize("products", [None, ["A"]])
+def test_what_lay_at_the_same_key_is_not_the_photo_before(products: list[str] | None) -> None:
+    other = photo("11", 23, products=products)
+    old, new = photo("12", 24, products=products), photo("12", 25, etag="e2", products=products)
+    assert before(new, [old, new]) is None
+    assert before(new, [other, old]) is other
+
+
+def test_of_a_photo_that_was_replaced_the_newest_is_the_one_before() -> None:
+    old, new = photo("00011", 23), photo("00011", 24, etag="e2")
+    assert before(photo("00012", 24), [new, old]) is new
