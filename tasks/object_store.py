@@ -14,14 +14,25 @@ from urllib.parse import urlsplit
 import boto3
 from botocore import UNSIGNED
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectionClosedError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    NoCredentialsError,
+    ReadTimeoutError,
+)
 from obstore.auth.boto3 import Boto3CredentialProvider
 from obstore.store import S3Store
 
-from training.errors import CloudError, SourceError
+from training.errors import CloudError, SourceError, TransferError
 
 PUBLIC_BUCKETS = frozenset({"aft-vbi-pds"})
 """Buckets of the open-data registry that AWS serves without credentials."""
+
+BROKEN_CONNECTION = (EndpointConnectionError, ConnectTimeoutError, ConnectionClosedError, ReadTimeoutError)
+"""What botocore raises where the same request may well get through later."""
 
 _DEFAULT_REGION = "us-east-1"
 
@@ -102,7 +113,8 @@ def check_bucket(uri: str, *, endpoint: str | None = None) -> None:
     """Make sure that the bucket of ``uri`` is there and may be read.
 
     Raises:
-        CloudError: no credentials, or nothing answers at the endpoint.
+        CloudError: no credentials.
+        TransferError: nothing answers at the endpoint, or S3 fails: this may pass.
         SourceError: no such bucket, or no access to it.
     """
     bucket, _ = split_uri(uri)
@@ -118,11 +130,9 @@ def check_bucket(uri: str, *, endpoint: str | None = None) -> None:
             ) from error
         if status in (301, 400, 401, 403):
             raise SourceError(f"The bucket {bucket!r} at {where} may not be read: {error}.") from error
-        raise CloudError(f"S3 at {where} failed when asked about the bucket {bucket!r}: {error}.") from error
-    except NoCredentialsError as error:
-        raise CloudError(_NO_CREDENTIALS) from error
+        raise _cloud_error(error, f"S3 at {where} failed when asked about the bucket {bucket!r}") from error
     except BotoCoreError as error:
-        raise CloudError(f"S3 at {where} cannot be reached: {error}.") from error
+        raise _cloud_error(error, f"S3 at {where} cannot be reached") from error
 
 
 def ensure_bucket(uri: str) -> None:
@@ -130,14 +140,16 @@ def ensure_bucket(uri: str) -> None:
 
     Raises:
         CloudError: it can neither be read nor created.
+        TransferError: nothing answers, or S3 fails: this may pass.
     """
     bucket, _ = split_uri(uri)
+    where = endpoint_url() or "AWS"
     client = _client(bucket, None)
     try:
         client.head_bucket(Bucket=bucket)
     except ClientError as error:
         if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") != 404:
-            raise CloudError(f"The bucket {bucket!r} may not be used: {error}.") from error
+            raise _cloud_error(error, f"The bucket {bucket!r} at {where} cannot be used") from error
         region = region_name()
         place: dict[str, Any] = (
             {} if region == _DEFAULT_REGION else {"CreateBucketConfiguration": {"LocationConstraint": region}}
@@ -145,17 +157,26 @@ def ensure_bucket(uri: str) -> None:
         try:
             client.create_bucket(Bucket=bucket, **place)
         except (ClientError, BotoCoreError) as refused:
-            raise CloudError(f"The bucket {bucket!r} cannot be created: {refused}.") from refused
-    except NoCredentialsError as error:
-        raise CloudError(_NO_CREDENTIALS) from error
+            raise _cloud_error(refused, f"The bucket {bucket!r} at {where} cannot be created") from refused
     except BotoCoreError as error:
-        raise CloudError(f"S3 cannot be reached: {error}.") from error
+        raise _cloud_error(error, f"S3 at {where} cannot be reached") from error
 
 
 _NO_CREDENTIALS = (
     "No AWS credentials were found. Log in (`aws sso login`), set AWS_PROFILE or AWS_ACCESS_KEY_ID and "
     "AWS_SECRET_ACCESS_KEY, or use the embedded cloud with BINVENTORY_TARGET=local."
 )
+
+
+def _cloud_error(error: ClientError | BotoCoreError, what: str) -> CloudError:
+    """Return what to raise for an error of botocore's: worth another try, or not."""
+    if isinstance(error, NoCredentialsError):
+        return CloudError(_NO_CREDENTIALS)
+    passes = isinstance(error, BROKEN_CONNECTION)
+    if isinstance(error, ClientError):
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        passes = status >= 500 or status == 429
+    return (TransferError if passes else CloudError)(f"{what}: {error}.")
 
 
 def _client(bucket: str, endpoint: str | None) -> Any:

@@ -3,16 +3,12 @@
 from typing import Any
 
 import httpx
-from botocore.exceptions import (
-    ClientError,
-    ConnectionClosedError,
-    ConnectTimeoutError,
-    EndpointConnectionError,
-    ReadTimeoutError,
-)
+from botocore.exceptions import ClientError
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import Task, exponential_backoff
+
+from tasks.object_store import BROKEN_CONNECTION
 
 THROTTLED = {
     "ThrottlingException",
@@ -24,14 +20,7 @@ THROTTLED = {
     "InternalFailure",
     "InternalServerError",
 }
-CONNECTION = (
-    EndpointConnectionError,
-    ConnectTimeoutError,
-    ConnectionClosedError,
-    ReadTimeoutError,
-    httpx.TransportError,
-    ConnectionError,
-)
+CONNECTION = (*BROKEN_CONNECTION, httpx.TransportError, ConnectionError)
 
 
 def is_transient(error: BaseException) -> bool:

@@ -1,11 +1,15 @@
 """Opening stores: where they point, and what is said when they can't be opened."""
 
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import obstore
 import pytest
 
 from tasks.object_store import check_bucket, ensure_bucket, is_unsigned, open_store, split_uri
+from tasks.transient import is_transient
 from training.errors import CloudError, SourceError
 
 
@@ -42,10 +46,77 @@ def test_wrong_keys_are_said_to_be_wrong(s3: Path, monkeypatch: pytest.MonkeyPat
         check_bucket("s3://fresh-bucket")
 
 
-def test_nobody_at_the_endpoint(s3: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let botocore try again without its pauses."""
+    monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0)
+
+
+BOTH = pytest.mark.parametrize("call", [check_bucket, ensure_bucket])
+
+
+@BOTH
+@pytest.mark.usefixtures("s3", "impatient")
+def test_nobody_at_the_endpoint_is_worth_another_try(
+    call: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
-    with pytest.raises(CloudError, match=r"S3 at http://127\.0\.0\.1:9 cannot be reached"):
-        check_bucket("s3://any")
+    with pytest.raises(CloudError, match=r"S3 at http://127\.0\.0\.1:9 cannot be reached") as caught:
+        call("s3://any")
+    assert is_transient(caught.value)
+
+
+@pytest.fixture
+def answers(s3: Path, impatient: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, int]]:
+    """A server in the place of S3; yields the status that it answers with, by method."""
+    statuses: dict[str, int] = {}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self.send_response(statuses[self.command])
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        do_PUT = do_HEAD
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{server.server_port}")
+        try:
+            yield statuses
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@BOTH
+@pytest.mark.parametrize("status", [500, 503, 429])
+def test_a_failing_s3_is_worth_another_try(answers: dict[str, int], call: Callable[[str], None], status: int) -> None:
+    answers["HEAD"] = status
+    with pytest.raises(CloudError, match=rf"bucket 'any'.*\({status}\)") as caught:
+        call("s3://any")
+    assert is_transient(caught.value)
+
+
+@pytest.mark.parametrize(("status", "passes"), [(503, True), (403, False)])
+def test_a_bucket_that_cannot_be_made_is_tried_again_only_where_s3_failed(
+    answers: dict[str, int], status: int, passes: bool
+) -> None:
+    answers |= {"HEAD": 404, "PUT": status}
+    with pytest.raises(CloudError, match=r"The bucket 'any' at http://127.* cannot be created") as caught:
+        ensure_bucket("s3://any")
+    assert is_transient(caught.value) is passes
+
+
+def test_a_bucket_of_somebody_else_is_not_tried_again(answers: dict[str, int]) -> None:
+    answers["HEAD"] = 403
+    with pytest.raises(CloudError, match=r"The bucket 'any' at http://127.* cannot be used") as caught:
+        ensure_bucket("s3://any")
+    assert not is_transient(caught.value)
 
 
 @pytest.fixture
