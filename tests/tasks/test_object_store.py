@@ -136,6 +136,15 @@ def test_no_credentials_are_said_to_be_missing_and_how_to_get_some() -> None:
             call("s3://any")
 
 
+@pytest.mark.usefixtures("no_credentials")
+def test_the_public_bucket_is_opened_without_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"):
+        monkeypatch.delenv(name, raising=False)
+    assert open_store("s3://aft-vbi-pds").config["skip_signature"]
+    with pytest.raises(CloudError, match="No AWS credentials"):
+        open_store("s3://any")
+
+
 def test_only_the_public_bucket_at_aws_itself_goes_unsigned() -> None:
     assert is_unsigned("aft-vbi-pds", None)
     assert is_unsigned("aft-vbi-pds", "https://s3.us-east-1.amazonaws.com")
