@@ -4,6 +4,15 @@ PYTHON ?= python3
 BIN := .venv/bin
 PYTEST := $(BIN)/pytest
 
+# What smdebug needs cannot be imported by newer ones.
+define REFUSE_OTHER_PYTHONS
+import sys
+if not (3, 11) <= sys.version_info < (3, 13):
+    sys.exit("Python 3.11 or 3.12 is needed, and %s is %d.%d. Name one: make clean install PYTHON=python3.12"
+             % ((sys.executable,) + sys.version_info[:2]))
+endef
+export REFUSE_OTHER_PYTHONS
+
 .DEFAULT_GOAL := help
 .PHONY: help install browser pipeline review test drill check format lock bench up down clean
 
@@ -13,7 +22,8 @@ help: ## List the targets
 install: .venv/installed ## Make .venv and install the locked dependencies
 
 .venv/installed: requirements.lock
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@if test -x $(BIN)/python; then $(BIN)/python -c "$$REFUSE_OTHER_PYTHONS"; \
+	else $(PYTHON) -c "$$REFUSE_OTHER_PYTHONS" && $(PYTHON) -m venv .venv; fi
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(BIN)/uv pip sync --quiet --python $(BIN)/python requirements.lock
 	@touch $@
