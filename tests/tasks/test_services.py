@@ -28,6 +28,12 @@ print(use_prefect_server(settings()), os.environ["AWS_ENDPOINT_URL_S3"], flush=T
 sys.stdin.readline()
 """
 
+NAMES_ITS_SERVER = """
+from tasks.services import use_prefect_server
+from tasks.settings import settings
+print(use_prefect_server(settings()))
+"""
+
 
 class User:
     """A process that uses the services until it is told to leave."""
@@ -100,6 +106,15 @@ def test_what_was_asked_to_stay_stays_until_down(installation: Installation) -> 
     assert answers(f"{user.prefect}/health")
     assert state_of_a_deployed_run(installation, "prepare-data", source="demo", demo_photos=20) == "COMPLETED"
     installation.run("tasks.services", "down")
+    assert installation.processes() == []
+
+
+def test_a_server_that_prefects_own_variable_names_is_used_and_none_is_started(installation: Installation) -> None:
+    url = "http://prefect.warehouse:4200/api"
+    environment = installation.environment | {"PREFECT_API_URL": url}
+    said = subprocess.check_output([sys.executable, "-c", NAMES_ITS_SERVER], cwd=ROOT, env=environment, text=True)
+    assert said.strip() == url
+    assert not installation.home.exists()
     assert installation.processes() == []
 
 
