@@ -3,6 +3,7 @@
 import hashlib
 import json
 import random
+import re
 import shutil
 import signal
 import sqlite3
@@ -110,6 +111,11 @@ def finish(installation: Installation) -> str:
     said, _ = process.communicate(timeout=1200)
     assert process.returncode == 0, said
     return said
+
+
+def check_quiet(said: str) -> None:
+    """No line of a run that nothing disturbed is a warning or an error: neither of Prefect's log nor of Python's."""
+    assert [line for line in said.splitlines() if re.search("warning|error|traceback", line, re.IGNORECASE)] == []
 
 
 def results(installation: Installation, unpack: Path) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.flows.pipelines import SMALL, STAGES, check_same, finish, kill_at_random, results
+from tests.flows.pipelines import SMALL, STAGES, check_quiet, check_same, finish, kill_at_random, results
 from tests.flows.test_full_pipeline import check_what_is_in_the_cloud
 from tests.installation import Installation
 
@@ -51,3 +51,17 @@ def test_it_gets_through_throttling_failing_storage_and_an_interruption(installa
     assert '"fail_percent": 5' in still_on
     installation.localcloud("faults", "clear")
     installation.run("tasks.services", "down")
+    check_what_is_in_the_cloud(installation)
+
+
+@pytest.mark.drill
+@pytest.mark.timeout(1800)
+def test_without_a_word_it_tries_four_and_is_done_in_minutes(installation: Installation) -> None:
+    """`make pipeline`; on a machine that is busy with other things it takes longer."""
+    said = installation.run("flows.full_pipeline")
+    check_quiet(said)
+    summary = installation.summary()
+    assert list(summary["stages"]) == STAGES
+    assert summary["tuning"]["jobs"] == 4
+    assert summary["seconds"] < 360
+    assert installation.processes() == []

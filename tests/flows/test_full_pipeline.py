@@ -4,7 +4,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.flows.pipelines import STAGES, check_same, finish, flow_runs, jobs, kill_at_random, left_serving, results
+from tests.flows.pipelines import (
+    STAGES,
+    check_quiet,
+    check_same,
+    finish,
+    flow_runs,
+    jobs,
+    kill_at_random,
+    left_serving,
+    results,
+)
 from tests.installation import Installation
 
 
@@ -88,7 +98,7 @@ def test_killed_and_resumed_it_ends_as_an_undisturbed_run(installation: Installa
     assert flow_runs(installation) == ["COMPLETED", "CRASHED", "FAILED"]  # the last is the --resume that found nothing
 
     calm = Installation(tmp_path / "calm", BINVENTORY_SERVING_PRECISION="float32")
-    finish(calm)
+    check_quiet(finish(calm))
     check_same(results(calm, tmp_path / "model"), killed)
     assert calm.processes() == []
     check_one_stage_alone(calm)
