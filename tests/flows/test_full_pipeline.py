@@ -124,6 +124,19 @@ def check_one_stage_alone(installation: Installation) -> None:
     assert after["taken"] == {"run_id": before["run_id"], "stages": ["prepare", "train", "evaluate"]}
     assert after["model"]["approved"]
     assert "evaluation" not in after
+
+    installation.run("flows.full_pipeline", "--from", "night")
+    night = installation.summary()
+    assert list(night["stages"]) == ["night"]
+    assert night["taken"] == {"run_id": after["run_id"], "stages": ["prepare", "evaluate", "register"]}
+    assert night["night"]["equal"] == night["night"]["counted"] == before["night"]["counted"]
+
+    installation.run("flows.full_pipeline", "--from", "debug", "--skip", "evaluate,register,deploy,night")
+    debugged = installation.summary()
+    assert list(debugged["stages"]) == ["debug"]
+    assert debugged["taken"] == {"run_id": after["run_id"], "stages": ["train"]}
+    assert debugged["debugger"]["rules"] == before["debugger"]["rules"]
+
     lacking = installation.run("flows.full_pipeline", "--from", "night", "--source", "abid", code=1)
     assert "there is no run of target local, source abid" in " ".join(lacking.split())
 
