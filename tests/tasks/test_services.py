@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+import yaml
 
 from tasks import prefect_server, services
 from tasks.daemon import Daemon
@@ -99,11 +100,13 @@ def test_after_a_kill_the_next_run_takes_over_and_cleans_up(installation: Instal
 
 
 def test_what_was_asked_to_stay_stays_until_down(installation: Installation) -> None:
+    installation.environment["BINVENTORY_TIMEZONE"] = "Europe/Berlin"
     said = installation.run("tasks.services", "up")
     user = User(installation)
     assert user.prefect in said
     user.leave()
     assert answers(f"{user.prefect}/health")
+    check_what_is_deployed(installation)
     assert state_of_a_deployed_run(installation, "prepare-data", source="demo", demo_photos=20) == "COMPLETED"
     installation.run("tasks.services", "down")
     assert installation.processes() == []
@@ -116,6 +119,25 @@ def test_a_server_that_prefects_own_variable_names_is_used_and_none_is_started(i
     assert said.strip() == url
     assert not installation.home.exists()
     assert installation.processes() == []
+
+
+def check_what_is_deployed(installation: Installation) -> None:
+    """The server has every deployment of the file, and what runs by itself, as the file says it."""
+    file = yaml.safe_load((ROOT / "prefect.yaml").read_text())
+    deployments = {each["name"]: each for each in installation.prefect("deployments/filter")}
+    assert deployments.keys() == {each["name"] for each in file["deployments"]}
+    schedules = {
+        name: (schedule["schedule"]["cron"], schedule["schedule"]["timezone"], schedule["active"])
+        for name, deployment in deployments.items()
+        for schedule in deployment["schedules"]
+    }
+    assert schedules == {
+        "nightly-count": ("30 2 * * *", "Europe/Berlin", True),
+        "weekly-retraining": ("0 5 * * 0", "Europe/Berlin", False),
+    }
+    for name in schedules:
+        assert deployments[name]["global_concurrency_limit"]["limit"] == 1
+        assert deployments[name]["concurrency_options"]["collision_strategy"] == "CANCEL_NEW"
 
 
 class Healthy(BaseHTTPRequestHandler):
