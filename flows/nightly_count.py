@@ -59,7 +59,7 @@ def _night(parameters: NightParameters, ledger: Ledger, here: Settings) -> str:
             report = step.make_report(night)
             if any(night.endpoint_for(chunk) is None for chunk in night.plan.chunks):
                 step.find_cost(night)
-        record.record(night={"date": report.night, "model": night.model, **report.totals.model_dump()})
+        record.record(night={"date": report.night, "model": report.model, **report.totals.model_dump()})
         if night.cost:
             record.record(cost=summed({"count": night.cost}))
         with record.stage("tell"):

@@ -74,6 +74,15 @@ class Ledger:
                 )
             )
 
+    def models_of(self, runs: Iterable[str]) -> dict[str, str]:
+        """The models that these runs counted with, by run; a run that was not recorded has none."""
+        found: dict[str, str] = {}
+        with self.engine.connect() as connection:
+            for some in chunked(sorted(runs), LOOKUP):
+                rows = connection.execute(select(Night.run, Night.model).where(Night.run.in_(some)))
+                found.update({row.run: row.model for row in rows})
+        return found
+
     def nights_before(self, prefix: str, night: dt.date, run: str, most: int = 14, least: int = 3) -> list[Row[Any]]:
         """The last nights over a prefix in which something was counted, newest first; of a day's runs the last.
 
@@ -109,17 +118,33 @@ class Ledger:
         """Counted photos with these ids, oldest photo first."""
         return self._counted(bucket, Count.photo_id, ids)
 
-    def of_night(self, bucket: str, prefix: str, night: dt.date, run: str) -> list[Row[Any]]:
-        """What a night wrote of the photos under a prefix, by whichever run, best bets first.
+    def of_night(
+        self, bucket: str, prefix: str, night: dt.date, run: str, photos: Iterable[str] = ()
+    ) -> list[Row[Any]]:
+        """What a night said of the photos under a prefix, by whichever run, best bets first.
 
         A photo that was counted again since, by another model or because it was replaced, is there by its newest row,
         and is left out where that is another night's.
+
+        Args:
+            bucket: of the photos.
+            prefix: that their keys begin with.
+            night: its date.
+            run: the run that asks.
+            photos: counted by that run, and there by their newest rows also where another night wrote those: counting
+                again what was counted before changes no row that says the same.
         """
-        query = select(_COUNTS).where(or_(Count.night == night, Count.run == run), newest())
+        wanted = [or_(Count.night == night, Count.run == run)]
+        wanted += [Count.photo.in_(some) for some in chunked(photos, LOOKUP)]
+        found: dict[tuple[str, str], Row[Any]] = {}
         with self.engine.connect() as connection:
-            # Where they lie is asked here: SQLite would walk the whole bucket by its index, and take ``A/`` for ``a/``.
-            rows = [row for row in connection.execute(query) if row.bucket == bucket and row.key.startswith(prefix)]
-        return sorted(rows, key=lambda row: (-(row.score or 0.0), row.key, row.photo))
+            for where in wanted:
+                for row in connection.execute(select(_COUNTS).where(where, newest())):
+                    # Where they lie is asked here: SQLite would walk the whole bucket by its index, and take ``A/``
+                    # for ``a/``.
+                    if row.bucket == bucket and row.key.startswith(prefix):
+                        found[row.photo, row.model] = row
+        return sorted(found.values(), key=lambda row: (-(row.score or 0.0), row.key, row.photo))
 
     def _counted(self, bucket: str, column: Any, values: Iterable[str]) -> list[Row[Any]]:
         rows: list[Row[Any]] = []

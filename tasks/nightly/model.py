@@ -1,7 +1,13 @@
-"""Which model of the registry a night counts and judges with."""
+"""Which model of the registry a night counts and judges with, and with which one bins were judged before."""
 
+from collections.abc import Sequence
+from typing import Any
+
+from tasks.nightly.judge import Policy
+from tasks.nightly.night import Night
 from tasks.nightly.parameters import NightParameters
-from tasks.release.registry import RegisteredModel, approved_model, find_model, models
+from tasks.nightly.policy import policy_of
+from tasks.release.registry import RegisteredModel, approved_model, find_model, models, named_model
 from tasks.release.serving_now import archive_behind
 from tasks.settings import Settings
 from training.errors import ModelError
@@ -49,6 +55,23 @@ def _behind(endpoint: str) -> tuple[str | None, str | None]:
     if served is None:
         raise ModelError(f"there is no endpoint {endpoint} in service, so that nothing can be counted through it")
     return served, None
+
+
+def judged_by(night: Night, rows: Sequence[Any]) -> tuple[str, Policy | None]:
+    """Return the model that rows of the ledger were counted with, and the policy that they were judged by.
+
+    What a run did not count itself has the model of the run that did. The name is empty where nothing was counted; of
+    several models all are named. The policy is None where it is not one, or not known any more.
+    """
+    counted = night.counted
+    runs = {night.run_id if row.photo in counted else row.run for row in rows if row.status == "counted"}
+    known = night.ledger.models_of(runs) | ({night.run_id: night.model} if night.model else {})
+    names = {known.get(run, "") for run in runs}
+    if names <= {night.model}:
+        return night.model, night.policy if night.model else None
+    said = ", ".join(sorted(names - {""}))
+    model = named_model(said, night.settings) if len(names) == 1 else None
+    return said, policy_of(model.facts) if model else None
 
 
 def _asked_for(which: str, settings: Settings) -> RegisteredModel:

@@ -51,6 +51,11 @@ class Night:
         return None if chunk.large else self.parameters.endpoint
 
     @property
+    def counted(self) -> set[str]:
+        """Photos of which this run wrote a row, or found the row that it would have written."""
+        return {photo for photo, outcome in self.outcomes.items() if outcome.status != "uncounted"}
+
+    @property
     def uncounted(self) -> list[tuple[NightPhoto, str]]:
         """Photos that were given up for now, and why."""
         found = ((photo, self.outcomes[photo.photo]) for photo in self.plan.photos)

@@ -46,7 +46,7 @@ class Report(BaseModel):
     run: str
     model: str
     totals: NightTotals
-    policy: Policy
+    policy: Policy | None
     drift: Drift
     mix: dict[str, float]
     confidence: float | None

@@ -16,7 +16,7 @@ from tasks.ledger.models import now
 from tasks.nightly import count, plan, remember
 from tasks.nightly import tell as telling
 from tasks.nightly.cost import cost_of_jobs
-from tasks.nightly.model import model_of_night
+from tasks.nightly.model import judged_by, model_of_night
 from tasks.nightly.night import Night
 from tasks.nightly.outcomes import read_outcomes, write_outcomes
 from tasks.nightly.plan import Plan
@@ -97,7 +97,8 @@ def tidy(night: Night) -> None:
 @task(name="report", task_run_name="report", **RETRIES)
 def make_report(night: Night) -> Report:
     """Write page, CSV and Parquet into the run's folder and to S3, the table into Prefect, the night's numbers."""
-    report = collect(night)
+    rows = rows_of(night)
+    report = collect(night, rows)
     write_page(report, night.folder / "report.html")
     write_atomically(night.folder / "exceptions.csv", as_csv(report.exceptions))
     export_counts(night.ledger, night.folder / "ledger.parquet")
@@ -119,24 +120,29 @@ def make_report(night: Night) -> Report:
     return report
 
 
-def collect(night: Night) -> Report:
-    """Gather what the page says: the whole night, also what earlier runs of the same night counted."""
+def rows_of(night: Night) -> list[Any]:
+    """The ledger's rows of the whole night: also what earlier runs of it counted, and what this one counted again."""
+    bucket, _, folder = night.parameters.prefix.removeprefix("s3://").partition("/")
+    return list(night.ledger.of_night(bucket, folder, night.date, night.run_id, sorted(night.counted)))
+
+
+def collect(night: Night, rows: Sequence[Any]) -> Report:
+    """Gather what the page says of a night's rows."""
     prefix = night.parameters.prefix
-    bucket, _, folder = prefix.removeprefix("s3://").partition("/")
-    rows = night.ledger.of_night(bucket, folder, night.date, night.run_id)
+    model, policy = judged_by(night, rows)
     flagged = exceptions(rows)
     shown = flagged[: night.parameters.most_exceptions]
     uncounted = [(photo.key, reason) for photo, reason in night.uncounted]
     totals = _totals(night.plan, rows, len(uncounted))
-    mix, confidence = count_mix(rows, night.policy.abstain_from), mean_confidence(rows)
+    mix, confidence = count_mix(rows, (policy or night.policy).abstain_from), mean_confidence(rows)
     last = night.ledger.nights_before(prefix, night.date, night.run_id, least=LEAST_NIGHTS)
     return Report(
         night=night.date.isoformat(),
         prefix=prefix,
         run=night.run_id,
-        model=night.model,
+        model=model,
         totals=totals,
-        policy=night.policy,
+        policy=policy,
         drift=measure_drift(mix, confidence, totals.counted, last),
         mix=mix,
         confidence=confidence,

@@ -84,6 +84,14 @@ def find_model(which: str, settings: Settings) -> RegisteredModel:
     raise ModelError(f"the group {settings.model_group!r} has no model {which!r}")
 
 
+def named_model(name: str, settings: Settings) -> RegisteredModel | None:
+    """The package that a SageMaker Model is named by; None where the group has none."""
+    for summary in _summaries(settings):
+        if summary.get("ModelPackageDescription", "") == name:
+            return _described(summary["ModelPackageArn"])
+    return None
+
+
 def models(settings: Settings) -> list[RegisteredModel]:
     """All versions, newest first."""
     return [_described(summary["ModelPackageArn"]) for summary in _summaries(settings)]

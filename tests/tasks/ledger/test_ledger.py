@@ -86,6 +86,20 @@ def test_a_night_shows_of_each_photo_what_was_last_said(ledger: Ledger) -> None:
     ]
 
 
+def test_a_night_shows_what_its_run_counted_again_though_nothing_changed(ledger: Ledger) -> None:
+    ledger.upsert_counts([count_row("bins/1.jpg"), count_row("bins/2.jpg"), count_row("other/3.jpg")])
+    day, later = dt.date(2026, 11, 25), MOMENT + dt.timedelta(days=1)
+    tonight = {"night": day, "run": "run-2", "counted_at": later}
+    again = [count_row(f"{where}.jpg", **tonight) for where in ("bins/1", "other/3")]
+    assert ledger.upsert_counts([*again, count_row("bins/4.jpg", **tonight)]) == 1
+    asked = [row["photo"] for row in again]
+    assert [row.photo_id for row in ledger.of_night("bucket", "bins/", day, "run-2")] == ["4"]
+    assert [row.photo_id for row in ledger.of_night("bucket", "bins/", day, "run-2", asked)] == ["1", "4"]
+    ledger.upsert_counts([count_row("bins/1.jpg", model="m2", counted_at=later, night=day)])
+    [first, _] = ledger.of_night("bucket", "bins/", day, "run-2", asked)
+    assert (first.photo_id, first.model) == ("1", "m2")  # once, by what was said of it last
+
+
 def test_what_was_last_said_is_found_by_an_index_even_where_all_files_have_one_name(tmp_path: Path) -> None:
     engine = open_engine(make_url(f"sqlite+pysqlite:///{tmp_path}/ledger.db"))
     query = select(Count.key).where(newest()).compile(engine, compile_kwargs={"literal_binds": True})
@@ -237,6 +251,13 @@ def test_the_ledger_as_parquet(ledger: Ledger, tmp_path: Path) -> None:
     assert dict(found["007.jpg"]["probabilities"]) == {1: 0.1, 2: 0.1, 3: 0.6, 4: 0.1, 5: 0.1}
     assert found["007.jpg"]["taken_at"] == MOMENT
     assert found["x.jpg"]["probabilities"] is None
+
+
+def test_the_models_of_runs_are_those_that_they_counted_with(ledger: Ledger) -> None:
+    night = {"night": MOMENT.date(), "prefix": "s3://b/x", "finished_at": MOMENT, "totals": {}, "mix": {}}
+    for run, model in (("a", "m1"), ("b", "m2"), ("c", "")):
+        ledger.record_night(night | {"run": run, "model": model, "confidence": None})
+    assert ledger.models_of({"a", "c", "unknown"}) == {"a": "m1", "c": ""}
 
 
 def test_the_setting_names_the_ledger() -> None:
