@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.markup import escape
 
 from flows.command_line import console, errors, parse
+from tasks.ledger.export import export_ledger
 from tasks.ledger.ledger import Ledger
 from tasks.review.labels import export_labels
 from tasks.review.serve import ReviewParameters, make_review, open_socket, serve
@@ -16,7 +17,7 @@ from training.errors import BinventoryError
 
 
 def main() -> int:
-    """Serve the page until Ctrl-C, or export what was answered; returns the exit code."""
+    """Serve the page until Ctrl-C, or export what was answered, or the ledger; returns the exit code."""
     parameters = parse(ReviewParameters, "python -m flows.review")
     try:
         review(parameters)
@@ -29,18 +30,15 @@ def main() -> int:
 
 
 def review(parameters: ReviewParameters) -> None:
-    """Serve the page until Ctrl-C, or export what was answered."""
+    """Serve the page until Ctrl-C, or export what was answered, or the ledger."""
     here = settings()
     ledger = Ledger.open(here)
     if parameters.export:
-        written = export_labels(ledger, Path(parameters.export))
-        console.print(f"{written.labels} labels are in {escape(parameters.export)}", soft_wrap=True)
-        if written.contradictory:
-            console.print(
-                f"Left out: {escape(', '.join(written.contradictory))}. There are several photos of that name, with "
-                "different counts.",
-                soft_wrap=True,
-            )
+        _export_labels(ledger, parameters.export)
+    if parameters.export_ledger:
+        rows = export_ledger(ledger, Path(parameters.export_ledger))
+        console.print(f"{rows:,} rows are in {escape(parameters.export_ledger)}", soft_wrap=True, highlight=False)
+    if parameters.export or parameters.export_ledger:
         return
     use_cloud(here)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -56,6 +54,17 @@ def review(parameters: ReviewParameters) -> None:
             address += f"?token={page.token}"
         console.print(f"Open {address}", soft_wrap=True, highlight=False)
         serve(page, listening)
+
+
+def _export_labels(ledger: Ledger, path: str) -> None:
+    written = export_labels(ledger, Path(path))
+    console.print(f"{written.labels} labels are in {escape(path)}", soft_wrap=True)
+    if written.contradictory:
+        console.print(
+            f"Left out: {escape(', '.join(written.contradictory))}. There are several photos of that name, with "
+            "different counts.",
+            soft_wrap=True,
+        )
 
 
 if __name__ == "__main__":

@@ -1,14 +1,15 @@
 """The ledger as Parquet: for notebooks, for the warehouse's own tables, and as labels for training."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from sqlalchemy import ColumnElement
 
-from tasks.ledger.ledger import Ledger, chunked
+from tasks.ledger.ledger import LOOKUP, Ledger, chunked
 from tasks.ledger.models import Answer, Count
 
 COUNTS_SCHEMA = pa.schema(
@@ -46,9 +47,11 @@ COUNTS_SCHEMA = pa.schema(
     }
 )
 _ROWS = 20_000
+_Answers = dict[str, list[dict[str, Any]]]
+"""Of each photo, what reviewers answered."""
 
 
-def export_counts(ledger: Ledger, path: Path) -> int:
+def export_ledger(ledger: Ledger, path: Path) -> int:
     """Write every count, with what reviewers answered of its photo, to Parquet in the order of the key.
 
     Returns:
@@ -60,19 +63,34 @@ def export_counts(ledger: Ledger, path: Path) -> int:
         nonlocal total
         for some in chunked(ledger.rows(Count), _ROWS):
             total += len(some)
-            answers = _answers(ledger, some[0].photo, some[-1].photo)
-            rows = [_plain(row._mapping) | {"answers": answers.get(row.photo, [])} for row in some]
-            yield pa.Table.from_pylist(rows, COUNTS_SCHEMA)
+            yield _table(some, _answers(ledger, Answer.photo >= some[0].photo, Answer.photo <= some[-1].photo))
 
     write_parquet(path, COUNTS_SCHEMA, tables())
     return total
 
 
-def _answers(ledger: Ledger, first: str, last: str) -> dict[str, list[dict[str, Any]]]:
-    """Answers that were not undone, oldest first, of the photos from one to another."""
-    found: dict[str, list[dict[str, Any]]] = {}
-    within = (Answer.photo >= first, Answer.photo <= last, Answer.withdrawn_at.is_(None))
-    for row in sorted(ledger.rows(Answer, *within), key=lambda row: row.answered_at):
+def export_rows(ledger: Ledger, rows: Iterable[Any], path: Path) -> None:
+    """Write these rows of `Count`, in their order and with their answers, and read no others."""
+
+    def tables() -> Iterator[pa.Table]:
+        for some in chunked(rows, _ROWS):
+            answers: _Answers = {}
+            for photos in chunked((row.photo for row in some), LOOKUP):
+                answers |= _answers(ledger, Answer.photo.in_(photos))
+            yield _table(some, answers)
+
+    write_parquet(path, COUNTS_SCHEMA, tables())
+
+
+def _table(rows: Iterable[Any], answers: _Answers) -> pa.Table:
+    plain = [_plain(row._mapping) | {"answers": answers.get(row.photo, [])} for row in rows]
+    return pa.Table.from_pylist(plain, COUNTS_SCHEMA)
+
+
+def _answers(ledger: Ledger, *photos: ColumnElement[bool]) -> _Answers:
+    """Answers that were not undone, oldest first, of the photos of which the conditions hold."""
+    found: _Answers = {}
+    for row in sorted(ledger.rows(Answer, *photos, Answer.withdrawn_at.is_(None)), key=lambda row: row.answered_at):
         said = {"reviewer": row.reviewer, "answer": row.answer, "answered_at": row.answered_at}
         found.setdefault(row.photo, []).append(said)
     return found

@@ -11,7 +11,7 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from tasks.atomic_file import write_atomically
 from tasks.data.fetch import transfer_errors
-from tasks.ledger.export import export_counts
+from tasks.ledger.export import export_rows
 from tasks.ledger.models import now
 from tasks.nightly import count, plan, remember
 from tasks.nightly import tell as telling
@@ -101,7 +101,7 @@ def make_report(night: Night) -> Report:
     report = collect(night, rows)
     write_page(report, night.folder / "report.html")
     write_atomically(night.folder / "exceptions.csv", as_csv(report.exceptions))
-    export_counts(night.ledger, night.folder / "ledger.parquet")
+    export_rows(night.ledger, rows, night.folder / "night.parquet")
     _publish(night.folder, f"s3://{night.settings.bucket}/nightly/{night.run_id}")
     create_table_artifact(as_rows(report.exceptions), key="exceptions", description=f"Bins to check, {report.night}")
     create_markdown_artifact(telling.in_words(report), key="night", description=f"Night of {report.night}")

@@ -27,6 +27,11 @@ class ReviewParameters(BaseModel):
     export: str | None = Field(
         None, title="Export", description="Write the settled answers as labels to this Parquet file, and end."
     )
+    export_ledger: str | None = Field(
+        None,
+        title="Export ledger",
+        description="Write every row of the ledger, of all nights, with its answers to this Parquet file, and end.",
+    )
 
 
 def is_loopback(host: str) -> bool:

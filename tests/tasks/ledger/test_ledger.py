@@ -15,7 +15,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import create_engine, inspect, make_url, select, text
 
 from tasks.ledger.database import alembic_config, ledger_url, open_engine, writing
-from tasks.ledger.export import export_counts
+from tasks.ledger.export import export_ledger, export_rows
 from tasks.ledger.ledger import Ledger, newest
 from tasks.ledger.models import Base, Count, photo_key
 from tasks.review.queue import answer, undo
@@ -241,7 +241,7 @@ def test_the_ledger_as_parquet(ledger: Ledger, tmp_path: Path) -> None:
     for reviewer, said in (("bob", "4"), ("ann", "1"), ("eve", "9")):
         answer(ledger, rows[7]["photo"], reviewer, said)
     assert undo(ledger, "eve") == rows[7]["photo"]
-    assert export_counts(ledger, tmp_path / "out" / "ledger.parquet") == 152
+    assert export_ledger(ledger, tmp_path / "out" / "ledger.parquet") == 152
     columns = set(pq.read_schema(tmp_path / "out" / "ledger.parquet").names)
     assert columns == {*Count.__table__.columns.keys(), "answers"}
     found = {row["key"]: row for row in pq.read_table(tmp_path / "out" / "ledger.parquet").to_pylist()}
@@ -251,6 +251,21 @@ def test_the_ledger_as_parquet(ledger: Ledger, tmp_path: Path) -> None:
     assert dict(found["007.jpg"]["probabilities"]) == {1: 0.1, 2: 0.1, 3: 0.6, 4: 0.1, 5: 0.1}
     assert found["007.jpg"]["taken_at"] == MOMENT
     assert found["x.jpg"]["probabilities"] is None
+
+
+def test_rows_of_a_night_as_parquet_are_those_alone_with_their_answers(ledger: Ledger, tmp_path: Path) -> None:
+    rows = [count_row(f"{n:03}.jpg", run="run-2" if n % 2 else "run-1") for n in range(60)]
+    ledger.upsert_counts(rows)
+    for number in (7, 8):
+        answer(ledger, rows[number]["photo"], "ann", "4")
+    wanted = list(ledger.rows(Count, Count.run == "run-2"))
+    export_rows(ledger, wanted, tmp_path / "night.parquet")
+    found = pq.read_table(tmp_path / "night.parquet")
+    assert found["key"].to_pylist() == [row.key for row in wanted]
+    answered = {row["key"]: row["answers"][0]["answer"] for row in found.to_pylist() if row["answers"]}
+    assert answered == {"007.jpg": "4"}
+    export_rows(ledger, [], tmp_path / "night.parquet")
+    assert pq.read_table(tmp_path / "night.parquet").schema == found.schema
 
 
 def test_the_models_of_runs_are_those_that_they_counted_with(ledger: Ledger) -> None:
