@@ -1,4 +1,4 @@
-"""Leases: only one process at a time counts a prefix, only one person at a time looks at a photo.
+"""Leases: only one process at a time counts photos of a bucket, only one person at a time looks at a photo.
 
 A lease is a row with a holder and an end. A holder that dies on this machine is found out at once, elsewhere when its
 lease has run out.

@@ -115,7 +115,7 @@ class Night(Base):
 
 
 class Lease(Base):
-    """Who is at something that only one may be at: a night over a prefix, or the review of a photo."""
+    """Who is at something that only one may be at: a night over a bucket, or the review of a photo."""
 
     __tablename__ = "leases"
 
