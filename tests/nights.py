@@ -158,8 +158,8 @@ class Warehouse:
         return sorted(job["TransformJobName"] for job in found)
 
 
-def approve_brightness(installation: Installation, group: str = "binventory", patience: str = "") -> None:
-    """Register the model that counts by brightness, as the pipeline registers its own."""
+def approve_brightness(installation: Installation, group: str = "binventory", patience: str = "", **facts: str) -> None:
+    """Register the model that counts by brightness, as the pipeline registers its own, with these facts beside it."""
     before = dict(os.environ)
     os.environ.update(installation.cloud_environment())
     boto3.DEFAULT_SESSION = None
@@ -175,7 +175,7 @@ def approve_brightness(installation: Installation, group: str = "binventory", pa
             image="pytorch-inference",
             environment={"SAGEMAKER_PROGRAM": "inference.py", "PATIENCE": patience},
             evaluation_uri=f"s3://{settings.bucket}/evaluation.json",
-            facts={"run_id": "test"},
+            facts={"run_id": "test", **facts},
         )
         register(registration, "Approved", "a test says so", settings)
     finally:

@@ -2,12 +2,18 @@
 
 import csv
 import datetime as dt
+import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
+import pyarrow.parquet as pq
 import pytest
 
 from tasks.ledger.leases import lease
+from tasks.nightly.judge import Policy
+from tasks.nightly.policy import policy_facts
 from tests.installation import Installation
 from tests.nights import NightRunner, Warehouse, approve_brightness, metadata, photo
 
@@ -55,6 +61,11 @@ def test_a_night_its_repetition_and_the_next_one(house: Warehouse) -> None:
     assert {row["key"] for row in table[:2]} == {"bin-images/00035.jpg", "bin-images/00036.jpg"}
     assert (folder / "report.html").stat().st_size > 10_000
     summary = house.installation.summary()
+    published = house.s3.list_objects_v2(Bucket="binventory", Prefix=f"nightly/{summary['run_id']}/")["Contents"]
+    assert {"report.html", "exceptions.csv"} <= {item["Key"].rpartition("/")[2] for item in published}
+    wanted = {"key": {"any_": ["exceptions"]}, "type": {"any_": ["table"]}}
+    [artifact] = house.installation.prefect("artifacts/latest/filter", artifacts=wanted)
+    assert "bin-images/00035.jpg" in artifact["data"]
     assert summary["night"]["counted"] == 22
     assert summary["cost"]["billable_seconds"]["count"] > 0
     assert 0 < summary["cost"]["total_usd"] < 0.1
@@ -87,6 +98,77 @@ def test_a_night_its_repetition_and_the_next_one(house: Warehouse) -> None:
     assert len(last) == 24  # by key and model the newer of the two
     assert house.ledger().size() == 25
     assert {"binventory.night.finished", "binventory.exceptions.found"} <= {e["event"] for e in house.events()}
+
+
+@contextmanager
+def with_variables(house: Warehouse, **variables: str) -> Iterator[None]:
+    """Nights in the block have these variables too."""
+    house.installation.environment |= variables
+    try:
+        yield
+    finally:
+        for name in variables:
+            del house.installation.environment[name]
+
+
+def another_day() -> tuple[str, dt.date]:
+    """A time zone in which it is another day than in UTC, and the date there."""
+    utc = dt.datetime.now(dt.UTC)
+    zone, day = ("Pacific/Kiritimati", 1) if utc.hour >= 10 else ("Etc/GMT+12", -1)
+    return zone, (utc + dt.timedelta(days=day)).date()
+
+
+def test_a_night_is_judged_and_reported_by_its_model_s_thresholds_also_when_repeated_and_recounted(
+    house: Warehouse,
+) -> None:
+    runs = house.installation.home / "runs"
+    page, parquet = runs / "latest" / "report.html", runs / "latest" / "night.parquet"
+
+    def by() -> tuple[str, str]:
+        """The model that the page names, and what it says of thresholds."""
+        said = " ".join(page.read_text().split())
+        found = re.search(r"A bin is a mismatch from (\d+ ?%).*?\(thresholds: (.*?)\)", said)
+        return re.findall(r" · model (\S+) · run", said)[0], " ".join(found.groups()) if found else ""
+
+    house.put_bin("10", seen=1, expected=4)
+    house.put_bin("20", seen=2, expected=2)
+    assert "2 bins counted, 1 mismatches" in house.night()
+    lenient, thresholds = by()
+    assert thresholds == "30% default"
+    likely = house.rows()["bin-images/10.jpg brightness-1"]["mismatch"]
+    assert likely < 0.9999
+
+    house.use_new_ledger()
+    group = {"BINVENTORY_MODEL_GROUP": "strict"}
+    strict = policy_facts(Policy(mismatch_from=0.9999, match_below=0.01, chosen_on="strict photos"))
+    approve_brightness(house.installation, "strict", **strict)
+    with with_variables(house, **group):
+        assert "2 bins counted, 0 mismatches" in house.night()
+        assert house.rows()["bin-images/10.jpg brightness-1"]["verdict"] == "uncertain"
+        judged = by()
+        assert judged[0] != lenient
+        assert judged[1] == "100% strict photos"
+        house.night()  # nothing is new, and the page still says who judged what it shows
+        assert by() == judged
+        assert house.installation.summary()["night"]["model"] == judged[0]
+
+        rows = house.rows()
+        zone, day = another_day()
+        with with_variables(house, BINVENTORY_TIMEZONE=zone):
+            assert "2 bins counted, 0 mismatches" in house.night("--recount")
+            assert house.installation.summary()["night"]["date"] == day.isoformat()
+            assert by() == judged
+            assert "No new photos tonight" not in page.read_text()
+            assert pq.read_table(parquet).num_rows == 2
+            assert house.rows() == rows
+
+            house.put_bin("30", seen=3, expected=3)
+            assert "1 bins counted" in house.night()
+            assert pq.read_table(parquet)["key"].to_pylist() == ["bin-images/30.jpg"]  # not all that the ledger has
+            assert house.ledger().size() == 3
+    with with_variables(house, BINVENTORY_TIMEZONE="UTC"):
+        house.night()  # the model is not in this group: the page names it, and claims no thresholds
+        assert by() == (judged[0], "")
 
 
 def test_bad_input_is_reported_apart_and_loses_nothing(house: Warehouse) -> None:
@@ -161,16 +243,14 @@ def test_a_record_as_csv_with_its_oddities(house: Warehouse, tmp_path: Path) -> 
 
 
 def test_an_empty_night_and_limits(house: Warehouse) -> None:
-    utc = dt.datetime.now(dt.UTC)
-    zone, day = ("Pacific/Kiritimati", 1) if utc.hour >= 10 else ("Etc/GMT+12", -1)  # where it is another day
-    house.installation.environment["BINVENTORY_TIMEZONE"] = zone
-    try:
+    zone, day = another_day()
+    with with_variables(house, BINVENTORY_TIMEZONE=zone):
         said = house.night()
-    finally:
-        del house.installation.environment["BINVENTORY_TIMEZONE"]
     assert "0 bins counted" in said
-    assert house.installation.summary()["night"]["date"] == (utc + dt.timedelta(days=day)).date().isoformat()
-    assert "No new photos tonight" in (house.installation.home / "runs" / "latest" / "report.html").read_text()
+    assert house.installation.summary()["night"]["date"] == day.isoformat()
+    page = (house.installation.home / "runs" / "latest" / "report.html").read_text()
+    assert "No new photos tonight" in page
+    assert "thresholds:" not in page  # nothing was judged
     for number in range(5):
         house.put(f"bin-images/{number}.jpg", photo(3, number))
     house.night("--limit", "2", "--until", "2100-01-01")
@@ -304,3 +384,35 @@ def test_an_endpoint_counts_as_jobs_do(house: Warehouse) -> None:
     assert house.installation.summary()["cost"]["billable_seconds"]["count"] > 0
     client.delete_endpoint(EndpointName="bright")
     client.get_waiter("endpoint_deleted").wait(EndpointName="bright", WaiterConfig={"Delay": 1})
+
+
+def test_the_review_of_a_night_is_served_to_others_by_its_link_and_exported(house: Warehouse, tmp_path: Path) -> None:
+    house.put_bin("10", seen=1, expected=4)
+    house.night()
+    serving = house.installation.start("flows.review", "--host", "0.0.0.0", "--port", "0")  # noqa: S104 - what is tested
+    try:
+        assert serving.stdout
+        said = ""
+        while "Open " not in said:
+            line = serving.stdout.readline()
+            assert line, said
+            said += line
+        assert "Warning: other machines can reach the page" in said
+        [(port, token)] = re.findall(r"Open http://0\.0\.0\.0:(\d+)/\?token=(\S{24,})", said)
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
+            assert client.get("/").status_code == 403
+            assert client.get(f"/?token={token}").status_code == 303
+            client.post("/enter", data={"name": "ann"})
+            [row] = house.rows().values()
+            assert row["photo"] in client.get("/review").text
+            assert client.post("/answer", data={"photo": row["photo"], "answer": "1"}).status_code == 303
+    finally:
+        serving.terminate()
+        serving.communicate(timeout=60)
+    labels, whole = tmp_path / "labels.parquet", tmp_path / "ledger.parquet"
+    said = house.installation.run("flows.review", "--export", str(labels), "--export-ledger", str(whole))
+    assert f"1 labels are in {labels}" in said
+    assert f"1 rows are in {whole}" in said
+    assert pq.read_table(labels).select(["id", "count"]).to_pylist() == [{"id": "10", "count": 1}]
+    [exported] = pq.read_table(whole).to_pylist()
+    assert [each["answer"] for each in exported["answers"]] == ["1"]
