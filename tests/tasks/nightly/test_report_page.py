@@ -9,7 +9,9 @@ import pytest
 from playwright.sync_api import expect
 
 from tasks.nightly import report as reporting
+from tasks.nightly.judge import Policy
 from tasks.nightly.report import Report, unjudged, write_page
+from tasks.nightly.summary import Drift
 from tests.browser import chromium
 from tests.ledgers import count_row
 from tests.tasks.nightly.test_tell import report
@@ -29,8 +31,15 @@ def page_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     before = SimpleNamespace(**count_row("bins/before.jpg", expected=4, count=4))
     rows = [row(0, before=before.photo, bin="<script>fail()</script>")]
     rows += [row(n, verdict="uncertain" if n % 3 else "mismatch", mismatch=0.5 - n / 1000) for n in range(1, 300)]
-    whole: Report = report(mismatch=100, seen=99).model_copy(
-        update={"exceptions": rows, "earlier": {before.photo: before}, "mix": {"3": 0.7, "5": 0.3}}
+    drift = Drift(nights=5, psi=0.4, confidence_change=-0.034, alarms=["odd"], usual_mix={"3": 0.5, "4": 0.5})
+    skipped = {"counted before": 12, "not a photo by its name": 3}
+    whole: Report = report(mismatch=100, skipped=skipped).model_copy(
+        update={
+            "exceptions": rows,
+            "earlier": {before.photo: before},
+            "mix": {"3": 0.7, "5": 0.3},
+            "drift": drift,
+        }
     )
     write_page(whole, tmp_path / "report.html")
     return tmp_path / "report.html"
@@ -46,6 +55,14 @@ def test_the_page_shows_sorts_filters_and_asks_nobody(page_file: Path, tmp_path:
         page.wait_for_selector("li img")
         assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
         assert page.locator("li img").count() < 60  # pictures come as they are scrolled to
+        coverage, counts = page.inner_text(".card >> nth=0"), page.inner_text(".card >> nth=1")
+        assert "… counted before\t12" in coverage
+        assert "… not a photo by its name\t3" in coverage
+        assert "Unusual: odd." in page.locator(".alarm").all_inner_texts()
+        assert "Counts tonight, and usually" in counts
+        assert "-3.4 points against the last 5 nights; index of change 0.40" in counts
+        assert page.locator(".mix > div").count() == 3  # what was usual and is missing tonight has its place too
+        assert page.locator(".mix i.usual").count() == 3
         first = page.locator("li").first
         assert "before: record 4, counted 4" in first.inner_text()
         assert "<script>fail()" in first.get_attribute("data-bin")  # type: ignore[operator]
@@ -98,3 +115,14 @@ def test_a_night_without_exceptions_says_so(tmp_path: Path) -> None:
     assert "Nothing to check" in (tmp_path / "quiet.html").read_text()
     write_page(report(counted=0, match=0), tmp_path / "empty.html")
     assert "No new photos tonight" in (tmp_path / "empty.html").read_text()
+
+
+def test_thresholds_are_on_the_page_only_where_it_is_known_which_held(tmp_path: Path) -> None:
+    said = []
+    for policy in (Policy(mismatch_from=0.4, chosen_on="600 photos"), None):
+        write_page(report().model_copy(update={"policy": policy}), tmp_path / "report.html")
+        said.append((tmp_path / "report.html").read_text())
+    assert "A bin is a mismatch from 40%" in said[0]
+    assert "(thresholds: 600 photos)" in said[0]
+    assert "thresholds" not in said[1]
+    assert "The underlined count is the record's" in said[1]

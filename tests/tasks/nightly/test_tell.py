@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 import yaml
+from prefect.blocks.abstract import NotificationBlock
 from prefect.blocks.core import Block
 from prefect.events.schemas.automations import AutomationCore, EventTrigger
+from pydantic import Field
 
 from tasks.nightly import tell as telling
 from tasks.nightly.judge import Policy
@@ -69,6 +71,45 @@ def test_the_automations_load_and_listen_to_events_that_exist() -> None:
     own = [one.trigger for one in automations if isinstance(one.trigger, EventTrigger)]
     matched = {name for trigger in own for name in trigger.match["prefect.resource.id"]}
     assert telling.RESOURCE in matched
+
+
+class Told(NotificationBlock):
+    """A service that takes messages as Prefect's blocks do, at once or when awaited."""
+
+    waits: bool
+    messages: list[tuple[str, str | None]] = Field(default_factory=list)
+
+    def notify(self, body: str, subject: str | None = None) -> Any:
+        async def later() -> None:
+            self.messages.append((body, subject))
+
+        if self.waits:
+            return later()
+        return self.messages.append((body, subject))
+
+
+@pytest.mark.parametrize("waits", [False, True], ids=["at once", "awaited"])
+def test_a_configured_block_is_told_of_the_night(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path, waits: bool
+) -> None:
+    block = Told(waits=waits)
+    asked: list[str] = []
+
+    def load(name: str) -> Told:
+        asked.append(name)
+        return block
+
+    monkeypatch.setattr(telling, "emit_event", lambda **event: None)
+    monkeypatch.setattr(Block, "load", load)
+    telling.tell(report(mismatch=3), Settings(home=tmp_path), logging.getLogger("test"))
+    assert block.messages == []  # nobody is named
+    settings = Settings(home=tmp_path, notification="slack-webhook/nights")
+    telling.tell(report(mismatch=3), settings, logging.getLogger("test"))
+    assert asked == ["slack-webhook/nights"]
+    [(body, subject)] = block.messages
+    assert "3 mismatches" in body
+    assert subject == "Binventory, night of 2026-11-25"
+    assert caplog.text == ""
 
 
 def test_a_message_that_cannot_be_sent_does_not_undo_the_night(
