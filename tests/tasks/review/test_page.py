@@ -80,6 +80,11 @@ def test_two_people_count_with_fingers_and_keys_until_nothing_is_left(
             assert min(box["width"], box["height"]) >= 44  # wide enough for a finger
             assert box["y"] + box["height"] <= 1024  # and in sight without scrolling
 
+        undo = bob.locator("#undo button").bounding_box()
+        assert undo
+        assert min(undo["width"], undo["height"]) >= 44
+        assert undo["y"] + undo["height"] <= 1024
+
         first = shown(ann)
         with next_page(ann):
             ann.click("#pad button[value='5']")
