@@ -1,5 +1,6 @@
-"""``kill -9`` at ten random moments, then a run to the end."""
+"""``kill -9`` at ten random moments, of which some are in the middle of each stage, then a run to the end."""
 
+import fcntl
 import hashlib
 import json
 import os
@@ -7,10 +8,10 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow.parquet as pq
 import pytest
@@ -18,12 +19,37 @@ from prefect.settings import get_current_settings
 from prefect.testing.utilities import prefect_test_harness
 
 from tasks.data.demo_photos.bucket import stage_demo_bucket
+from tasks.data.fetch import IN_FLIGHT
+from tests.flows.prepare_in_child import WORKERS
 from tests.s3_server import serving_s3
 from tests.tasks.bucket_server import serving
 
-KILLS = 10
-LONGEST_WAIT = 7.0
+LATENCY = 0.3
+LONGEST_WAIT = 12.0
 ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Moment:
+    """When to kill a run: after so many seconds, or when it has done so many more of something."""
+
+    what: Literal["seconds", "metadata", "bin-images", "objects"]
+    number: float
+
+
+def moments(chance: random.Random) -> list[Moment]:
+    """Ten moments, from the start of the first run to the end of what the last one has to do.
+
+    A run that fetches more than can be in flight has kept some; two such runs do not come to the end of the list.
+    """
+    fetches = range(IN_FLIGHT * WORKERS + 12, IN_FLIGHT * WORKERS + 42)
+    return [
+        Moment("seconds", chance.uniform(0, 2)),
+        *[Moment("metadata", chance.choice(fetches)) for _ in range(2)],
+        *[Moment("bin-images", chance.choice(fetches)) for _ in range(2)],
+        *[Moment("objects", chance.randrange(40, 120)) for _ in range(2)],
+        *[Moment("seconds", chance.uniform(0, LONGEST_WAIT)) for _ in range(3)],
+    ]
 
 
 @dataclass
@@ -45,6 +71,44 @@ class Runs:
             stderr=subprocess.DEVNULL,
             text=True,
         )
+
+    def kill(self, home: str, moment: Moment) -> None:
+        """Start a run, kill it at its moment, and wait until all that worked for it is gone and the source is idle."""
+        begun = len(self.uploaded(home)) if moment.what == "objects" else len(self.gets())
+        with self.start(home) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "started\n"
+            if moment.what == "seconds":
+                time.sleep(moment.number)
+            while moment.what != "seconds" and self._since(home, moment.what, begun) < moment.number:
+                assert process.poll() is None, f"the run ended before its moment, {moment}"
+                time.sleep(0.005)
+            process.kill()
+        lock = self.folder / home / "data/killed/state/lock"
+        if lock.exists():
+            with lock.open() as file:
+                fcntl.flock(file, fcntl.LOCK_EX)  # workers hold it until they notice
+        time.sleep(2 * LATENCY)
+
+    def _since(self, home: str, what: str, begun: int) -> int:
+        if what == "objects":
+            return len(self.uploaded(home)) - begun
+        return len(_of_kind(self.gets()[begun:], what))
+
+    def gets(self) -> list[str]:
+        """The keys that the source has been asked for, in order."""
+        log = self.folder / "gets.log"
+        return log.read_text().split() if log.exists() else []
+
+    def uploaded(self, home: str) -> list[Path]:
+        """The photos that are at the destination."""
+        return list((self.folder / f"buckets/bucket-{home}/datasets/killed").glob("*/*/*.jpg"))
+
+    @property
+    def listed(self) -> int:
+        """How many photos the list has."""
+        classes = json.loads(Path(self.parameters["file_list"]).read_text())
+        return sum(len(entries) for entries in classes.values())
 
     def finish(self, home: str) -> dict[str, Any]:
         out, _ = self.start(home).communicate(timeout=240)
@@ -71,7 +135,7 @@ def runs(tmp_path: Path) -> Iterator[Runs]:
     with (
         prefect_test_harness(server_startup_timeout=120),
         serving_s3(tmp_path / "buckets") as variables,
-        serving(tmp_path / "buckets", "--latency", "0.3", "--log", str(tmp_path / "gets.log")) as source,
+        serving(tmp_path / "buckets", "--latency", str(LATENCY), "--log", str(tmp_path / "gets.log")) as source,
     ):
         with pytest.MonkeyPatch.context() as patch:
             for name, value in variables.items():
@@ -88,28 +152,32 @@ def runs(tmp_path: Path) -> Iterator[Runs]:
 
 
 def test_a_killed_run_goes_on_and_ends_as_if_nothing_had_happened(runs: Runs) -> None:
-    chance = random.Random(11)
-    fetched_twice: list[str] = []
-    log, seen = runs.folder / "gets.log", 0
-    done: set[str] = set()
-    for _ in range(KILLS):
-        with runs.start("killed") as process:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "started\n"
-            time.sleep(chance.uniform(0, LONGEST_WAIT))
-            process.kill()
-        gets = log.read_text().split() if log.exists() else []
-        fetched_twice += [key for key in gets[seen:] if key in done]
-        seen = len(gets)
-        done |= _kept(runs.folder / "killed/data/killed")
+    kept: set[str] = set()
+    for moment in moments(random.Random(11)):
+        earlier = len(runs.gets())
+        runs.kill("killed", moment)
+        gets = runs.gets()[earlier:]
+        assert kept.isdisjoint(gets), "what was kept has been fetched again"
+        now = _kept(runs.folder / "killed/data/killed")
+        assert kept <= now, "what was kept is gone"
+        kept = now
+        assert len(set(gets) - kept) <= IN_FLIGHT * WORKERS, "more was lost than can be in flight"
+        if moment.what != "seconds":
+            uploading = moment.what == "objects"
+            done = len(runs.uploaded("killed") if uploading else _of_kind(kept, moment.what))
+            assert 0 < done < runs.listed, f"the kill was to be in the middle of {moment.what}"
+    earlier = len(runs.gets())
     result = runs.finish("killed")
-    fetched_twice += [key for key in log.read_text().split()[seen:] if key in done]
-    assert fetched_twice == []
+    assert kept.isdisjoint(runs.gets()[earlier:])
     assert result["images"]["missing"] == result["images"]["corrupt"] == 0
 
     calm = runs.finish("calm")
     assert result["digest"] == calm["digest"]
     assert runs.results("killed") == runs.results("calm")
+
+
+def _of_kind(keys: Iterable[str], kind: str) -> list[str]:
+    return [key for key in keys if key.startswith(f"{kind}/")]
 
 
 def _kept(folder: Path) -> set[str]:
