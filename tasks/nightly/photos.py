@@ -77,6 +77,7 @@ def list_objects(uri: str) -> Iterator[NightPhoto]:
 
     Raises:
         CloudError, SourceError: the bucket is not there or may not be read.
+        TransferError: S3 fails, or nothing answers.
     """
     bucket, _, prefix = uri.removeprefix("s3://").partition("/")
     check_bucket(f"s3://{bucket}")
@@ -94,7 +95,8 @@ def list_objects(uri: str) -> Iterator[NightPhoto]:
                     taken_at=entry["LastModified"].astimezone(dt.UTC),
                 )
     except (ClientError, BotoCoreError) as error:
-        raise SourceError(f"{uri} cannot be listed: {error}") from error
+        kind = TransferError if is_transient(error) else SourceError
+        raise kind(f"{uri} cannot be listed: {error}") from error
 
 
 def read_object(client: Any, bucket: str, key: str, etag: str | None = None) -> bytes:

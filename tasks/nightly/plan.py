@@ -17,7 +17,7 @@ from tasks.nightly.record import with_record
 from training.picture import MAX_BYTES
 
 SMALL_BYTES = 6 * 2**20
-"""Photos up to this size go sixteen at a time through a transform job, larger ones five at a time."""
+"""Photos up to this size go sixteen at a time through a transform job, larger ones four at a time."""
 
 
 class Chunk(BaseModel):

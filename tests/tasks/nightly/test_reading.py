@@ -6,10 +6,12 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import boto3
 import pytest
+from botocore.config import Config
 
 from serving.predictor import ImagePredictor
-from tasks.nightly import count
+from tasks.nightly import count, photos
 from tasks.nightly.parameters import NightParameters
 from tasks.nightly.photos import NightPhoto, read_object, s3_client
 from tasks.nightly.record import with_record
@@ -40,11 +42,11 @@ def put(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Put:
 
 
 def test_a_photo_that_was_cut_is_read_again(put: Put, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    photos = [put(f"new/{number}.jpg") for number in range(12)]
+    mine = [put(f"new/{number}.jpg") for number in range(12)]
     with serving(tmp_path, "--cut-rate", "0.25", "--seed", "1") as endpoint:
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", endpoint)
         client = s3_client()
-        assert {read_object(client, "bins", one.key, one.etag) for one in photos} == {photo(3)}
+        assert {read_object(client, "bins", one.key, one.etag) for one in mine} == {photo(3)}
 
 
 def test_a_photo_that_is_always_cut_is_not_called_unreadable(
@@ -93,13 +95,27 @@ def test_a_key_that_s3_does_not_know_ends_the_night(put: Put, tmp_path: Path, mo
 def test_metadata_that_may_not_be_read_is_said_for_its_photo_alone(
     put: Put, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    photos = [put("new/1.jpg"), put("new/2.jpg"), put("new/3 a.jpg")]
+    mine = [put("new/1.jpg"), put("new/2.jpg"), put("new/3 a.jpg")]
     (tmp_path / "bins/wms").mkdir()
     for name in ("1", "2", "3 a"):
         (tmp_path / f"bins/wms/{name}.json").write_bytes(metadata(4, "P1"))
     (tmp_path / ODD).write_text(json.dumps({"wms/2.json": "forbidden", "wms/3 a.json": "forbidden"}))
     with serving_oddly(tmp_path, tmp_path / "log") as endpoint:
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", endpoint)
-        found = with_record(photos, NightParameters(prefix="s3://bins/new/", record="s3://bins/wms"))
+        found = with_record(mine, NightParameters(prefix="s3://bins/new/", record="s3://bins/wms"))
     assert [one.expected for one in found] == [4, None, None]
     assert all("may not be read" in (one.record_problem or "") for one in found[1:])
+
+
+@pytest.mark.parametrize(("how", "kind"), [("failing", TransferError), ("forbidden", SourceError)])
+def test_a_listing_that_fails_is_tried_again_and_one_that_is_refused_is_not(
+    put: Put, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str, kind: type[Exception]
+) -> None:
+    put("new/1.jpg")
+    (tmp_path / ODD).write_text(json.dumps({"": how}))
+    with serving_oddly(tmp_path, tmp_path / "log") as endpoint:
+        once = boto3.client("s3", endpoint_url=endpoint, config=Config(retries={"total_max_attempts": 1}))
+        monkeypatch.setattr(photos, "s3_client", lambda: once)
+        monkeypatch.setattr(photos, "check_bucket", lambda uri: None)  # which would be the first to fail
+        with pytest.raises(kind, match="cannot be listed"):
+            list(photos.list_objects("s3://bins/new/"))
