@@ -36,14 +36,15 @@ def test_photos_of_a_bin_that_is_told_in_two_ways_are_not_put_in_order() -> None
     assert before(photo("12", 25), [photo("11", 24, products=None)]) is None
 
 
-@pytest.mark.parametrize("products", [None, ["A"]])
-def test_what_lay_at_the_same_key_is_not_the_photo_before(products: list[str] | None) -> None:
-    other = photo("11", 23, products=products)
-    old, new = photo("12", 24, products=products), photo("12", 25, etag="e2", products=products)
+@pytest.mark.parametrize(("name", "products"), [("12", None), ("12", ["A"]), ("shelf", None)])
+def test_what_lay_at_the_same_key_is_not_the_photo_before(name: str, products: list[str] | None) -> None:
+    other = photo("11" if name == "12" else "side", 23, products=products)
+    old, new = photo(name, 24, products=products), photo(name, 25, etag="e2", products=products)
     assert before(new, [old, new]) is None
     assert before(new, [other, old]) is other
 
 
 def test_of_a_photo_that_was_replaced_the_newest_is_the_one_before() -> None:
     old, new = photo("00011", 23), photo("00011", 24, etag="e2")
-    assert before(photo("00012", 24), [new, old]) is new
+    for others in ([new, old], [old, new]):
+        assert before(photo("00012", 24), others) is new
