@@ -24,10 +24,9 @@ LARGEST_OBJECT = 16 * 2**20
 _ATTEMPTS = 6
 _FAILURES_IN_A_ROW = 2 * IN_FLIGHT
 _REFUSED_FIRST = IN_FLIGHT
-_NOT_WELCOME = re.compile(
-    r"<Code>(InvalidAccessKeyId|SignatureDoesNotMatch|RequestTimeTooSkewed|AccountProblem|\w+Token)</Code>"
-)
+ABOUT_WHO_ASKS = r"InvalidAccessKeyId|SignatureDoesNotMatch|RequestTimeTooSkewed|AccountProblem|\w+Token"
 """What S3 says with a 403 that is about who asks, not about what is asked for."""
+_NOT_WELCOME = re.compile(rf"<Code>({ABOUT_WHO_ASKS})</Code>")
 _STATUS = re.compile(r"status code: (4\d\d)")
 _MD5 = re.compile(r"[0-9a-f]{32}")
 

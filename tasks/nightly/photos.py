@@ -13,6 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import BaseModel, ConfigDict, Field
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
+from tasks.data.fetch import ABOUT_WHO_ASKS
 from tasks.ledger.models import photo_key
 from tasks.object_store import check_bucket, endpoint_url, region_name
 from tasks.transient import is_transient
@@ -23,7 +24,7 @@ PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png")
 PLAIN_KEY = re.compile(r"(?!.*(?:^|/)\.{0,2}(?:/|$))[A-Za-z0-9_.=+@,/-]+")
 """Keys that every part of a transform job reads alike: no spaces, line ends, other alphabets, ``//`` or ``..``."""
 
-_REFUSES_ALL = {"NoSuchBucket", "InvalidAccessKeyId", "SignatureDoesNotMatch", "RequestTimeTooSkewed", "AccountProblem"}
+_REFUSES_ALL = re.compile(rf"NoSuchBucket|{ABOUT_WHO_ASKS}")
 
 
 class NightPhoto(BaseModel):
@@ -155,5 +156,4 @@ def is_gone(error: ClientError) -> bool:
 
 
 def _is_about_all(error: ClientError) -> bool:
-    code = error.response.get("Error", {}).get("Code", "")
-    return code in _REFUSES_ALL or code.endswith("Token")
+    return _REFUSES_ALL.fullmatch(error.response.get("Error", {}).get("Code", "")) is not None

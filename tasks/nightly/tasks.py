@@ -123,7 +123,8 @@ def make_report(night: Night) -> Report:
 def rows_of(night: Night) -> list[Any]:
     """The ledger's rows of the whole night: also what earlier runs of it counted, and what this one counted again."""
     bucket, _, folder = night.parameters.prefix.removeprefix("s3://").partition("/")
-    return list(night.ledger.of_night(bucket, folder, night.date, night.run_id, sorted(night.counted)))
+    again = sorted(night.counted) if night.parameters.recount else ()  # all others are this night's, or this run's
+    return list(night.ledger.of_night(bucket, folder, night.date, night.run_id, again))
 
 
 def collect(night: Night, rows: Sequence[Any]) -> Report:

@@ -100,13 +100,11 @@ def models(settings: Settings) -> list[RegisteredModel]:
 def register(model: Registration, status: Status, reason: str, settings: Settings) -> RegisteredModel:
     """Register a model with its status; one that is registered already keeps its version and its status."""
     client = boto3.client("sagemaker")
-    for summary in _summaries(settings):
-        if summary.get("ModelPackageDescription", "") == model.name:
-            found = _described(summary["ModelPackageArn"])
-            if found.reason:
-                return found
-            set_status(found.arn, status, reason)  # whoever created it died before it could say why
-            return _described(found.arn)
+    if found := named_model(model.name, settings):
+        if found.reason:
+            return found
+        set_status(found.arn, status, reason)  # whoever created it died before it could say why
+        return _described(found.arn)
     _ensure_group(model.facts.get("run_id", ""), settings)
     created = once_seen(
         lambda: client.create_model_package(
