@@ -8,10 +8,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from tasks.jobs import job_name
 from tasks.object_store import open_store
 from tasks.prices import Cost
+from tasks.retries import RETRIES
 from tasks.run_record import digest_of
 from tasks.settings import Settings
 from tasks.training_job import JobInputs, Script, cost_of, run_script, script_hyperparameters
-from tasks.transient import RETRIES
 from training.hyperparameters import Hyperparameters
 
 

@@ -14,25 +14,15 @@ from urllib.parse import urlsplit
 import boto3
 from botocore import UNSIGNED
 from botocore.config import Config
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    ConnectionClosedError,
-    ConnectTimeoutError,
-    EndpointConnectionError,
-    NoCredentialsError,
-    ReadTimeoutError,
-)
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 from obstore.auth.boto3 import Boto3CredentialProvider
 from obstore.store import S3Store
 
+from tasks.transient import is_transient
 from training.errors import CloudError, SourceError, TransferError
 
 PUBLIC_BUCKETS = frozenset({"aft-vbi-pds"})
 """Buckets of the open-data registry that AWS serves without credentials."""
-
-BROKEN_CONNECTION = (EndpointConnectionError, ConnectTimeoutError, ConnectionClosedError, ReadTimeoutError)
-"""What botocore raises where the same request may well get through later."""
 
 _DEFAULT_REGION = "us-east-1"
 
@@ -172,11 +162,7 @@ def _cloud_error(error: ClientError | BotoCoreError, what: str) -> CloudError:
     """Return what to raise for an error of botocore's: worth another try, or not."""
     if isinstance(error, NoCredentialsError):
         return CloudError(_NO_CREDENTIALS)
-    passes = isinstance(error, BROKEN_CONNECTION)
-    if isinstance(error, ClientError):
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        passes = status >= 500 or status == 429
-    return (TransferError if passes else CloudError)(f"{what}: {error}.")
+    return (TransferError if is_transient(error) else CloudError)(f"{what}: {error}.")
 
 
 def _client(bucket: str, endpoint: str | None) -> Any:

@@ -32,8 +32,8 @@ from tasks.jobs import LogTail, attach, follow, image_uri, job_name, tags
 from tasks.object_store import open_store, split_uri
 from tasks.prices import Cost
 from tasks.progress import Progress
+from tasks.retries import RETRIES
 from tasks.settings import Settings
-from tasks.transient import RETRIES
 from training import metrics
 from training.debugger.options import DebugOptions
 from training.errors import JobError

@@ -1,26 +1,35 @@
-"""Which failures are worth another try."""
-
-from typing import Any
+"""Which failures are worth another try. Prefect is not needed to ask: chunk workers do."""
 
 import httpx
-from botocore.exceptions import ClientError
-from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import State, TaskRun
-from prefect.tasks import Task, exponential_backoff
-
-from tasks.object_store import BROKEN_CONNECTION
+from botocore.exceptions import (
+    ClientError,
+    ConnectionClosedError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    ReadTimeoutError,
+    ResponseStreamingError,
+)
 
 THROTTLED = {
     "ThrottlingException",
     "Throttling",
     "TooManyRequestsException",
     "RequestLimitExceeded",
+    "RequestTimeout",
     "SlowDown",
     "ServiceUnavailable",
     "InternalFailure",
     "InternalServerError",
 }
-CONNECTION = (*BROKEN_CONNECTION, httpx.TransportError, ConnectionError)
+CONNECTION = (
+    EndpointConnectionError,
+    ConnectTimeoutError,
+    ConnectionClosedError,
+    ReadTimeoutError,
+    ResponseStreamingError,
+    httpx.TransportError,
+    ConnectionError,
+)
 
 
 def is_transient(error: BaseException) -> bool:
@@ -28,19 +37,5 @@ def is_transient(error: BaseException) -> bool:
     if isinstance(error, ClientError):
         response = error.response
         status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        return response.get("Error", {}).get("Code") in THROTTLED or status >= 500
+        return response.get("Error", {}).get("Code") in THROTTLED or status == 429 or status >= 500
     return isinstance(error, CONNECTION)
-
-
-def _retry_if_transient(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:
-    return isinstance(state.data, BaseException) and is_transient(state.data)
-
-
-RETRIES: dict[str, Any] = {
-    "cache_policy": NO_CACHE,  # what was done already is found in the cloud and on disk, not by hashing inputs
-    "retries": 4,
-    "retry_delay_seconds": exponential_backoff(backoff_factor=2),
-    "retry_jitter_factor": 0.5,
-    "retry_condition_fn": _retry_if_transient,
-}
-"""Options of every task that talks to a cloud: transient failures only, with backoff and jitter."""

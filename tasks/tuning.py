@@ -27,6 +27,7 @@ from tasks.jobs import ENDED, attach, follow, image_uri, job_name, tags
 from tasks.learning import Search
 from tasks.prices import Cost
 from tasks.progress import Progress
+from tasks.retries import RETRIES
 from tasks.settings import Settings
 from tasks.training_job import (
     JobInputs,
@@ -37,7 +38,6 @@ from tasks.training_job import (
     script_hyperparameters,
     stopping,
 )
-from tasks.transient import RETRIES
 from tasks.tuning_picture import Trial, as_data_uri, draw_trials
 from training.errors import JobError
 from training.hyperparameters import Hyperparameters

@@ -7,8 +7,8 @@ import obstore
 from prefect import task
 
 from tasks.object_store import open_store
+from tasks.retries import RETRIES
 from tasks.settings import Settings
-from tasks.transient import RETRIES
 from training.errors import ModelError
 
 TORCHVISION = ("resnet18", "resnet34", "resnet50")

@@ -1,8 +1,8 @@
 """Which photos show one bin: before/after sets, found by neighbouring ids and shared products.
 
-Ids at a distance of 1 or 2 in the same numbering that share an ASIN are one bin; where the metadata of either is
-missing, or could not be read whole, neighbours at a distance of 1 are, too. Measured on ABID, three photos of four
-belong to such a set.
+Ids at a distance of 1 or 2 in the same numbering that share an ASIN are one bin; where the metadata of either could
+not be read whole, or not at all, neighbours at a distance of 1 are, too. Measured on ABID, three photos of four belong
+to such a set.
 """
 
 from collections.abc import Collection, Sequence
@@ -33,14 +33,13 @@ class DisjointSets:
 
 
 def bin_groups(
-    ids: Sequence[str], asins: Sequence[Collection[object] | None], in_part: Sequence[bool] | None = None
+    ids: Sequence[str], asins: Sequence[Collection[object]], in_part: Sequence[bool] | None = None
 ) -> list[str]:
     """Return the bin group of every id: the id of the group's photo with the smallest number.
 
     Args:
         ids: Photo ids, in any order.
-        asins: For each id the products in its record (any hashable that stands for them); None where its
-            metadata is missing.
+        asins: For each id the products in its record, as far as they are known (any hashable that stands for them).
         in_part: For each id, whether it may have more products than ``asins`` says; by default none has.
     """
     numbers = {row: numbering for row, photo_id in enumerate(ids) if (numbering := numbering_of(photo_id))}
@@ -52,16 +51,10 @@ def bin_groups(
             (width, number), (other_width, other) = numbers[row], numbers[near_row]
             if other_width != width or number - other > _FARTHEST:
                 continue
-            sure = in_part is None or not (in_part[row] or in_part[near_row])
-            if _one_bin(asins[row], asins[near_row], number - other, sure):
+            in_doubt = in_part is not None and (in_part[row] or in_part[near_row])
+            if (in_doubt and number - other == 1) or any(asin in asins[near_row] for asin in asins[row]):
                 sets.unite(here, there)
     groups = list(ids)
     for here, row in enumerate(order):
         groups[row] = ids[order[sets.find(here)]]
     return groups
-
-
-def _one_bin(one: Collection[object] | None, other: Collection[object] | None, distance: int, sure: bool) -> bool:
-    if one is None or other is None:
-        return distance == 1
-    return (distance == 1 and not sure) or any(asin in other for asin in one)

@@ -22,7 +22,7 @@ from tasks.data.tidy import tidy
 from tasks.data.upload import Upload
 from tasks.data.workspace import Workspace
 from tasks.object_store import ensure_bucket
-from tasks.transient import RETRIES
+from tasks.retries import RETRIES
 from training.errors import TooManyBadPhotosError
 
 SplitCounter = dict[SplitName, Counter[int]]

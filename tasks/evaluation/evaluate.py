@@ -22,9 +22,9 @@ from tasks.evaluation.measure import Evaluation, Interval, errors_of, measure
 from tasks.nightly.judge import Policy
 from tasks.nightly.policy import policy_from_validation
 from tasks.release.serving_now import archive_behind
+from tasks.retries import RETRIES
 from tasks.settings import Settings
 from tasks.training_job import fetch
-from tasks.transient import RETRIES
 from training.errors import DataError, ModelError, SourceError
 
 

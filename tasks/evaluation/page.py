@@ -15,8 +15,8 @@ from tasks.data.prepared_data import PreparedData
 from tasks.evaluation.evaluate import Answer, EvaluatedModel
 from tasks.evaluation.reference import ALWAYS_THREE, BENCHMARK, OLD_SYSTEM
 from tasks.pages import render
+from tasks.retries import RETRIES
 from tasks.training_job import fetch
-from tasks.transient import RETRIES
 from training.errors import PhotoError
 from training.picture import decode, squash
 

@@ -24,8 +24,8 @@ from tasks.nightly.plan import read_plan
 from tasks.object_store import open_store, split_uri
 from tasks.prices import Cost, told
 from tasks.release.smoke import compare
+from tasks.retries import RETRIES
 from tasks.settings import Settings
-from tasks.transient import RETRIES
 
 COPIERS = 16
 TOTALS = ("counted", "match", "mismatch", "uncertain", "unreadable")

@@ -25,8 +25,9 @@ from tasks.nightly.report import Report, as_csv, as_rows, before_photos, excepti
 from tasks.nightly.summary import LEAST_NIGHTS, NightTotals, count_mix, mean_confidence, measure_drift
 from tasks.object_store import open_store
 from tasks.release.registry import serving_model
+from tasks.retries import RETRIES
 from tasks.settings import Settings
-from tasks.transient import RETRIES, is_transient
+from tasks.transient import is_transient
 
 
 @task(name="find photos", task_run_name="find photos", **RETRIES)

@@ -7,8 +7,8 @@ from rich.console import Console
 from tasks import run_table
 from tasks.pipeline.report import write_report
 from tasks.pipeline.results import costs_of
+from tasks.retries import RETRIES
 from tasks.run_record import Run
-from tasks.transient import RETRIES
 
 
 def conclude(run: Run, console: Console) -> None:

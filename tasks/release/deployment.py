@@ -20,9 +20,9 @@ from tasks.release.registry import RegisteredModel, serving_model, set_status
 from tasks.release.scaling import scale
 from tasks.release.serving_now import PROVEN, EndpointState, describe
 from tasks.release.smoke import SmokeTest, smoke_test
+from tasks.retries import RETRIES
 from tasks.run_record import digest_of
 from tasks.settings import Settings
-from tasks.transient import RETRIES
 from training.errors import DeploymentError, ModelError
 
 ENDPOINT_MINUTES = 30

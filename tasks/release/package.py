@@ -20,9 +20,9 @@ from tasks.jobs import image_uri
 from tasks.nightly.policy import policy_facts
 from tasks.object_store import open_store
 from tasks.release.registry import Registration, make_model
+from tasks.retries import RETRIES
 from tasks.settings import Settings
 from tasks.training_job import fetch
-from tasks.transient import RETRIES
 from training.errors import ModelError
 from training.launch import SERVING_ENVIRONMENT
 from training.model import CARD_FILE, WEIGHTS_FILE

@@ -8,8 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from serving.prediction import Prediction
 from serving.predictor import ImagePredictor
 from tasks.release.package import SmokeCase
+from tasks.retries import RETRIES
 from tasks.training_job import fetch
-from tasks.transient import RETRIES
 from training.errors import DeploymentError, PhotoError, RequestError
 
 TOLERANCE = 2e-3

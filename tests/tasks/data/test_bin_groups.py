@@ -26,7 +26,7 @@ def test_numberings_are_kept_apart() -> None:
 
 
 def test_without_metadata_only_direct_neighbours_are_one_bin() -> None:
-    assert bin_groups(["5", "6", "8"], [None, {"A"}, None]) == ["5", "5", "8"]
+    assert bin_groups(["5", "6", "8"], [set(), {"A"}, set()], [True, False, True]) == ["5", "5", "8"]
 
 
 def test_where_not_all_products_could_be_read_direct_neighbours_are_one_bin_too() -> None:
@@ -53,7 +53,8 @@ def test_real_groups_are_those_that_were_published_with_the_slice(real_photos: P
     with (real_photos / "labels.csv").open() as file:
         labels = list(csv.DictReader(file))
     ids = [row["id"] for row in labels]
-    found = as_sets(ids, bin_groups(ids, [products.get(i) for i in ids]))
+    missing = [i not in products for i in ids]
+    found = as_sets(ids, bin_groups(ids, [products.get(i, set()) for i in ids], missing))
     assert found == as_sets(ids, [row["bin_group"] for row in labels])
 
 
