@@ -7,14 +7,19 @@ import logging
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from copy import copy
+from typing import Any, TypeVar, get_origin
 
+from botocore.exceptions import BotoCoreError, ClientError
 from prefect.logging.handlers import APILogHandler
 from pydantic import BaseModel, Field, ValidationError, create_model
-from pydantic_settings import BaseSettings, CliApp, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, CliApp, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 from rich.console import Console
 from rich.markup import escape
 
+from tasks.names import LOOKS_LIKE
 from tasks.plan.plan import Draft, make_plan
 from tasks.plan.show import show
 from tasks.services import use_prefect_server
@@ -29,6 +34,15 @@ errors = Console(stderr=True)
 _GOES_ON_COSTING = (
     "Jobs that were submitted go on, and cost; so does an endpoint. To end them: python -m flows.teardown --run-id RUN "
     "--delete, where RUN is the newest folder of runs in BINVENTORY_HOME."
+)
+
+
+FORESEEN = (BinventoryError, ClientError, BotoCoreError)
+"""What is told in one message: our own errors, and what AWS refuses."""
+
+_HOW_VALUES_ARE_WRITTEN = (
+    "Several values are separated by commas, like --batch-sizes 32,64; what has names is JSON, like "
+    """--rules '{"Overfit": {"patience": "3"}}'."""
 )
 
 
@@ -85,7 +99,7 @@ def parse_with_plan(
 
 def _read(models: Sequence[type[BaseModel]], program: str, arguments: list[str] | None) -> list[Any]:
     fields: dict[str, Any] = {
-        name: (each.annotation, each) for kind in models for name, each in kind.model_fields.items()
+        name: (each.annotation, _explained(each)) for kind in models for name, each in kind.model_fields.items()
     }
     command_line = create_model(
         models[0].__name__,
@@ -100,13 +114,42 @@ def _read(models: Sequence[type[BaseModel]], program: str, arguments: list[str] 
         return [kind.model_validate({name: given[name] for name in _names(kind) & given.keys()}) for kind in models]
     except ValidationError as error:
         for problem in error.errors():
-            option = "-".join(str(part) for part in problem["loc"]).replace("_", "-")
-            errors.print(
-                f"{f'--{option}: ' if option else ''}{problem['msg'].removeprefix('Value error, ')}",
-                style="red",
-                highlight=False,
-            )
-        raise SystemExit(2) from None
+            _refuse(_option(problem["loc"]) + _what_is_wrong(problem, fields))
+    except SettingsError as error:
+        _refuse(f"{error}. {_HOW_VALUES_ARE_WRITTEN}")
+    raise SystemExit(2)
+
+
+def _explained(field: FieldInfo) -> FieldInfo:
+    """Say of an option that takes several values how they are written."""
+    if get_origin(field.annotation) is not tuple:
+        return field
+    example = f": {','.join(map(str, field.default))}" if field.default else ""
+    explained = copy(field)
+    explained.description = f"{field.description} Comma-separated{example}."
+    return explained
+
+
+def _option(place: tuple[int | str, ...]) -> str:
+    """Return what a problem's message begins with: the option, and which of its values it is about."""
+    words = [str(part).replace("_", "-") for part in place]
+    numbers = [part + 1 for part in place[1:] if isinstance(part, int)]
+    value = f", value {numbers[0]}" if numbers else ""
+    names = words[: len(words) - len(numbers)]
+    return f"--{'-'.join(names)}{value}: " if names else ""
+
+
+def _what_is_wrong(problem: ErrorDetails, fields: dict[str, tuple[Any, FieldInfo]]) -> str:
+    """Return pydantic's message, in words where it would show a pattern."""
+    _, field = fields.get(str(problem["loc"][0] if problem["loc"] else ""), (None, None))
+    extra = field.json_schema_extra if field else None
+    if problem["type"] == "string_pattern_mismatch" and isinstance(extra, dict) and LOOKS_LIKE in extra:
+        return f"{problem['input']!r} is not {extra[LOOKS_LIKE]}"
+    return problem["msg"].removeprefix("Value error, ")
+
+
+def _refuse(message: str) -> None:
+    errors.print(escape(message), style="red", highlight=False, soft_wrap=True)
 
 
 def _names(model: type[BaseModel]) -> set[str]:
@@ -156,9 +199,8 @@ def run(
         _say_foreseen_errors_once()
         console.print(f"[dim]Prefect UI: {url.removesuffix('/api')}[/dim]")
         flow(parameters)
-    except BinventoryError as error:
-        kind = type(error).__name__.removesuffix("Error")
-        errors.print(f"[bold red]{kind}:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+    except FORESEEN as error:
+        tell(error)
         return 1
     except KeyboardInterrupt:
         errors.print("Interrupted. The same command goes on where this one stopped.")
@@ -166,6 +208,20 @@ def run(
             errors.print(_GOES_ON_COSTING, soft_wrap=True, highlight=False)
         return 130
     return 0
+
+
+def tell(error: Exception) -> None:
+    """Print an error that we foresaw as one message: what it is about, what is wrong, and what to do."""
+    kind, message = type(error).__name__.removesuffix("Error"), str(error)
+    if isinstance(error, ClientError):
+        refused = error.response.get("Error", {})
+        kind = "AWS"
+        message = f"{error.operation_name} was refused: {refused.get('Code')}: {refused.get('Message')}"
+    elif isinstance(error, BotoCoreError):
+        kind = "AWS"
+    if kind == "AWS":
+        message = f"{message.rstrip('.')}. docs/troubleshooting.md, AWS, has what to do; the same command goes on."
+    errors.print(f"[bold red]{kind}:[/] {escape(message)}", highlight=False, soft_wrap=True)
 
 
 def _say_foreseen_errors_once() -> None:
@@ -177,4 +233,4 @@ def _say_foreseen_errors_once() -> None:
 
 
 def _is_unforeseen(record: logging.LogRecord) -> bool:
-    return not (record.exc_info and isinstance(record.exc_info[1], BinventoryError))
+    return not (record.exc_info and isinstance(record.exc_info[1], FORESEEN))

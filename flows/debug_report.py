@@ -8,6 +8,7 @@ from pydantic import ConfigDict, Field
 from flows.command_line import console, run
 from tasks.debugger.parameters import RuleParameters
 from tasks.debugger.stage import debug_job
+from tasks.names import LOOKS_LIKE_A_NAME, NAME
 from tasks.services import use_cloud
 from tasks.settings import settings
 
@@ -18,7 +19,10 @@ class DebugReportParameters(RuleParameters):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     job_name: str = Field(
-        title="Training job", description="Name of the job.", pattern=r"^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$"
+        title="Training job",
+        description="Name of the SageMaker training job: training.job_name in a run's summary.json.",
+        pattern=NAME,
+        json_schema_extra=LOOKS_LIKE_A_NAME,
     )
 
 

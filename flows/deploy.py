@@ -5,9 +5,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from rich.table import Table
 
 from flows.command_line import console, run
+from tasks.names import LOOKS_LIKE_A_MODEL, LOOKS_LIKE_A_NAME, MODEL, NAME
 from tasks.plan import release as plan_release
 from tasks.plan.plan import Draft
-from tasks.release.deployment import ENDPOINT_NAME, Deployment, release
+from tasks.release.deployment import Deployment, release
 from tasks.release.package import read_cases
 from tasks.release.registry import Status, approved_model, find_model, models, set_status
 from tasks.services import use_cloud
@@ -19,7 +20,13 @@ class DeployParameters(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    model: str = Field("newest", title="Model", description='"newest" approved, a version number, or an ARN.')
+    model: str = Field(
+        "newest",
+        title="Model",
+        description='"newest" approved, a version number, or an ARN.',
+        pattern=MODEL,
+        json_schema_extra=LOOKS_LIKE_A_MODEL,
+    )
     approve: str | None = Field(
         None, title="Approve", description="Let the model in first, for this reason; it is written down with it."
     )
@@ -31,7 +38,8 @@ class DeployParameters(BaseModel):
         "binventory",
         title="Endpoint",
         description="Endpoint to create or to update.",
-        pattern=ENDPOINT_NAME,
+        pattern=NAME,
+        json_schema_extra=LOOKS_LIKE_A_NAME,
     )
 
 

@@ -11,7 +11,7 @@ from tasks.evaluation.page import publish
 from tasks.pipeline.conclusion import conclude
 from tasks.pipeline.parameters import EvaluateParameters
 from tasks.pipeline.results import tell_evaluation, tell_registration
-from tasks.pipeline.stages import set_out
+from tasks.pipeline.stages import find_earlier, set_out
 from tasks.release.gate import judge
 from tasks.release.package import package_model
 from tasks.release.registry import RegisteredModel, register
@@ -27,9 +27,11 @@ def evaluate_model(parameters: EvaluateParameters) -> str:
     """Evaluate and register; returns the run's id. A model that the gate turns away is registered as rejected."""
     here = settings()
     use_cloud(here)
-    with run_of(here, "evaluate", parameters, ending=partial(conclude, console=console)) as record:
+    ending, stages = partial(conclude, console=console), ("evaluate", "register")
+    check = partial(find_earlier, stages, here, parameters.run)
+    with run_of(here, "evaluate", parameters, check=check, ending=ending) as record:
         if record.wanted is None:
-            set_out(record, ("evaluate", "register"), here, parameters.run)
+            set_out(record, stages, here, parameters.run)
         record.do("evaluate", lambda: _measure(record, parameters.endpoint_name, here), tell_evaluation)
         record.do("register", lambda: _register(record, parameters.smoke_photos, here), tell_registration)
     return record.run_id

@@ -17,7 +17,7 @@ from tasks.nightly.parameters import NightParameters
 from tasks.pipeline.conclusion import conclude
 from tasks.pipeline.parameters import EvaluateParameters, FullPipelineParameters, TuneAndTrainParameters
 from tasks.pipeline.results import tell_deployment, tell_night, tell_registration
-from tasks.pipeline.stages import set_out
+from tasks.pipeline.stages import find_earlier, set_out
 from tasks.plan import pipeline as plan_pipeline
 from tasks.release.deployment import Deployment
 from tasks.release.registry import RegisteredModel, find_model
@@ -39,10 +39,10 @@ def full_pipeline(parameters: FullPipelineParameters) -> str:
     here = settings()
     use_cloud(here)
     ending = partial(conclude, console=console)
-    with run_of(here, "full_pipeline", parameters, resume=parameters.resume, ending=ending) as record:
+    check = partial(find_earlier, parameters.stages, here, parameters.run, **_same(parameters))
+    with run_of(here, "full_pipeline", parameters, resume=parameters.resume, check=check, ending=ending) as record:
         parameters = record.parameters(FullPipelineParameters)
-        same = {"source": parameters.source} if parameters.names_its_source else {}
-        set_out(record, parameters.stages, here, parameters.run, **same)
+        set_out(record, parameters.stages, here, parameters.run, **_same(parameters))
         prepare(record, parameters)
         if record.is_to_do("tune", "train", "debug"):
             tune_and_train(parameters.of(TuneAndTrainParameters))
@@ -52,6 +52,11 @@ def full_pipeline(parameters: FullPipelineParameters) -> str:
             record.do("deploy", lambda: _deploy(record, parameters), tell_deployment)
             record.do("night", lambda: _first_night(record, parameters, here), tell_night)
     return record.run_id
+
+
+def _same(parameters: FullPipelineParameters) -> dict[str, str]:
+    """Return what an earlier run must have in common with this one."""
+    return {"source": parameters.source} if parameters.names_its_source else {}
 
 
 def _is_let_in(record: Run, here: Settings) -> bool:

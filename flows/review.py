@@ -6,14 +6,13 @@ from pathlib import Path
 
 from rich.markup import escape
 
-from flows.command_line import console, errors, parse
+from flows.command_line import FORESEEN, console, parse, tell
 from tasks.ledger.export import export_ledger
 from tasks.ledger.ledger import Ledger
 from tasks.review.labels import export_labels
 from tasks.review.serve import ReviewParameters, make_review, open_socket, serve
 from tasks.services import use_cloud
 from tasks.settings import settings
-from training.errors import BinventoryError
 
 
 def main() -> int:
@@ -21,8 +20,8 @@ def main() -> int:
     parameters = parse(ReviewParameters, "python -m flows.review")
     try:
         review(parameters)
-    except BinventoryError as error:
-        errors.print(f"[bold red]Review:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+    except FORESEEN as error:
+        tell(error)
         return 1
     except KeyboardInterrupt:
         return 130

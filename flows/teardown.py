@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from rich.table import Table
 
 from flows.command_line import console, run
+from tasks.names import LOOKS_LIKE_A_RUN, RUN_ID
 from tasks.release.teardown import Leftover, leftovers, running_jobs, wait_for_jobs
 from tasks.services import use_cloud
 from tasks.settings import settings
@@ -20,7 +21,12 @@ class TeardownParameters(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    run_id: str = Field(title="Run", description="Id of the run, as in the runs folder.", pattern=r"^\d{6}-\d{6}$")
+    run_id: str = Field(
+        title="Run",
+        description="Id of the run, as in the runs folder.",
+        pattern=RUN_ID,
+        json_schema_extra=LOOKS_LIKE_A_RUN,
+    )
     delete: bool = Field(False, title="Delete", description="Stop and delete it. Without this, it is only listed.")
 
 

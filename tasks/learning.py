@@ -61,11 +61,16 @@ class LearnParameters(BaseModel):
         title="Recipe",
         description='"finetune" trains everything. "frozen" trains a last layer on an unchanged backbone.',
     )
-    backbone: str = Field("efficientnet_lite0", title="Backbone", description="Network that the counter is made of.")
+    backbone: str = Field(
+        "efficientnet_lite0",
+        title="Backbone",
+        description=f"Network that the counter is made of: {', '.join(BACKBONES)}.",
+    )
     schedule: str | None = Field(
         None,
         title="Schedule",
-        description="Sizes of the photos and epochs at each, like 112x8,144x8,192x4. Default: the recipe's.",
+        description="Sizes of the photos and epochs at each, like 112x8,144x8,192x4. Default: the recipe's; with the "
+        f"demo source {DEMO['image_size']}x{DEMO['epochs']}.",
     )
     image_size: int | None = Field(
         None,

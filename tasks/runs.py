@@ -40,6 +40,7 @@ def run_of(
     resume: str | None = None,
     part: str | None = None,
     partial: type[Exception] | None = None,
+    check: Callable[[], object] | None = None,
     ending: Callable[[Run], object] | None = None,
 ) -> Iterator[Run]:
     """A run that ends as completed when the block does, and as failed when the block raises.
@@ -55,6 +56,7 @@ def run_of(
         part: the folder in a caller's run that this flow has for itself.
         partial: the error that says that everything is done but what this run cannot do: the next start with the same
             parameters is then a run of its own.
+        check: raises where a new run could do nothing; asked before there is one.
         ending: what a run of its own does last.
 
     Raises:
@@ -69,7 +71,7 @@ def run_of(
     elif resume is not None:
         run = pick_up(settings, flow, resume)
     else:
-        run = open_run(settings, flow, parameters)
+        run = open_run(settings, flow, parameters, check)
     token = _current.set(run)
     try:
         yield run
@@ -83,8 +85,8 @@ def run_of(
     run.finish("completed")
 
 
-def open_run(settings: Settings, flow: str, parameters: BaseModel) -> Run:
-    """Pick up the newest unfinished run of the same flow and parameters, or begin a new one.
+def open_run(settings: Settings, flow: str, parameters: BaseModel, check: Callable[[], object] | None = None) -> Run:
+    """Pick up the newest unfinished run of the same flow and parameters, or begin a new one if ``check`` lets it.
 
     Raises:
         HomeError: the folder of runs cannot be made.
@@ -98,6 +100,8 @@ def open_run(settings: Settings, flow: str, parameters: BaseModel) -> Run:
             continue
         if (lock := _try_lock(folder)) is not None:
             return _begin(Run(folder, folder.name, state, lock), settings)
+    if check:
+        check()
     folder = _new_folder(settings.runs)
     return _begin(Run(folder, folder.name, _new_state(settings, flow, parameters, digest), _lock(folder)), settings)
 
@@ -140,7 +144,10 @@ def _begin(run: Run, settings: Settings) -> Run:
 def _pick_up(settings: Settings, flow: str, folder: Path) -> Run:
     state = read_json(folder / "run.json")
     if state.get("flow") != flow:
-        raise RunError(f"{settings.runs} has no run {folder.name} of {flow}.")
+        raise RunError(
+            f"{settings.runs} has no run {folder.name} of {flow}: look there for its name; the newest that waits is "
+            "taken without one."
+        )
     if state.get("status") in _OVER:
         raise RunError(f"The run {folder.name} is over: there is nothing to pick up.")
     if state.get("target", settings.target) != settings.target:

@@ -12,6 +12,7 @@ from dotenv import dotenv_values
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from tasks.names import NAME
 from training.errors import SettingsError
 
 PREFIX = "BINVENTORY_"
@@ -77,9 +78,7 @@ class Settings(BaseSettings):
         "(cameras.lan=10.20.0.0/16) lets it be at a private address.",
     )
     photo_buckets: str = Field("", description="Buckets that the endpoint may read photos from, comma-separated.")
-    model_group: str = Field(
-        "binventory", description="Model package group of the registry.", pattern=r"^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$"
-    )
+    model_group: str = Field("binventory", description="Model package group of the registry.", pattern=NAME)
     approval: Literal["automatic", "manual"] = Field(
         "automatic", description="Whether a model that passes the gate is approved at once, or waits for a person."
     )

@@ -39,7 +39,10 @@ class PrepareParameters(BaseModel):
         False, title="Everything", description="List the bucket and build the list from its metadata instead."
     )
     classes: tuple[int, ...] = Field(
-        (1, 2, 3, 4, 5), title="Classes", description="With Everything (--all): the counts to keep; empty keeps all."
+        (1, 2, 3, 4, 5),
+        title="Classes",
+        description="The counts that the model answers. With Everything (--all) also those that the list keeps; empty "
+        "([] on the command line) keeps all, and the model answers 1 to 5.",
     )
     labels: Path | None = Field(
         None,
@@ -58,7 +61,12 @@ class PrepareParameters(BaseModel):
     per_class_limit: int | None = Field(
         None, ge=1, title="Limit per class", description="Use at most so many photos of each count."
     )
-    seed: int = Field(0, title="Seed", description="Of the sample, the split, and the demo's photos.")
+    seed: int = Field(
+        0,
+        ge=0,
+        title="Seed",
+        description="Of the sample, the split and the demo's photos; in training of weights, order and augmentation.",
+    )
     split: Literal["grouped", "random"] = Field(
         "grouped",
         title="Split",
@@ -106,6 +114,13 @@ class PrepareParameters(BaseModel):
             return source.rstrip("/")
         raise ValueError(f'source is "demo", "abid" or "s3://bucket", not {source!r}')
 
+    @field_validator("source_endpoint")
+    @classmethod
+    def _endpoint_is_a_url(cls, endpoint: str | None) -> str | None:
+        if endpoint is not None and not re.fullmatch(r"https?://[^/\s]+/?", endpoint):
+            raise ValueError(f"source_endpoint looks like https://s3.us-east-1.amazonaws.com, not {endpoint!r}")
+        return endpoint
+
     @field_validator("dataset")
     @classmethod
     def _dataset_is_a_name(cls, dataset: str | None) -> str | None:
@@ -119,6 +134,14 @@ class PrepareParameters(BaseModel):
             raise ValueError("--all builds the list itself: give either it or a file list")
         if self.write_file_list is not None and not self.all:
             raise ValueError("--write-file-list goes with --all")
+        return self
+
+    @model_validator(mode="after")
+    def _nothing_is_ignored(self) -> "PrepareParameters":
+        if self.dask_address is not None and self.runner != "dask":
+            raise ValueError("--dask-address goes with --runner dask")
+        if self.source_endpoint is not None and self.source == "demo":
+            raise ValueError("--source-endpoint goes with --source abid or s3://bucket: the demo is rendered here")
         return self
 
     @property

@@ -7,6 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from tasks.names import LOOKS_LIKE_A_MODEL, LOOKS_LIKE_A_NAME, MODEL, NAME
+
 _URI = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?", re.DOTALL)
 
 
@@ -22,17 +24,31 @@ class NightParameters(BaseModel):
         description="What the inventory record expects: a CSV or Parquet file (a path or s3://) with a row for each "
         "photo, or an s3:// prefix with ABID's <id>.json. Default: metadata/ beside the prefix's bin-images/.",
     )
-    limit: int | None = Field(None, ge=1, title="Limit", description="Count at most so many photos, oldest first.")
-    since: dt.date | None = Field(None, title="Since", description="Only photos taken on this day or later (UTC).")
-    until: dt.date | None = Field(None, title="Until", description="Only photos taken on this day or earlier (UTC).")
+    limit: int | None = Field(
+        None, ge=1, title="Limit", description="Count at most so many photos, those first that were put on S3 first."
+    )
+    since: dt.date | None = Field(
+        None, title="Since", description="Only photos put on S3 on this day or later (UTC), like 2026-11-20."
+    )
+    until: dt.date | None = Field(
+        None, title="Until", description="Only photos put on S3 on this day or earlier (UTC), like 2026-11-20."
+    )
     recount: bool = Field(
         False, title="Recount", description="Count photos that the ledger has already, with today's model."
     )
     model: str = Field(
-        "newest", title="Model", description='"newest" approved, a version number, or an ARN of the registry.'
+        "newest",
+        title="Model",
+        description='"newest" approved, a version number, or an ARN of the registry.',
+        pattern=MODEL,
+        json_schema_extra=LOOKS_LIKE_A_MODEL,
     )
     endpoint: str | None = Field(
-        None, title="Endpoint", description="Count through this endpoint instead of batch transform jobs."
+        None,
+        title="Endpoint",
+        description="Count through this endpoint instead of batch transform jobs.",
+        pattern=NAME,
+        json_schema_extra=LOOKS_LIKE_A_NAME,
     )
     photos_per_job: int = Field(
         20_000, ge=1, le=100_000, title="Photos per job", description="A transform job counts at most so many photos."

@@ -29,12 +29,13 @@ def find_donor(settings: Settings, stages: Sequence[str], run_id: str | None, wa
         if not _missing(folder, stages):
             return folder
     of = ", ".join(f"{name} {value}" for name, value in asked.items())
+    need = f"What {in_words(stages)} left is needed"
+    if not fitting and run_id:
+        raise RunError(f"{need}, but run {run_id} is not in {settings.runs}, or not of {of}.")
     if not fitting:
-        raise RunError(
-            f"What {in_words(stages)} left is needed, but there is no {'such ' if run_id else ''}run of {of}."
-        )
+        raise RunError(f"{need}, but there is no run of {of}: begin with prepare, or name another source.")
     lacking = f"run {fitting[0].name} of {of} lacks {in_words(_missing(fitting[0], stages))}"
-    raise RunError(f"What {in_words(stages)} left is needed, but {lacking}. Begin with an earlier stage.")
+    raise RunError(f"{need}, but {lacking}. Begin with an earlier stage.")
 
 
 def _says(folder: Path, asked: dict[str, str]) -> bool:

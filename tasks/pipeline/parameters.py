@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from tasks.data.prepared_data import PrepareParameters
 from tasks.debugger.parameters import WatchParameters
 from tasks.learning import LearnParameters
-from tasks.pipeline.stages import RUN_ID, StageParameters
-from tasks.release.deployment import ENDPOINT_NAME
+from tasks.names import LOOKS_LIKE_A_NAME, LOOKS_LIKE_A_RUN, NAME, RUN_ID
+from tasks.pipeline.stages import StageParameters
 
 
 class TuneAndTrainParameters(WatchParameters, LearnParameters, PrepareParameters):
@@ -25,18 +25,23 @@ class ReleaseParameters(BaseModel):
         "binventory",
         title="Endpoint",
         description="Endpoint of the model; the one behind it now is measured on the same photos.",
-        pattern=ENDPOINT_NAME,
+        pattern=NAME,
+        json_schema_extra=LOOKS_LIKE_A_NAME,
     )
     smoke_photos: int = Field(20, ge=1, title="Smoke photos", description="Test photos to ask the endpoint about.")
 
 
 class EvaluateParameters(ReleaseParameters):
-    """Measure the newest trained model, or that of another run, and register it if the gate lets it in."""
+    """Measure the newest trained model, or that of another run, and register it with what the gate says of it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     run: str | None = Field(
-        None, title="Run", description="Whose model, and data; default: the newest that has both.", pattern=RUN_ID
+        None,
+        title="Run",
+        description="Whose model, and data; default: the newest that has both.",
+        pattern=RUN_ID,
+        json_schema_extra=LOOKS_LIKE_A_RUN,
     )
 
 

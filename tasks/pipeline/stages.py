@@ -6,10 +6,12 @@ A new stage has its name and its needs here, its call in the flow that it belong
 """
 
 from collections.abc import Collection
+from pathlib import Path
 from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from tasks.names import LOOKS_LIKE_A_RUN, RUN_ID
 from tasks.pipeline.earlier_runs import find_donor
 from tasks.run_record import Run
 from tasks.run_table import in_words
@@ -28,8 +30,6 @@ NEEDS: dict[str, tuple[Stage, ...]] = {
 }
 """Whose results each stage takes."""
 
-RUN_ID = r"^\d{6}-\d{6}$"
-
 
 class StageParameters(BaseModel):
     """Which stages to run, and where what they need comes from."""
@@ -46,14 +46,19 @@ class StageParameters(BaseModel):
         (), title="Skip", description="Leave these stages out; what a later one needs of them is taken likewise."
     )
     run: str | None = Field(
-        None, title="Run", description="Take it from this run instead of the newest.", pattern=RUN_ID
+        None,
+        title="Run",
+        description="With From or Skip: the run whose earlier stages it takes. Default: the newest that has them.",
+        pattern=RUN_ID,
+        json_schema_extra=LOOKS_LIKE_A_RUN,
     )
     resume: str | None = Field(
         None,
         title="Resume",
-        description="Go on with a run that died or failed, with its options: its id, or alone for the newest.",
+        description="Go on with a run that died or failed, with its options: its id, or newest, which the command line "
+        "also takes from --resume alone.",
         pattern=rf"^newest$|{RUN_ID}",
-        json_schema_extra={"without_value": "newest"},
+        json_schema_extra={"without_value": "newest"} | LOOKS_LIKE_A_RUN,
     )
 
     @property
@@ -68,6 +73,12 @@ class StageParameters(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _an_earlier_run_is_needed(self) -> "StageParameters":
+        if self.run is not None and not _needed(self.stages):
+            raise ValueError("run is taken from only by a run that begins later or leaves out stages: add from or skip")
+        return self
+
+    @model_validator(mode="after")
     def _resume_stands_alone(self) -> "StageParameters":
         fields = type(self).model_fields
         others = [name for name in fields if name != "resume" and getattr(self, name) != fields[name].get_default()]
@@ -76,14 +87,11 @@ class StageParameters(BaseModel):
         return self
 
 
-def set_out(run: Run, stages: Collection[str], settings: Settings, donor: str | None, **wanted: str) -> None:
-    """Set a run to do these stages, and give it what they need of others from an earlier run.
-
-    What it took it keeps, so that a run that is picked up goes on with the same.
+def find_earlier(stages: Collection[str], settings: Settings, donor: str | None, **wanted: str) -> Path | None:
+    """Return the run that has what these stages need of others; None where they need nothing.
 
     Args:
-        run: at its beginning, or picked up.
-        stages: names of `STAGES`.
+        stages: names of `STAGES` that are to be done.
         settings: where runs are.
         donor: id of the earlier run; None: the newest that has everything.
         wanted: what the earlier run's summary must say, like its source.
@@ -91,7 +99,19 @@ def set_out(run: Run, stages: Collection[str], settings: Settings, donor: str | 
     Raises:
         RunError: no run has it; names what is missing.
     """
+    needed = _needed(stages)
+    return find_donor(settings, needed, donor, wanted) if needed else None
+
+
+def set_out(run: Run, stages: Collection[str], settings: Settings, donor: str | None, **wanted: str) -> None:
+    """Set a run to do these stages, and give it what they need of others from an earlier run: see `find_earlier`.
+
+    What it took it keeps, so that a run that is picked up goes on with the same.
+    """
     run.wanted = {*stages, "features"}  # which tuning and training compute on their way
-    needed = [stage for stage in STAGES if stage not in stages and any(stage in NEEDS.get(s, ()) for s in stages)]
-    if needed and run.taken_from is None:
-        run.take_from(find_donor(settings, needed, donor, wanted), needed)
+    if run.taken_from is None and (earlier := find_earlier(stages, settings, donor, **wanted)):
+        run.take_from(earlier, _needed(stages))
+
+
+def _needed(stages: Collection[str]) -> list[Stage]:
+    return [stage for stage in STAGES if stage not in stages and any(stage in NEEDS.get(s, ()) for s in stages)]

@@ -27,8 +27,6 @@ from training.errors import DeploymentError, ModelError
 
 ENDPOINT_MINUTES = 30
 VARIANT = "main"
-ENDPOINT_NAME = r"^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$"
-"""What AWS takes as the name of an endpoint."""
 
 
 class Deployment(BaseModel):

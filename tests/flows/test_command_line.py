@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+from botocore.exceptions import ClientError, NoRegionError
 from pydantic import BaseModel, Field
 
 from flows import command_line
@@ -12,6 +13,7 @@ from flows.command_line import parse
 from tasks.pipeline.parameters import FullPipelineParameters, TuneAndTrainParameters
 from tasks.settings import Settings
 from tests.installation import Installation
+from training.errors import SettingsError
 
 
 class Parameters(BaseModel):
@@ -89,6 +91,18 @@ def test_which_stages_run_and_what_they_go_on_from(arguments: list[str], found: 
         (["--from", "night", "--skip", "night"], "nothing is left to run"),
         (["--from", "nigt"], "--from: Input should be 'prepare'"),
         (["--resume", "yesterday's"], "--resume: "),
+        (["--resume", "x"], "--resume: 'x' is not the name of a folder in <home>/runs"),
+        (["--run", "261125-162900"], "add from or skip"),
+        (
+            ["--endpoint-name", "my_endpoint"],
+            "--endpoint-name: 'my_endpoint' is not a name of letters, digits and hyphens",
+        ),
+        (["--learning-rates", "0.1"], "--learning-rates, value 2: Field required"),
+        (["--learning-rates", "nan,nan"], "separated by commas"),
+        (["--rules", "Overfit"], '--rules \'{"Overfit": {"patience": "3"}}\''),
+        (["--dask-address", "tcp://a:1"], "goes with --runner dask"),
+        (["--source-endpoint", "https://s3.us-east-1.amazonaws.com"], "goes with --source abid"),
+        (["--source", "abid", "--source-endpoint", "here"], "--source-endpoint: source_endpoint looks like https://"),
         (["--stop-on", "Overfitt"], "no rule 'Overfitt'"),
         (["--stop-on", "StepOutlier"], "--stop-on: StepOutlier is on the profile"),
         (["--stop-on", "LossNotDecreasing"], "--stop-on: LossNotDecreasing needs num_steps"),
@@ -100,13 +114,45 @@ def test_stages_that_make_no_sense_are_refused(
     with pytest.raises(SystemExit) as ended:
         parse(FullPipelineParameters, "x", arguments)
     assert ended.value.code == 2
-    assert said in capsys.readouterr().err
+    assert said in " ".join(capsys.readouterr().err.split())
+
+
+def test_options_with_several_values_say_how_they_are_written(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse(FullPipelineParameters, "x", ["--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Comma-separated: 0.001,0.1." in said
+    assert "Comma-separated." in said
 
 
 def test_variables_of_the_shell_are_not_options(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LIMIT", "5")
     monkeypatch.setenv("limit", "5")
     assert parse(Parameters, "x", []).limit is None
+
+
+@pytest.mark.parametrize(
+    ("refused", "said"),
+    [
+        (
+            ClientError({"Error": {"Code": "ResourceLimitExceeded", "Message": "0 of [ml]."}}, "CreateTrainingJob"),
+            "AWS: CreateTrainingJob was refused: ResourceLimitExceeded: 0 of [ml]. docs/troubleshooting.md",
+        ),
+        (NoRegionError(), "AWS: You must specify a region. docs/troubleshooting.md"),
+        (SettingsError("no [such] setting"), "Settings: no [such] setting"),
+    ],
+)
+def test_what_is_foreseen_is_said_in_one_message(
+    refused: Exception, said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flow(_: Parameters) -> None:
+        raise refused
+
+    monkeypatch.setattr("sys.argv", ["x"])
+    monkeypatch.setattr(command_line, "use_prefect_server", lambda _: "http://nowhere/api")
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    assert command_line.run(flow, Parameters, "x") == 1
+    assert capsys.readouterr().err.startswith(said)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from tasks.pipeline.earlier_runs import find_donor
 from tasks.run_record import Run, digest_of
-from tasks.runs import open_run, pick_up, run_of
+from tasks.runs import open_run, pick_up, run_folders, run_of
 from tasks.settings import Settings
 from training.errors import RunError
 
@@ -165,6 +165,23 @@ def test_the_newest_run_that_has_every_stage_is_gone_on_from(here: Settings) -> 
         assert run.result("train", Parameters).limit == 7
         assert run.summary["taken"] == {"run_id": whole.run_id, "stages": ["train"]}
         assert run.summary["source"] == "demo"
+
+
+def test_a_run_that_could_do_nothing_is_not_begun_and_one_that_waits_is_not_asked_again(here: Settings) -> None:
+    waiting = failed_after(here, "prepare", limit=1)
+
+    def refuse() -> None:
+        raise RunError("nothing to go on from")
+
+    with (
+        pytest.raises(RunError, match="nothing to go on from"),
+        run_of(here, "flow", Parameters(limit=2), check=refuse),
+    ):
+        pytest.fail("it began")
+    assert [folder.name for folder in run_folders(here)] == [waiting.run_id]
+    assert (here.runs / "latest").resolve() == waiting.folder.resolve()
+    with run_of(here, "flow", Parameters(limit=1), check=refuse) as again:
+        assert again.run_id == waiting.run_id
 
 
 def test_a_damaged_state_file_does_not_stop_new_runs(here: Settings) -> None:
