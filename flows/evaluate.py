@@ -38,7 +38,7 @@ def evaluate_model(parameters: EvaluateParameters) -> str:
 
 
 def _measure(record: Run, endpoint_name: str, here: Settings) -> EvaluatedModel:
-    data = record.result("prepare", PreparedData)
+    data = record.result("prepare", PreparedData).here()
     evaluated = evaluate(record.result("train", TrainedModel).archive, data, endpoint_name, here)
     publish(evaluated, data, record.folder)
     return evaluated

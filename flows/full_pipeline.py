@@ -84,7 +84,7 @@ def _deploy(record: Run, parameters: FullPipelineParameters) -> Deployment:
 def _first_night(record: Run, parameters: FullPipelineParameters, here: Settings) -> FirstNight:
     """Count photos that no training has seen, with the model just registered, as every night will."""
     model = record.result("register", RegisteredModel)
-    prefix = hold_back(record.result("prepare", PreparedData), record.run_id, parameters.night_photos, here)
+    prefix = hold_back(record.result("prepare", PreparedData).here(), record.run_id, parameters.night_photos, here)
     if nightly_count(NightParameters(prefix=prefix, model=str(model.version))) is None:
         raise LeaseError(f"another run is counting photos of {here.bucket}: resume this one when it is done")
     return outcome(record.folder / "night", prefix, record.result("evaluate", EvaluatedModel).predictions)

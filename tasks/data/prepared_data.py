@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from training.errors import WorkspaceError
+
 SplitName = Literal["train", "valid", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "valid", "test")
 """The three splits, in the order in which they are always shown."""
@@ -188,6 +190,19 @@ class PreparedData(BaseModel):
     images: ImageCounts
     splits: SplitCounts
     counts: dict[SplitName, dict[int, int]] = Field(description="Photos by split and count.")
+
+    def here(self) -> "PreparedData":
+        """Return itself, if its folder is still where it was prepared.
+
+        Raises:
+            WorkspaceError: it was moved or deleted.
+        """
+        if not self.catalog.exists():
+            raise WorkspaceError(
+                f"The dataset {self.dataset} is not in {self.folder} any more, where it was prepared: begin with prepare, "
+                "which fetches what is missing into the splits of its manifest."
+            )
+        return self
 
     def shards_uri(self, split: SplitName) -> str:
         """Return the S3 prefix of one split's packed shards, as a training channel takes it."""

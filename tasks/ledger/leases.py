@@ -74,7 +74,10 @@ def lease(ledger: Ledger, name: str, wait_seconds: float, poll_seconds: float = 
     holder, deadline = this_process(), time.monotonic() + wait_seconds
     while not acquire(ledger, name, holder, LEASE_SECONDS):
         if time.monotonic() >= deadline:
-            raise LeaseError(f"another run is at it ({name}: {held(ledger, name).get(name, 'just released')})")
+            held_by = held(ledger, name).get(name, "just released")
+            raise LeaseError(
+                f"another run is at it ({name}: {held_by}); one that died is passed over after {LEASE_SECONDS:.0f} seconds"
+            )
         time.sleep(min(poll_seconds, max(0.0, deadline - time.monotonic())))
     over = threading.Event()
     keeper = threading.Thread(target=_renew, args=(ledger, name, holder, over), name=f"lease {name}", daemon=True)
