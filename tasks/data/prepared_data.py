@@ -199,8 +199,8 @@ class PreparedData(BaseModel):
         """
         if not self.catalog.exists():
             raise WorkspaceError(
-                f"The dataset {self.dataset} is not in {self.folder} any more, where it was prepared: begin with prepare, "
-                "which fetches what is missing into the splits of its manifest."
+                f"The dataset {self.dataset} is not in {self.folder} any more, where it was prepared: begin with "
+                "prepare, which fetches what is missing into the splits of its manifest."
             )
         return self
 

@@ -76,7 +76,8 @@ def lease(ledger: Ledger, name: str, wait_seconds: float, poll_seconds: float = 
         if time.monotonic() >= deadline:
             held_by = held(ledger, name).get(name, "just released")
             raise LeaseError(
-                f"another run is at it ({name}: {held_by}); one that died is passed over after {LEASE_SECONDS:.0f} seconds"
+                f"another run is at it ({name}: {held_by}); one that died is passed over after "
+                f"{LEASE_SECONDS:.0f} seconds"
             )
         time.sleep(min(poll_seconds, max(0.0, deadline - time.monotonic())))
     over = threading.Event()
