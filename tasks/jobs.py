@@ -74,6 +74,11 @@ def is_missing(error: ClientError) -> bool:
     )
 
 
+def is_denied(error: ClientError) -> bool:
+    """Whether AWS refuses a request because the policy of whoever asks does not allow it."""
+    return error.response.get("Error", {}).get("Code") in ("AccessDenied", "AccessDeniedException")
+
+
 def already_exists(error: ClientError) -> bool:
     """Whether AWS refuses a create because the name is taken."""
     detail = error.response.get("Error", {})

@@ -1,5 +1,6 @@
 """Finds what a run left in the cloud, stops what still runs, and deletes it."""
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,11 +12,12 @@ import obstore
 from botocore import xform_name
 from botocore.exceptions import ClientError
 
-from tasks.jobs import is_missing
+from tasks.jobs import is_denied, is_missing
 from tasks.object_store import open_store
-from tasks.release.serving_now import describe
+from tasks.release.serving_now import EndpointState, describe
 from tasks.settings import Settings
 
+log = logging.getLogger(__name__)
 _BATCH = 1000
 STOP_MINUTES = 15
 """A stopped job has two minutes to save what it has, and more until that is on S3."""
@@ -112,8 +114,32 @@ def _endpoints_with(client: Any, configs: set[str]) -> list[str]:
     names = [
         item["EndpointName"] for page in client.get_paginator("list_endpoints").paginate() for item in page["Endpoints"]
     ]
-    states = {name: describe(name) for name in names}
-    return [name for name, state in states.items() if state is not None and state.config in configs]
+    states, denied = _looked_at(names)
+    if denied:
+        log.warning(
+            "%d endpoints may not be looked at, and are left alone: %s. If a model of this run is behind one, delete "
+            "that by hand.",
+            len(denied),
+            ", ".join(denied),
+        )
+    return [name for name, state in states.items() if state.config in configs]
+
+
+def _looked_at(names: list[str]) -> tuple[dict[str, EndpointState], list[str]]:
+    """What is behind endpoints, and which may not be looked at: our policy names one, and an account may have more."""
+    states: dict[str, EndpointState] = {}
+    denied: list[str] = []
+    for name in names:
+        try:
+            state = describe(name)
+        except ClientError as error:
+            if not is_denied(error):
+                raise
+            denied.append(name)
+        else:
+            if state is not None:
+                states[name] = state
+    return states, denied
 
 
 def _packages(client: Any, run_id: str, settings: Settings) -> Iterator[tuple[str, str]]:

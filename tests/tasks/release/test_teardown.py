@@ -4,6 +4,8 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.awsrequest import AWSResponse
+from botocore.compat import HTTPHeaders
 from prefect.settings import PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
 
 from flows import teardown as flow
@@ -54,6 +56,25 @@ def test_what_a_run_left_is_listed_and_deleted_and_nothing_else(here: Settings) 
     keys = {item["Key"] for item in boto3.client("s3").list_objects_v2(Bucket=here.bucket)["Contents"]}
     assert "datasets/demo/a.jpg" in keys
     assert not any(mine in key for key in keys)
+
+
+def test_endpoints_that_may_not_be_looked_at_are_named_and_left_alone(
+    here: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    run_id = "261125-120002"
+    leave(run_id, here)
+    before = leftovers(run_id, here)
+    answers = {
+        "ListEndpoints": (200, {"Endpoints": [{"EndpointName": "of-others"}, {"EndpointName": "of-more"}]}),
+        "DescribeEndpoint": (400, {"Error": {"Code": "AccessDeniedException", "Message": "is not authorized"}}),
+    }
+    assert boto3.DEFAULT_SESSION
+    for operation, (status, content) in answers.items():
+        answer = AWSResponse("", status, HTTPHeaders(), None), content
+        boto3.DEFAULT_SESSION.events.register(f"before-call.sagemaker.{operation}", lambda answer=answer, **_: answer)
+    assert [each.name for each in leftovers(run_id, here)] == [each.name for each in before]
+    [said] = caplog.messages
+    assert "of-others, of-more" in said
 
 
 def training(here: Settings) -> dict[str, Any]:
