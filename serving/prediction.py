@@ -4,7 +4,7 @@ import dataclasses
 import json
 from typing import Any
 
-from training.errors import DeploymentError
+from training.errors import FaultyModelError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,11 +58,11 @@ class Prediction:
         """Read what an endpoint or a batch transform answered.
 
         Raises:
-            DeploymentError: it is no prediction of ours.
+            FaultyModelError: it is no prediction of ours.
         """
         try:
             values = json.loads(text)
             shares = {int(count): float(share) for count, share in values.pop("probabilities").items()}
             return cls(**values, probabilities=shares)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise DeploymentError(f"the answer is not a prediction: {text[:200]!r}") from error
+            raise FaultyModelError(f"the answer is not a prediction: {text[:200]!r}") from error

@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError
 from PIL import Image
 
 from serving.prediction import Prediction
-from training.errors import DeploymentError, PhotoError, RequestError
+from training.errors import DeploymentError, FaultyModelError, PhotoError, RequestError
 
 Photo = str | Path | bytes | Image.Image
 Result = TypeVar("Result")
@@ -72,7 +72,8 @@ class ImagePredictor:
         Raises:
             PhotoError: a path holds no photo, or one is too large to be sent.
             RequestError: the endpoint refuses a photo, and says why.
-            DeploymentError: the endpoint is absent or cannot answer.
+            FaultyModelError: the model fails at a photo, or its answer is no prediction.
+            DeploymentError: the endpoint is absent or cannot answer, whatever its model is like.
         """
         if isinstance(photos, str | Path | bytes | Image.Image):
             return self._ask(*_request(photos))
@@ -141,4 +142,6 @@ def _explained(error: ClientError, endpoint: str) -> RequestError | DeploymentEr
     if 400 <= status < 500:
         said = str(error.response.get("OriginalMessage", error))
         return RequestError(said.partition("\n")[0], status)  # AWS's toolkit adds a traceback
-    return DeploymentError(f"endpoint {endpoint} did not answer: {error}")
+    failed = error.response["Error"].get("Code") == "ModelError" and status not in BUSY
+    kind = FaultyModelError if failed else DeploymentError
+    return kind(f"endpoint {endpoint} did not answer: {error}")

@@ -20,6 +20,7 @@ PYTORCH, PYTHON = "2.6.0", "py312"
 ENDED = ("Completed", "Failed", "Stopped")
 ATTEMPTS = 9
 LOG_LINES = 20
+RUN_TAG = "binventory-run"
 GRACE_SECONDS = 600
 """So much longer than its time limit is a job waited for: an instance has to be found, and results to be stored."""
 
@@ -44,7 +45,7 @@ def tags(run_id: str) -> list[dict[str, str]]:
 
     Plain dictionaries, because the SDK has two classes named Tag and its resources disagree on which to take.
     """
-    return [{"key": "project", "value": "binventory"}, {"key": "binventory-run", "value": run_id}]
+    return [{"key": "project", "value": "binventory"}, {"key": RUN_TAG, "value": run_id}]
 
 
 def api_tags(run_id: str) -> list[Any]:

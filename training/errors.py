@@ -93,6 +93,10 @@ class DeploymentError(BinventoryError):
     """A model could not be put behind an endpoint, or the endpoint does not answer as it should."""
 
 
+class FaultyModelError(DeploymentError):
+    """The deployed model itself is at fault: its container does not come up, or fails, or it answers wrongly."""
+
+
 class RequestError(BinventoryError):
     """A request to the endpoint is refused; carries the HTTP status that says why."""
 

@@ -23,10 +23,12 @@ from tasks.release.smoke import SmokeTest, smoke_test
 from tasks.retries import RETRIES
 from tasks.run_record import digest_of
 from tasks.settings import Settings
-from training.errors import DeploymentError, ModelError
+from training.errors import DeploymentError, FaultyModelError, ModelError
 
 ENDPOINT_MINUTES = 30
 VARIANT = "main"
+_CONTAINER_FAILED = ("health check", "CannotStartContainer", "extract model data archive")
+"""What AWS's reasons say where a model's container is to blame; others are capacity, permissions and AWS itself."""
 
 
 class Deployment(BaseModel):
@@ -48,26 +50,36 @@ def release(
 
     Raises:
         ModelError: the model is not approved.
-        DeploymentError: it did not come up or answers wrongly. What served before serves again, and the model is
-            marked as rejected, with the reason.
+        FaultyModelError: its container did not come up, or it answers wrongly. What served before serves again, and
+            the model is marked as rejected, with the reason.
+        DeploymentError: it could not be deployed or proven, and is not to blame as far as anybody can tell. What served
+            before serves again, and the model keeps its status.
     """
     if model.status != "Approved":
         raise ModelError(f"model {model.version} is {model.status}, so it is not deployed: {model.reason}")
     began = time.monotonic()
+    before: str | None = None
     try:
         with transaction() as changes:
             changes.set("endpoint_name", endpoint_name)
             changes.set("settings", settings)
             changes.set("run_id", run_id)
-            changes.set("before", remember(endpoint_name, model.name))
+            before = remember(endpoint_name, model.name, settings)
+            changes.set("before", before)
             config = create_config(model, run_id, settings)
             changes.set("candidate", config)
             status = put_behind(endpoint_name, config, run_id, settings)
             smoke = smoke_test(endpoint_name, cases)
-    except DeploymentError as error:
-        _check_rolled_back(endpoint_name, model, error)
+    except FaultyModelError as error:
         set_status(model.arn, "Rejected", f"deployment was rolled back: {error}")
+        _check_rolled_back(endpoint_name, None, model, error)
         raise
+    except DeploymentError as error:
+        _check_rolled_back(endpoint_name, before, model, error)
+        raise DeploymentError(
+            f"{str(error).rstrip(' .')}. The deployment was rolled back. Nothing says that model {model.version} is to "
+            f"blame, so it stays {model.status}; once the cause is gone: python -m flows.deploy --model {model.version}"
+        ) from error
     mark_as_proven(endpoint_name, config)
     return Deployment(
         name=endpoint_name,
@@ -79,32 +91,40 @@ def release(
 
 
 @task(name="remember what serves", task_run_name="remember what serves", **RETRIES)
-def remember(endpoint_name: str, candidate: str) -> str | None:
+def remember(endpoint_name: str, candidate: str, settings: Settings) -> str | None:
     """The configuration to go back to: the last proven one, or the one in service; None when there is none.
 
     What was proven is a tag of the endpoint, so that a run which died between deploying and proving is not
-    remembered as good. An endpoint that no run has proven yet is trusted, unless the candidate itself is on it.
+    remembered as good. An endpoint that no run has proven yet is trusted, unless the candidate itself is on it. One
+    that is being changed is waited for: nobody knows before what it is going to serve.
     """
     found = describe(endpoint_name)
     if found is None:
         return None
     if found.proven and _config_exists(found.proven):
         return found.proven
-    serves = found.status in ("InService", "Updating") and not found.config.startswith(candidate)
+    found = _settled(endpoint_name, settings)
+    serves = found.status == "InService" and not found.config.startswith(candidate)
     return found.config if serves else None
 
 
 @remember.on_rollback
 def bring_back(changes: Transaction) -> None:
-    """Let what served before serve again; an endpoint that was not there before goes."""
+    """Let what served before serve again; where nothing did, an endpoint that this run created goes.
+
+    One that somebody else created stays, be it with the candidate: `_check_rolled_back` says so.
+    """
     endpoint_name, before, settings = changes.get("endpoint_name"), changes.get("before"), changes.get("settings")
-    if before is None:
-        _delete_endpoint(endpoint_name)
-    elif describe(endpoint_name) is not None:
+    candidate, run_id = changes.get("candidate", None), changes.get("run_id")
+    found = describe(endpoint_name)
+    if before is not None and found is not None:
         found = _settled(endpoint_name, settings)
         if found.config != before or found.status != "InService":
-            put_config_behind(endpoint_name, before, found, changes.get("run_id"), settings)
-    candidate = changes.get("candidate", None)
+            put_config_behind(endpoint_name, before, found, run_id, settings)
+    elif found is not None and found.config == candidate:
+        if found.run != run_id:
+            return
+        _delete_endpoint(endpoint_name)
     if candidate not in (None, before):
         boto3.client("sagemaker").delete_endpoint_config(EndpointConfigName=candidate)
 
@@ -158,7 +178,8 @@ def put_config_behind(
     """Create or update an endpoint and wait; one that failed can only be made anew.
 
     Raises:
-        DeploymentError: it does not serve this configuration in the end.
+        FaultyModelError: the container of its model did not come up.
+        DeploymentError: it does not serve this configuration in the end, for another reason.
     """
     client: Any = boto3.client("sagemaker")
     if found is not None and found.status != "InService":
@@ -174,7 +195,8 @@ def put_config_behind(
     after = _settled(endpoint_name, settings)
     if after.status != "InService" or after.config != config:
         with_old = ", still with its earlier model" if after.status == "InService" else ""
-        raise DeploymentError(
+        kind = FaultyModelError if any(words in after.reason for words in _CONTAINER_FAILED) else DeploymentError
+        raise kind(
             f"endpoint {endpoint_name} did not come up with {config}: it is {after.status}{with_old}. {after.reason}"
         )
 
@@ -194,7 +216,7 @@ def _settled(endpoint_name: str, settings: Settings) -> EndpointState:
         found = describe(endpoint_name)
         if found is None:
             raise DeploymentError(f"endpoint {endpoint_name} is gone: somebody else deleted it")
-        if not found.status.endswith("ing"):  # Creating, Updating, SystemUpdating, RollingBack, Deleting
+        if not found.changing:
             return found
         if time.monotonic() > deadline:
             raise DeploymentError(f"endpoint {endpoint_name} is {found.status} after {ENDPOINT_MINUTES} minutes")
@@ -206,7 +228,7 @@ def _delete_endpoint(endpoint_name: str) -> None:
     client = boto3.client("sagemaker")
     deadline = time.monotonic() + ENDPOINT_MINUTES * 60
     while (found := describe(endpoint_name)) is not None and time.monotonic() < deadline:
-        if not found.status.endswith("ing"):
+        if not found.changing:
             client.delete_endpoint(EndpointName=endpoint_name)
         time.sleep(0.2)
 
@@ -221,11 +243,16 @@ def _config_exists(name: str) -> bool:
     return True
 
 
-def _check_rolled_back(endpoint_name: str, model: RegisteredModel, cause: DeploymentError) -> None:
-    """A rollback hook that fails is only logged by Prefect; a person must hear of it."""
+def _check_rolled_back(endpoint_name: str, before: str | None, model: RegisteredModel, cause: DeploymentError) -> None:
+    """A rollback hook that fails is only logged by Prefect; a person must hear of it.
+
+    The model may be what an endpoint is to go back to, when it was deployed once more.
+    """
     found = describe(endpoint_name)
-    if found is not None and (found.status != "InService" or found.config.startswith(model.name)):
+    if found is None or (found.status == "InService" and found.config == before):
+        return
+    if found.status != "InService" or found.config.startswith(model.name):
         raise DeploymentError(
-            f"endpoint {endpoint_name} is {found.status} with {found.config}: the rollback failed too, look at it now. "
-            f"It was started because: {cause}"
+            f"endpoint {endpoint_name} is {found.status} with {found.config}, and was not rolled back: look at it now. "
+            f"The deployment failed because: {cause}"
         ) from cause

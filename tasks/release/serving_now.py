@@ -6,12 +6,13 @@ import boto3
 from botocore.exceptions import ClientError
 from pydantic import BaseModel, ConfigDict
 
-from tasks.jobs import is_missing
+from tasks.jobs import RUN_TAG, is_missing
 from training.errors import ModelError
 
 PROVEN = "binventory-proven"
 """Tag of an endpoint: the configuration whose answers were last found right."""
 _ANSWERING = ("InService", "Updating", "SystemUpdating", "RollingBack")
+_CHANGING = ("Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting")
 _A_MIX = "UpdateRollbackFailed"
 
 
@@ -25,6 +26,13 @@ class EndpointState(BaseModel):
     config: str
     reason: str = ""
     proven: str | None = None
+    run: str | None = None
+    """The run that created it, by its tag."""
+
+    @property
+    def changing(self) -> bool:
+        """Whether it will be in another state by itself, and takes no request that changes it until then."""
+        return self.status in _CHANGING
 
 
 def describe(endpoint_name: str) -> EndpointState | None:
@@ -36,13 +44,14 @@ def describe(endpoint_name: str) -> EndpointState | None:
         if is_missing(error):
             return None
         raise
-    tags = client.list_tags(ResourceArn=found["EndpointArn"])["Tags"]
+    tags = {tag["Key"]: tag["Value"] for tag in client.list_tags(ResourceArn=found["EndpointArn"])["Tags"]}
     return EndpointState(
         arn=found["EndpointArn"],
         status=found["EndpointStatus"],
         config=found.get("EndpointConfigName", ""),
         reason=found.get("FailureReason", ""),
-        proven=next((tag["Value"] for tag in tags if tag["Key"] == PROVEN), None),
+        proven=tags.get(PROVEN),
+        run=tags.get(RUN_TAG),
     )
 
 

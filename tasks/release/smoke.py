@@ -6,11 +6,11 @@ from prefect import get_run_logger, task
 from pydantic import BaseModel, ConfigDict, Field
 
 from serving.prediction import Prediction
-from serving.predictor import ImagePredictor
+from serving.predictor import BUSY, ImagePredictor
 from tasks.release.package import SmokeCase
 from tasks.retries import RETRIES
 from tasks.training_job import fetch
-from training.errors import DeploymentError, PhotoError, RequestError
+from training.errors import DeploymentError, FaultyModelError, PhotoError, RequestError
 
 TOLERANCE = 2e-3
 """How far a probability may differ: other processors round differently."""
@@ -31,21 +31,24 @@ def smoke_test(endpoint_name: str, cases: list[SmokeCase]) -> SmokeTest:
     """Ask the endpoint about photos; its answers must be evaluation's.
 
     Raises:
-        DeploymentError: an answer differs, or there is none, be it because a photo is refused.
+        FaultyModelError: an answer differs, or a photo is refused that evaluation could read.
+        DeploymentError: there is no answer, or nothing to ask, and nothing says that the model is to blame.
     """
+    if not cases:
+        raise DeploymentError(f"there is no photo to prove endpoint {endpoint_name} with")
     with ThreadPoolExecutor(8) as pool:
         photos = list(pool.map(lambda case: fetch(case.photo), cases))
     try:
         answers = ImagePredictor(endpoint_name).predict(photos)
-    except (RequestError, PhotoError) as error:  # a photo that evaluation could read
-        raise DeploymentError(
-            f"endpoint {endpoint_name} does not answer a photo that evaluation did: {error}"
-        ) from error
+    except (RequestError, PhotoError) as error:
+        refused = isinstance(error, RequestError) and error.status not in BUSY
+        kind = FaultyModelError if refused else DeploymentError
+        raise kind(f"endpoint {endpoint_name} does not answer a photo that evaluation did: {error}") from error
     known = {case.photo: case.expected for case in cases}
     result = compare(dict(zip(known, answers, strict=True)), known)
     get_run_logger().info("%d of %d answers equal evaluation's", result.equal, result.photos)
-    if not cases or result.equal < result.photos or result.largest_difference > TOLERANCE:
-        raise DeploymentError(
+    if result.equal < result.photos or result.largest_difference > TOLERANCE:
+        raise FaultyModelError(
             f"endpoint {endpoint_name} answers {result.photos - result.equal} of {result.photos} photos with another "
             f"count than evaluation did; probabilities differ by up to {result.largest_difference:.4f}"
         )

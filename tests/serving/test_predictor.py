@@ -17,7 +17,7 @@ from tests.localcloud.conftest import RunningCloud
 from tests.localcloud.hosting import Hosting
 from tests.serving.photos import encoded, picture
 from tests.serving.web import PHOTO, Web
-from training.errors import DeploymentError, PhotoError, RequestError
+from training.errors import DeploymentError, FaultyModelError, PhotoError, RequestError
 
 
 @pytest.fixture
@@ -83,6 +83,31 @@ def test_a_full_queue_is_waited_out_but_not_for_ever(monkeypatch: pytest.MonkeyP
     with pytest.raises(DeploymentError, match="bins did not answer"):
         patient.predict(PHOTO)
     assert busy.asked == 6
+
+
+@pytest.mark.parametrize(
+    ("told", "kind"),
+    [
+        ({"Error": {"Code": "ThrottlingException", "Message": "Rate exceeded"}}, DeploymentError),
+        ({"Error": {"Code": "AccessDeniedException", "Message": "is not authorized"}}, DeploymentError),
+        ({"Error": {"Code": "ModelError", "Message": "full"}, "OriginalStatusCode": 503}, DeploymentError),
+        ({"Error": {"Code": "ModelError", "Message": "traceback"}, "OriginalStatusCode": 500}, FaultyModelError),
+        ({"Error": {"Code": "ModelError", "Message": "exited"}, "OriginalStatusCode": 0}, FaultyModelError),
+    ],
+)
+def test_a_model_that_fails_is_told_from_an_endpoint_that_cannot_be_asked(
+    monkeypatch: pytest.MonkeyPatch, told: Any, kind: type[DeploymentError]
+) -> None:
+    def refuse(**_: object) -> None:
+        raise ClientError(told, "InvokeEndpoint")
+
+    monkeypatch.setattr(predictor_module, "time", SimpleNamespace(sleep=lambda _: None))
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    asking = ImagePredictor("bins")
+    monkeypatch.setattr(asking, "_client", SimpleNamespace(invoke_endpoint=refuse))
+    with pytest.raises(DeploymentError, match="bins did not answer") as failed:
+        asking.predict(PHOTO)
+    assert type(failed.value) is kind
 
 
 def test_what_the_endpoint_refuses_says_why(predictor: ImagePredictor, web: Web) -> None:

@@ -2,11 +2,14 @@
 
 import io
 from pathlib import Path
+from typing import Any
 
 import boto3
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from botocore.awsrequest import AWSResponse
+from botocore.compat import HTTPHeaders
 from prefect import flow
 
 from serving import inference
@@ -25,6 +28,17 @@ def release(
     model: registry.RegisteredModel, cases: list[SmokeCase], endpoint: str, here: Settings
 ) -> deployment.Deployment:
     return deployment.release(model, cases, endpoint, "261125-120000", here)
+
+
+def let_aws_answer(operation: str, status: int, content: dict[str, Any]) -> None:
+    """Let an operation, like ``sagemaker.ListEndpoints``, be answered so: for what the embedded cloud never says.
+
+    It holds for clients that boto3's default session makes from now on, in this test.
+    """
+    answer = AWSResponse("", status, HTTPHeaders(), None), content
+    boto3.client("sagemaker")  # makes the session
+    assert boto3.DEFAULT_SESSION
+    boto3.DEFAULT_SESSION.events.register(f"before-call.{operation}", lambda **_: answer)  # type: ignore[arg-type]
 
 
 class Bench:

@@ -18,8 +18,8 @@ from tasks.code_archive import ROOT
 from tasks.release import deployment, registry
 from tasks.release.serving_now import describe
 from tasks.release.smoke import smoke_test
-from tests.tasks.release.bench import PHOTO, Bench, release
-from training.errors import DeploymentError, ModelError
+from tests.tasks.release.bench import PHOTO, Bench, let_aws_answer, release
+from training.errors import DeploymentError, FaultyModelError, ModelError
 
 INFERENCE = (ROOT / "serving" / "inference.py").read_bytes()
 REFUSING = INFERENCE + b"\n\ndef input_fn(body, content_type):\n    raise Refusal(400, 'no photo pleases me')\n"
@@ -132,12 +132,25 @@ def test_what_failed_when_there_was_nothing_before_leaves_nothing(
     assert not boto3.client("sagemaker").list_endpoint_configs(NameContains=bench.here.bucket)["EndpointConfigs"]
 
 
+def test_a_model_that_could_not_be_asked_is_taken_back_and_stays_approved(bench: Bench, endpoint: str) -> None:
+    model, cases = bench.model("throttled")
+    throttled = {"Error": {"Code": "ThrottlingException", "Message": "Rate exceeded"}}
+    let_aws_answer("sagemaker-runtime.InvokeEndpoint", 400, throttled)
+    with pytest.raises(DeploymentError, match=rf"Rate exceeded.*stays Approved.*--model {model.version}"):
+        release(model, cases, endpoint, bench.here)
+    assert bench.status(model) == ("Approved", "passed")
+    assert describe(endpoint) is None
+
+
 def test_a_smoke_test_with_a_photo_that_cannot_be_sent_has_failed(bench: Bench) -> None:
     _, (case,) = bench.model("large")
     bench.s3.put_object(Bucket=bench.here.bucket, Key="large.jpg", Body=PHOTO + bytes(MAX_BODY))
     large = case.model_copy(update={"photo": f"s3://{bench.here.bucket}/large.jpg"})
-    with pytest.raises(DeploymentError, match="make it smaller"):
+    with pytest.raises(DeploymentError, match="make it smaller") as failed:
         smoke_test.fn("no-endpoint", [large])
+    assert not isinstance(failed.value, FaultyModelError)
+    with pytest.raises(DeploymentError, match="no photo to prove"):
+        smoke_test.fn("no-endpoint", [])
 
 
 def test_only_approved_models_are_deployed(bench: Bench, endpoint: str) -> None:

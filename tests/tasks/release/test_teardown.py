@@ -4,8 +4,6 @@ from typing import Any
 
 import boto3
 import pytest
-from botocore.awsrequest import AWSResponse
-from botocore.compat import HTTPHeaders
 from prefect.settings import PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
 
 from flows import teardown as flow
@@ -14,6 +12,7 @@ from tasks.release.teardown import leftovers, running_jobs, wait_for_jobs
 from tasks.settings import Settings
 from tests.localcloud.hosting import archive, wait_until
 from tests.localcloud.training import source_archive
+from tests.tasks.release.bench import let_aws_answer
 
 ROLE = "arn:aws:iam::000000000000:role/test"
 
@@ -64,14 +63,10 @@ def test_endpoints_that_may_not_be_looked_at_are_named_and_left_alone(
     run_id = "261125-120002"
     leave(run_id, here)
     before = leftovers(run_id, here)
-    answers = {
-        "ListEndpoints": (200, {"Endpoints": [{"EndpointName": "of-others"}, {"EndpointName": "of-more"}]}),
-        "DescribeEndpoint": (400, {"Error": {"Code": "AccessDeniedException", "Message": "is not authorized"}}),
-    }
-    assert boto3.DEFAULT_SESSION
-    for operation, (status, content) in answers.items():
-        answer = AWSResponse("", status, HTTPHeaders(), None), content
-        boto3.DEFAULT_SESSION.events.register(f"before-call.sagemaker.{operation}", lambda answer=answer, **_: answer)
+    foreign = [{"EndpointName": "of-others"}, {"EndpointName": "of-more"}]
+    let_aws_answer("sagemaker.ListEndpoints", 200, {"Endpoints": foreign})
+    denied = {"Error": {"Code": "AccessDeniedException", "Message": "is not authorized"}}
+    let_aws_answer("sagemaker.DescribeEndpoint", 400, denied)
     assert [each.name for each in leftovers(run_id, here)] == [each.name for each in before]
     [said] = caplog.messages
     assert "of-others, of-more" in said
