@@ -33,7 +33,7 @@ errors = Console(stderr=True)
 
 _GOES_ON_COSTING = (
     "Jobs that were submitted go on, and cost; so does an endpoint. To end them: python -m flows.teardown --run-id RUN "
-    "--delete, where RUN is the newest folder of runs in BINVENTORY_HOME."
+    "--delete, with --in-use for an endpoint that serves; RUN is the newest folder of runs in BINVENTORY_HOME."
 )
 
 

@@ -27,12 +27,21 @@ class TeardownParameters(BaseModel):
         pattern=RUN_ID,
         json_schema_extra=LOOKS_LIKE_A_RUN,
     )
-    delete: bool = Field(False, title="Delete", description="Stop and delete it. Without this, it is only listed.")
+    delete: bool = Field(
+        False,
+        title="Delete",
+        description="Stop and delete it, but for what is in use. Without this, it is only listed.",
+    )
+    in_use: bool = Field(
+        False,
+        title="In use too",
+        description="With delete: also what is in service, and the newest approved model, which nights count with.",
+    )
 
 
 @flow(name="teardown", flow_run_name="teardown of {parameters.run_id}")
 def teardown(parameters: TeardownParameters) -> list[dict[str, Any]]:
-    """List what a run left, or stop its jobs and delete the rest.
+    """List what a run left, or stop its jobs and delete the rest; what is in use only when that is said.
 
     Raises:
         CloudError: something could not be stopped or deleted; the rest was.
@@ -45,17 +54,33 @@ def teardown(parameters: TeardownParameters) -> list[dict[str, Any]]:
         failed = [f"{name} has not ended yet" for name in wait_for_jobs(parameters.run_id, here)]
         failed += refused if failed else []
     rest = leftovers(parameters.run_id, here)
+    kept = [each for each in rest if each.in_use and not (parameters.delete and parameters.in_use)]
     if parameters.delete:
-        failed += _delete(rest)
+        failed += _delete([each for each in rest if each not in kept])
     found += rest
-    rows: list[dict[str, Any]] = [{"what": each.kind, "name": each.name, "note": each.note} for each in found]
+    rows: list[dict[str, Any]] = [{"what": each.kind, "name": each.name, "note": _note(each)} for each in found]
     create_table_artifact(rows, key="teardown", description=f"What run {parameters.run_id} left")
     _show(parameters, found)
     if failed:
         raise CloudError("not everything could be stopped and deleted; run it again: " + "; ".join(failed))
-    if parameters.delete and found:
-        console.print("All of it was stopped or deleted.")
+    if found:
+        console.print(_conclusion(parameters.delete, bool(kept)), soft_wrap=True)
     return rows
+
+
+def _note(each: Leftover) -> str:
+    return "; ".join(filter(None, (each.note, each.in_use)))
+
+
+def _conclusion(delete: bool, kept: bool) -> str:
+    if not delete:
+        more = ", and --in-use for what is in service or what nights count with" if kept else ""
+        return f"Nothing was stopped or deleted: add --delete to do so{more}."
+    if kept:
+        return (
+            "What is in service, or what nights count with, was kept: add --in-use to delete it too. The rest is gone."
+        )
+    return "All of it was stopped or deleted."
 
 
 def _delete(found: list[Leftover]) -> list[str]:
@@ -79,10 +104,8 @@ def _show(parameters: TeardownParameters, found: list[Leftover]) -> None:
     for column in ("what", "name", "note"):
         table.add_column(column, overflow="fold")
     for each in found:
-        table.add_row(each.kind, each.name, each.note)
+        table.add_row(each.kind, each.name, _note(each))
     console.print(table)
-    if not parameters.delete:
-        console.print("Nothing was stopped or deleted: add --delete to do so.")
 
 
 if __name__ == "__main__":

@@ -58,12 +58,19 @@ def approved_model(settings: Settings) -> RegisteredModel:
     Raises:
         ModelError: none is approved.
     """
-    for summary in _summaries(settings, ModelApprovalStatus="Approved"):
-        return _described(summary["ModelPackageArn"])
+    if found := newest_model("Approved", settings):
+        return found
     raise ModelError(
         f"no model in the group {settings.model_group!r} is approved. Run the full pipeline, or approve one: "
         "python -m flows.deploy --help"
     )
+
+
+def newest_model(status: Status, settings: Settings) -> RegisteredModel | None:
+    """The newest model with this status; None where the group has none."""
+    for summary in _summaries(settings, ModelApprovalStatus=status):
+        return _described(summary["ModelPackageArn"])
+    return None
 
 
 def find_model(which: str, settings: Settings) -> RegisteredModel:

@@ -30,6 +30,11 @@ class EndpointState(BaseModel):
     """The run that created it, by its tag."""
 
     @property
+    def answers(self) -> bool:
+        """Whether it answers requests, be it with a mix of two models."""
+        return self.status in (*_ANSWERING, _A_MIX)
+
+    @property
     def changing(self) -> bool:
         """Whether it will be in another state by itself, and takes no request that changes it until then."""
         return self.status in _CHANGING

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -14,6 +14,7 @@ from botocore.exceptions import ClientError
 
 from tasks.jobs import is_denied, is_missing
 from tasks.object_store import open_store
+from tasks.release.registry import newest_model
 from tasks.release.serving_now import EndpointState, describe
 from tasks.settings import Settings
 
@@ -38,12 +39,14 @@ class Leftover:
         name: its name, ARN or prefix.
         note: what makes it worth a look.
         delete: deletes it.
+        in_use: what goes on using it; empty where nothing does.
     """
 
     kind: str
     name: str
     note: str
     delete: Callable[[], object]
+    in_use: str = ""
 
 
 def running_jobs(run_id: str) -> list[Leftover]:
@@ -74,25 +77,49 @@ def leftovers(run_id: str, settings: Settings) -> list[Leftover]:
     client: Any = boto3.client("sagemaker")
     configs = _named(client, "list_endpoint_configs", "EndpointConfigs", "EndpointConfigName", f"binventory-{run_id}-")
     models = _named(client, "list_models", "Models", "ModelName", f"binventory-{run_id}-")
+    endpoints = _endpoints_with(client, set(configs))
+    use_of = partial(_use_of, _uses(endpoints, settings))
     found = [
         Leftover(
             "endpoint",
             name,
             "costs money while it is there",
             partial(client.delete_endpoint, EndpointName=name),
+            use_of(state.config),
         )
-        for name in _endpoints_with(client, set(configs))
+        for name, state in endpoints.items()
     ]
     found += [
-        Leftover("endpoint configuration", name, "", partial(client.delete_endpoint_config, EndpointConfigName=name))
+        Leftover(
+            "endpoint configuration",
+            name,
+            "",
+            partial(client.delete_endpoint_config, EndpointConfigName=name),
+            use_of(name),
+        )
         for name in configs
     ]
-    found += [Leftover("model", name, "", partial(client.delete_model, ModelName=name)) for name in models]
     found += [
-        Leftover("model package", arn, status, partial(client.delete_model_package, ModelPackageName=arn))
-        for arn, status in _packages(client, run_id, settings)
+        Leftover("model", name, "", partial(client.delete_model, ModelName=name), use_of(name)) for name in models
     ]
-    return found + list(_objects(run_id, settings))
+    found += [
+        Leftover("model package", arn, status, partial(client.delete_model_package, ModelPackageName=arn), use_of(name))
+        for arn, name, status in _packages(client, run_id, settings)
+    ]
+    return found + list(_objects(run_id, settings, use_of(f"binventory-{run_id}")))
+
+
+def _uses(endpoints: Mapping[str, EndpointState], settings: Settings) -> dict[str, str]:
+    """What goes on being used, and for what: configurations that serve, and the model that nights count with."""
+    uses = {state.config: f"in service behind {name}" for name, state in endpoints.items() if state.answers}
+    if newest := newest_model("Approved", settings):
+        uses[newest.name] = "the newest approved model, which nights count with"
+    return uses
+
+
+def _use_of(uses: Mapping[str, str], name: str) -> str:
+    """What a configuration, a model or all models of a run are used for: each one's name begins those of its parts."""
+    return "; ".join(use for used, use in uses.items() if used == name or used.startswith(f"{name}-"))
 
 
 def _named(client: Any, operation: str, member: str, key: str, prefix: str) -> list[str]:
@@ -108,9 +135,9 @@ def _nothing() -> None:
     """It is being stopped already."""
 
 
-def _endpoints_with(client: Any, configs: set[str]) -> list[str]:
+def _endpoints_with(client: Any, configs: set[str]) -> dict[str, EndpointState]:
     if not configs:
-        return []
+        return {}
     names = [
         item["EndpointName"] for page in client.get_paginator("list_endpoints").paginate() for item in page["Endpoints"]
     ]
@@ -122,7 +149,7 @@ def _endpoints_with(client: Any, configs: set[str]) -> list[str]:
             len(denied),
             ", ".join(denied),
         )
-    return [name for name, state in states.items() if state.config in configs]
+    return {name: state for name, state in states.items() if state.config in configs}
 
 
 def _looked_at(names: list[str]) -> tuple[dict[str, EndpointState], list[str]]:
@@ -142,19 +169,21 @@ def _looked_at(names: list[str]) -> tuple[dict[str, EndpointState], list[str]]:
     return states, denied
 
 
-def _packages(client: Any, run_id: str, settings: Settings) -> Iterator[tuple[str, str]]:
+def _packages(client: Any, run_id: str, settings: Settings) -> Iterator[tuple[str, str, str]]:
+    """ARN, name and status of the packages of a run's models."""
     pages = client.get_paginator("list_model_packages").paginate(ModelPackageGroupName=settings.model_group)
     try:
         for page in pages:
             for item in page["ModelPackageSummaryList"]:
-                if item.get("ModelPackageDescription", "").startswith(f"binventory-{run_id}-"):
-                    yield item["ModelPackageArn"], item["ModelApprovalStatus"]
+                name = item.get("ModelPackageDescription", "")
+                if name.startswith(f"binventory-{run_id}-"):
+                    yield item["ModelPackageArn"], name, item["ModelApprovalStatus"]
     except ClientError as error:
         if not is_missing(error):
             raise
 
 
-def _objects(run_id: str, settings: Settings) -> Iterator[Leftover]:
+def _objects(run_id: str, settings: Settings, use_of_models: str) -> Iterator[Leftover]:
     """Objects below the prefixes that a run's jobs and models have."""
     store = open_store(f"s3://{settings.bucket}")
     for folder, prefix in (
@@ -173,6 +202,7 @@ def _objects(run_id: str, settings: Settings) -> Iterator[Leftover]:
                 f"s3://{settings.bucket}/{folder}/{prefix}*",
                 f"{len(entries)} objects, {megabytes:.1f} MB",
                 partial(_delete_all, store, paths),
+                use_of_models if folder == "models" else "",
             )
 
 

@@ -64,7 +64,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorded]:
     house.environment["BINVENTORY_STARTUP_SECONDS"] = "300"  # another configuration: the endpoint is updated
     house.run("flows.deploy")
     house.run("flows.nightly_count", *NIGHT)
-    house.run("flows.teardown", "--run-id", pipeline.run, "--delete")
+    house.run("flows.teardown", "--run-id", pipeline.run, "--delete", "--in-use")
     house.run("tasks.services", "down")
     yield Recorded(house.home, pipeline, through_endpoint, read_journal(journal), left)
     assert house.processes() == []

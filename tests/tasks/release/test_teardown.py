@@ -72,6 +72,38 @@ def test_endpoints_that_may_not_be_looked_at_are_named_and_left_alone(
     assert "of-others, of-more" in said
 
 
+def test_what_is_in_use_is_marked_and_goes_only_when_that_is_said(
+    here: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flow, "settings", lambda: here)
+    monkeypatch.setattr(flow, "use_cloud", lambda _: None)  # it is in use
+    run_id = "261125-120003"
+    leave(run_id, here)
+    served = {"EndpointArn": "arn:aws:sagemaker:us-east-1:000000000000:endpoint/bins", "EndpointStatus": "InService"}
+    served["EndpointConfigName"] = f"binventory-{run_id}-{here.bucket}-c"
+    let_aws_answer("sagemaker.ListEndpoints", 200, {"Endpoints": [{"EndpointName": "bins"}]})
+    let_aws_answer("sagemaker.DescribeEndpoint", 200, served)
+    let_aws_answer("sagemaker.ListTags", 200, {"Tags": []})
+    let_aws_answer("sagemaker.DeleteEndpoint", 200, {})
+    uses = [(each.kind, each.in_use) for each in leftovers(run_id, here)]
+    behind, newest = "in service behind bins", "the newest approved model, which nights count with"
+    both = f"{behind}; {newest}"
+    assert uses == [
+        ("endpoint", behind),
+        ("endpoint configuration", behind),
+        ("model", both),
+        ("model package", both),
+        ("objects", both),
+        ("objects", ""),
+        ("objects", ""),
+    ]
+    with temporary_settings({PREFECT_LOGGING_TO_API_ENABLED: False}):  # the server may go before the log is sent
+        flow.teardown(flow.TeardownParameters(run_id=run_id, delete=True))
+        assert [(each.kind, each.in_use) for each in leftovers(run_id, here)] == uses[:5]
+        flow.teardown(flow.TeardownParameters(run_id=run_id, delete=True, in_use=True))
+    assert leftovers(run_id, here) == []
+
+
 def training(here: Settings) -> dict[str, Any]:
     """What a training job is asked for, or each of a tuning job's, but for its script; it would take ten minutes."""
     metric = {"Name": "quality", "Regex": "quality: (.*)"}
