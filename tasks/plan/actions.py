@@ -32,6 +32,7 @@ _IN_THE_CALLERS_NAME = {
         "sagemaker:DescribeEndpointConfig",
         "sagemaker:UpdateEndpointWeightsAndCapacities",
     ),
+    "DeregisterScalableTarget": ("cloudwatch:DeleteAlarms",),
     "PutScalingPolicy": ("cloudwatch:PutMetricAlarm", "cloudwatch:DescribeAlarms", "cloudwatch:DeleteAlarms"),
 }
 """What Application Auto Scaling does with the rights of whoever asks it to."""

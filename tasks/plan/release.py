@@ -8,7 +8,7 @@ from tasks.plan.storage import read, s3, written
 from tasks.release import deployment
 from tasks.release.package import create_model, folder_of, registration
 from tasks.release.registry import RegisteredModel, Status, register, set_status
-from tasks.release.scaling import scale
+from tasks.release.scaling import scale, stop_scaling
 from tasks.release.serving_now import archive_behind
 from tasks.settings import Settings
 
@@ -72,6 +72,7 @@ def deploy(draft: Draft, endpoint: str, photos: str) -> None:
     with draft.stage("deploy", ("sagemaker-runtime InvokeEndpoint", *_SERVING, *_ROLLBACK), cases) as stage:
         deployment.remember.fn(endpoint, model.name, here)
         config = deployment.create_config.fn(model, RUN, here)
+        stop_scaling(endpoint, deployment.VARIANT, here)
         deployment.put_config_behind(endpoint, config, None, RUN, here)
         scale(endpoint, deployment.VARIANT, here)
         deployment.mark_as_proven.fn(endpoint, config)

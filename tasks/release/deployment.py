@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from tasks.jobs import already_exists, api_tags, is_missing, once_seen
 from tasks.release.package import SmokeCase
 from tasks.release.registry import RegisteredModel, serving_model, set_status
-from tasks.release.scaling import scale
+from tasks.release.scaling import scale, stop_scaling
 from tasks.release.serving_now import PROVEN, EndpointState, describe
 from tasks.release.smoke import SmokeTest, smoke_test
 from tasks.retries import RETRIES
@@ -165,6 +165,7 @@ def put_behind(endpoint_name: str, config: str, run_id: str, settings: Settings)
     found = describe(endpoint_name)
     if found is not None and found.status != "InService":
         found = _settled(endpoint_name, settings)
+    stop_scaling(endpoint_name, VARIANT, settings)
     if found is None or found.config != config or found.status != "InService":
         put_config_behind(endpoint_name, config, found, run_id, settings)
     get_run_logger().info("endpoint %s serves %s", endpoint_name, config)

@@ -81,7 +81,7 @@ FLOWS: dict[str, Callable[[Draft, Any], None]] = {
 }
 
 
-def plan_of(flow: str, *arguments: str, **changed: str) -> Plan:
+def plan_of(flow: str, *arguments: str, **changed: Any) -> Plan:
     """The plan of a flow that is started with these arguments, under the default settings but for those changed."""
     ask = FLOWS[flow]
     parameters = parse(inspect.get_annotations(ask)["parameters"], flow, list(arguments))
@@ -159,6 +159,19 @@ def test_a_plan_ends_where_a_person_has_to_approve() -> None:
     assert package.parameters["ModelApprovalStatus"] == "PendingManualApproval"
 
 
+@pytest.mark.parametrize(
+    ("changed", "scaling"),
+    [
+        ({"target": "local"}, []),
+        ({"target": "aws"}, ["DeregisterScalableTarget"]),
+        ({"target": "aws", "autoscaling_instances": 3}, ["RegisterScalableTarget", "PutScalingPolicy"]),
+    ],
+)
+def test_a_plan_begins_the_scaling_or_ends_it(changed: dict[str, Any], scaling: list[str]) -> None:
+    requests = [each for stage in plan_of("deploy", **changed).stages for each in stage.requests]
+    assert [each.operation for each in requests if each.service == "application-autoscaling"] == scaling
+
+
 @pytest.mark.parametrize("begun", [("--from", "train"), ("--skip", "prepare")])
 def test_a_plan_that_takes_photos_of_an_earlier_run_is_told_their_source(begun: tuple[str, str]) -> None:
     with pytest.raises(RunError, match="say --source"):
@@ -177,6 +190,6 @@ def test_a_plan_has_the_stages_that_are_wanted() -> None:
         plan_of("full_pipeline", "--resume")
     learned = plan_of("tune_and_train", "--recipe", "frozen")
     assert [stage.name for stage in learned.stages] == ["prepare", "features", "tune", "train", "debug"]
-    turned_away = plan_of("deploy", "--reject", "too slow")
+    turned_away = plan_of("deploy", "--model", "7", "--reject", "too slow")
     [request] = [request for stage in turned_away.stages for request in stage.requests]
     assert request.parameters["ModelApprovalStatus"] == "Rejected"

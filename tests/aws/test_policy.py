@@ -19,6 +19,7 @@ NOT_RECORDED = {
     "sagemaker:StopHyperParameterTuningJob": "a teardown while it runs",
     "sagemaker:StopTrainingJob": "the same, and a rule that ends a training",
     "sagemaker:StopTransformJob": "the same, and a job that has not ended in time",
+    **dict.fromkeys(actions_of_operation("application-autoscaling", "DeregisterScalableTarget"), "scaling"),
     **dict.fromkeys(actions_of_operation("application-autoscaling", "RegisterScalableTarget"), "scaling"),
     **dict.fromkeys(actions_of_operation("application-autoscaling", "PutScalingPolicy"), "scaling"),
 }

@@ -106,6 +106,26 @@ def test_scaling_asks_for_what_aws_takes(monkeypatch: pytest.MonkeyPatch) -> Non
         scaling.scale("bins", "main", Settings())  # one instance: nothing is asked for
 
 
+@pytest.mark.parametrize("code", [None, "ObjectNotFoundException", "AccessDeniedException"])
+def test_back_at_one_instance_scaling_ends(
+    code: str | None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = boto3.client("application-autoscaling", region_name="us-east-1")
+    monkeypatch.setattr(boto3, "client", lambda service: client)
+    with Stubber(client) as stub:
+        if code:
+            stub.add_client_error("deregister_scalable_target", code, "No scalable target found")
+        else:
+            resource = "endpoint/bins/variant/main"
+            asked = {"ServiceNamespace": "sagemaker", "ResourceId": resource, "ScalableDimension": scaling._DIMENSION}
+            stub.add_response("deregister_scalable_target", {}, asked)
+        scaling.stop_scaling("bins", "main", Settings(target="aws"))
+        stub.assert_no_pending_responses()
+        scaling.stop_scaling("bins", "main", Settings(target="aws", autoscaling_instances=2))  # nothing is asked for
+        scaling.stop_scaling("bins", "main", Settings())
+    assert ["may not be ended" in said for said in caplog.messages] == [True] * (code == "AccessDeniedException")
+
+
 @pytest.mark.parametrize(
     ("variables", "words"),
     [
