@@ -1,6 +1,7 @@
 """All runs of an installation: beginning one, and picking one up.
 
-A run that died, or failed, is picked up by the next start of the same flow with the same parameters, or by its id. The
+A run that died, or failed, is picked up by the next start of the same flow with the same parameters, or by its id. Not
+where the settings say another cloud, bucket or model group than it was begun with, for what it has done lies there. The
 kernel drops the lock of a killed process, which is how a dead run is told from one that is under way.
 """
 
@@ -21,13 +22,15 @@ from pydantic import BaseModel
 from tasks.home import explain_home_errors
 from tasks.killed_flow_runs import call_crashed, this_flow_run
 from tasks.run_record import Run, digest_of
-from tasks.settings import Settings
+from tasks.settings import PREFIX, Settings
 from training.errors import RunError
 
 NEWEST = "newest"
 
 log = logging.getLogger(__name__)
 _OVER = ("completed", "partial")
+_PLACE = ("target", "region", "bucket", "model_group")
+"""The settings that say where what a run does ends up."""
 _current: ContextVar[Run | None] = ContextVar("run", default=None)
 
 
@@ -96,7 +99,7 @@ def open_run(settings: Settings, flow: str, parameters: BaseModel, check: Callab
     digest = digest_of([flow, settings.target, parameters.model_dump(mode="json")])
     for folder in run_folders(settings):
         state = read_json(folder / "run.json")
-        if state.get("digest") != digest or state.get("status") in _OVER:
+        if state.get("digest") != digest or state.get("status") in _OVER or _elsewhere(state, settings):
             continue
         if (lock := _try_lock(folder)) is not None:
             return _begin(Run(folder, folder.name, state, lock), settings)
@@ -110,7 +113,7 @@ def pick_up(settings: Settings, flow: str, run_id: str) -> Run:
     """Pick up a run of a flow that did not complete, by its id, or the newest.
 
     Raises:
-        RunError: there is none, it is complete, it is under way, or it is of another target.
+        RunError: there is none, it is complete, it is under way, or it was begun where the settings do not point now.
     """
     if run_id != NEWEST:
         return _pick_up(settings, flow, settings.runs / run_id)
@@ -150,8 +153,9 @@ def _pick_up(settings: Settings, flow: str, folder: Path) -> Run:
         )
     if state.get("status") in _OVER:
         raise RunError(f"The run {folder.name} is over: there is nothing to pick up.")
-    if state.get("target", settings.target) != settings.target:
-        raise RunError(f"The run {folder.name} is of target {state['target']}, but BINVENTORY_TARGET says otherwise.")
+    if elsewhere := _elsewhere(state, settings):
+        begun = " and ".join(f"{PREFIX}{name.upper()}={value}" for name, value in elsewhere.items())
+        raise RunError(f"The run {folder.name} was begun with {begun}: set that to pick it up, or start a new run.")
     lock = _try_lock(folder)
     if lock is None:
         raise RunError(f"The run {folder.name} is under way in another process.")
@@ -166,10 +170,15 @@ def run_folders(settings: Settings) -> list[Path]:
 def _new_state(settings: Settings, flow: str, parameters: BaseModel, digest: str) -> dict[str, Any]:
     return {
         "flow": flow,
-        "target": settings.target,
+        **settings.model_dump(include=set(_PLACE)),
         "digest": digest,
         "parameters": parameters.model_dump(mode="json", exclude_unset=True),
     }
+
+
+def _elsewhere(state: dict[str, Any], settings: Settings) -> dict[str, str]:
+    """Where a run was begun, as far as that is not where the settings say. Older versions kept its target only."""
+    return {name: state[name] for name in _PLACE if name in state and state[name] != getattr(settings, name)}
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -137,6 +137,36 @@ def test_what_cannot_be_resumed_is_said(here: Settings, run_id: str, flow: str, 
         pick_up(here, "flow", live.run_id)
 
 
+@pytest.mark.parametrize(
+    ("setting", "value"), [("bucket", "bucket-b"), ("region", "eu-west-1"), ("model_group", "two"), ("target", "aws")]
+)
+def test_a_run_is_gone_on_with_only_where_it_was_begun(here: Settings, setting: str, value: str) -> None:
+    begun = failed_after(here, "prepare", limit=3)
+    moved = here.model_copy(update={setting: value})
+    variable = f"BINVENTORY_{setting.upper()}={getattr(here, setting)}"
+    with pytest.raises(RunError, match=f"was begun with {variable}: set that"):
+        pick_up(moved, "flow", begun.run_id)
+    with pytest.raises(RunError, match="No run of flow waits"):
+        pick_up(moved, "flow", "newest")
+    fresh = open_run(moved, "flow", Parameters(limit=3))
+    assert fresh.run_id != begun.run_id
+    fresh.finish("completed")
+    assert open_run(here, "flow", Parameters(limit=3)).run_id == begun.run_id
+
+
+def test_a_run_of_a_version_that_kept_its_target_only_can_be_gone_on_with(here: Settings) -> None:
+    begun = failed_after(here, "prepare", limit=3)
+    file = begun.folder / "run.json"
+    kept = json.loads(file.read_text())
+    assert (kept.pop("bucket"), kept.pop("region"), kept.pop("model_group")) == (
+        "binventory",
+        "us-east-1",
+        "binventory",
+    )
+    file.write_text(json.dumps(kept))
+    assert open_run(here, "flow", Parameters(limit=3)).run_id == begun.run_id
+
+
 def test_a_flow_within_another_works_in_its_run_or_in_a_part_of_it(here: Settings) -> None:
     ended: list[str] = []
     with run_of(here, "outer", Parameters(), ending=lambda run: ended.append(run.run_id)) as outer:
