@@ -1,7 +1,7 @@
 """Deploy a registered model, or let one in first: ``python -m flows.deploy --help``."""
 
 from prefect import flow
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from rich.table import Table
 
 from flows.command_line import console, run
@@ -10,9 +10,19 @@ from tasks.plan import release as plan_release
 from tasks.plan.plan import Draft
 from tasks.release.deployment import Deployment, release
 from tasks.release.package import read_cases
-from tasks.release.registry import Status, approved_model, find_model, models, set_status
+from tasks.release.registry import (
+    RegisteredModel,
+    Status,
+    approved_model,
+    find_model,
+    models,
+    set_status,
+    waiting_model,
+)
 from tasks.services import use_cloud
 from tasks.settings import Settings, settings
+
+NEWEST = "newest"
 
 
 class DeployParameters(BaseModel):
@@ -21,17 +31,23 @@ class DeployParameters(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: str = Field(
-        "newest",
+        NEWEST,
         title="Model",
-        description='"newest" approved, a version number, or an ARN.',
+        description='A version number, an ARN, or "newest": the newest approved; to approve, the newest that waits.',
         pattern=MODEL,
         json_schema_extra=LOOKS_LIKE_A_MODEL,
     )
     approve: str | None = Field(
-        None, title="Approve", description="Let the model in first, for this reason; it is written down with it."
+        None,
+        min_length=1,
+        title="Approve",
+        description="Let the model in first, for this reason; it is written down with it.",
     )
     reject: str | None = Field(
-        None, title="Reject", description="Turn the model away, for this reason, and deploy nothing."
+        None,
+        min_length=1,
+        title="Reject",
+        description="Turn the model away, for this reason, and deploy nothing. Needs the model.",
     )
     list: bool = Field(False, title="List", description="Only show the registered models.")
     endpoint_name: str = Field(
@@ -42,6 +58,14 @@ class DeployParameters(BaseModel):
         json_schema_extra=LOOKS_LIKE_A_NAME,
     )
 
+    @model_validator(mode="after")
+    def _one_thing_is_done_to_one_model(self) -> "DeployParameters":
+        if sum(map(bool, (self.approve, self.reject, self.list))) > 1:
+            raise ValueError("a model is approved, or rejected, or all are listed: give one of the three")
+        if self.reject and self.model == NEWEST:
+            raise ValueError("--reject needs --model, so that no other one is turned away; --list has the versions")
+        return self
+
 
 @flow(name="deploy", flow_run_name="deploy model {parameters.model} to {parameters.endpoint_name}")
 def deploy(parameters: DeployParameters) -> Deployment | None:
@@ -51,7 +75,7 @@ def deploy(parameters: DeployParameters) -> Deployment | None:
     if parameters.list:
         _show(here)
         return None
-    model = approved_model(here) if parameters.model == "newest" else find_model(parameters.model, here)
+    model = _model(parameters, here)
     if parameters.reject:
         set_status(model.arn, "Rejected", parameters.reject)
         console.print(f"Model {model.version} is rejected: {parameters.reject}")
@@ -65,6 +89,12 @@ def deploy(parameters: DeployParameters) -> Deployment | None:
         f"answers equal evaluation's. It took {deployed.seconds:.0f} s."
     )
     return deployed
+
+
+def _model(parameters: DeployParameters, here: Settings) -> RegisteredModel:
+    if parameters.model != NEWEST:
+        return find_model(parameters.model, here)
+    return waiting_model(here) if parameters.approve else approved_model(here)
 
 
 def _show(here: Settings) -> None:

@@ -66,6 +66,20 @@ def approved_model(settings: Settings) -> RegisteredModel:
     )
 
 
+def waiting_model(settings: Settings) -> RegisteredModel:
+    """The newest model that waits for a person.
+
+    Raises:
+        ModelError: none waits.
+    """
+    if found := newest_model("PendingManualApproval", settings):
+        return found
+    raise ModelError(
+        f"no model in the group {settings.model_group!r} waits to be approved. Name one with --model: "
+        "python -m flows.deploy --list"
+    )
+
+
 def newest_model(status: Status, settings: Settings) -> RegisteredModel | None:
     """The newest model with this status; None where the group has none."""
     for summary in _summaries(settings, ModelApprovalStatus=status):
