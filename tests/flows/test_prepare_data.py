@@ -310,6 +310,7 @@ def test_what_another_source_gave_is_not_taken_when_the_list_grows_again(prepare
     assert whole.images.downloaded == whole.images.listed - few.images.listed
     photos = {path.name: path.read_bytes() for path in whole.folder.glob("train_data/*/*.jpg")}
     assert all(first[name] != body for name, body in photos.items() if name in first)
+    assert set(photos) & set(first)
 
 
 def test_counts_by_people_move_photos_and_are_taken_back(

@@ -20,6 +20,8 @@ SCRIPT = """
     for epoch in range(1, 4):
         print(f"loss={(arguments.place - 0.5) ** 2 + 1 / epoch}", flush=True)
         time.sleep(0.15)
+    if arguments.place > 1:
+        time.sleep(30)  # hopeless, and there until somebody stops it
 """
 X = {"Name": "place", "MinValue": "0", "MaxValue": "1", "ScalingType": "Linear"}
 
@@ -155,15 +157,18 @@ def test_hyperband_stops_what_is_not_worth_going_on(tuning: Tuning) -> None:
     assert counted["Completed"] >= 1
 
 
-def test_early_stopping_ends_a_hopeless_trial_before_its_last_epoch(tuning: Tuning) -> None:
-    values = [{"Name": "size", "Values": ["1"]}, {"Name": "place", "Values": ["0.5", "0.49", "0.51", "50", "51"]}]
-    name = tuning.start("Random", {"CategoricalParameterRanges": values}, 8, TrainingJobEarlyStoppingType="Auto")
+def test_early_stopping_ends_a_hopeless_trial_and_no_other(tuning: Tuning) -> None:
+    values = [{"Name": "place", "Values": ["0.5", "50"]}]
+    rule = {"TrainingJobEarlyStoppingType": "Auto", "RandomSeed": 6}  # two good ones before the hopeless one
+    name = tuning.start("Random", {"CategoricalParameterRanges": values}, 4, 1, **rule)
     tuning.end_of(name)
-    stopped = [one for one in tuning.jobs(name) if one["TrainingJobStatus"] == "Stopped"]
-    good = [one for one in tuning.jobs(name) if float(one["TunedHyperParameters"]["place"]) < 1]
-    assert len(tuning.jobs(name)) == 8
-    assert all(float(one["TunedHyperParameters"]["place"]) >= 0.49 for one in stopped)
-    assert any(one["TrainingJobStatus"] == "Completed" for one in good)
+    jobs = tuning.jobs(name, SortBy="CreationTime", SortOrder="Ascending")
+    assert [(one["TunedHyperParameters"]["place"], one["TrainingJobStatus"]) for one in jobs] == [
+        ("0.5", "Completed"),
+        ("0.5", "Completed"),
+        ("50", "Stopped"),
+        ("0.5", "Completed"),
+    ]
 
 
 def test_a_warm_start_knows_the_best_of_its_parent(tuning: Tuning) -> None:
