@@ -13,7 +13,7 @@ from tasks.nightly import tasks as step
 from tasks.nightly.night import Night, date_of
 from tasks.nightly.parameters import NightParameters
 from tasks.nightly.report import Report
-from tasks.nightly.tell import in_words
+from tasks.nightly.tell import in_words, why_a_person_is_needed
 from tasks.plan import counting
 from tasks.prices import summed
 from tasks.runs import run_of
@@ -29,7 +29,8 @@ def nightly_count(parameters: NightParameters) -> str | None:
     Safe to kill and to repeat: the ledger ends as after an undisturbed night, and nothing is counted twice.
 
     Raises:
-        NightError: some photos stayed uncounted. Everything else is remembered and reported; the next run tries them.
+        NightError: some photos stayed uncounted, which the next run tries, or the record that was given has no entry
+            for any photo. Everything else is remembered and reported.
     """
     here = settings()
     use_cloud(here)
@@ -59,18 +60,15 @@ def _night(parameters: NightParameters, ledger: Ledger, here: Settings) -> str:
             report = step.make_report(night)
             if any(night.endpoint_for(chunk) is None for chunk in night.plan.chunks):
                 step.find_cost(night)
-        record.record(night={"date": report.night, "model": report.model, **report.totals.model_dump()})
+        numbers = {"date": report.night, "model": report.model, **report.totals.model_dump()}
+        record.record(night=numbers | {"remarks": report.remarks})
         if night.cost:
             record.record(cost=summed({"count": night.cost}))
         with record.stage("tell"):
             step.tell(report, here)
         _show(report, record.folder)
-        if report.uncounted:
-            raise NightError(
-                f"{len(report.uncounted)} of {report.totals.new} new photos were not counted: "
-                f"{report.uncounted[0][1]}. The rest is in the ledger and in the report; the same command tries these "
-                "again."
-            )
+        if why := why_a_person_is_needed(report):
+            raise NightError(why)
     return record.run_id
 
 

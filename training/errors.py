@@ -114,7 +114,7 @@ class LeaseError(LedgerError):
 
 
 class NightError(BinventoryError):
-    """A night's count needs a person: photos that stayed uncounted, or nothing to count with."""
+    """A night's count needs a person: photos that stayed uncounted, nothing to count with, or a record of others."""
 
 
 class ReviewError(BinventoryError):

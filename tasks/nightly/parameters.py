@@ -22,7 +22,8 @@ class NightParameters(BaseModel):
         None,
         title="Record",
         description="What the inventory record expects: a CSV or Parquet file (a path or s3://) with a row for each "
-        "photo, or an s3:// prefix with ABID's <id>.json. Default: metadata/ beside the prefix's bin-images/.",
+        "photo, by its key or file name, or an s3:// prefix with ABID's <id>.json. Default: metadata/ beside the "
+        "prefix's bin-images/.",
     )
     limit: int | None = Field(
         None, ge=1, title="Limit", description="Count at most so many photos, those first that were put on S3 first."

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from tasks.atomic_file import write_atomically
 from tasks.ledger.ledger import Ledger
 from tasks.nightly.bins import name_bins, order
+from tasks.nightly.coverage import RecordRead
 from tasks.nightly.outcomes import read_outcomes
 from tasks.nightly.parameters import NightParameters
 from tasks.nightly.photos import PHOTO_SUFFIXES, NightPhoto, list_objects
@@ -39,6 +40,7 @@ class Plan(BaseModel):
     unreadable: dict[str, str] = Field(default_factory=dict, description="Why photos are not even tried, by photo.")
     chunks: list[Chunk] = Field(default_factory=list)
     rejected: list[NightPhoto] = Field(default_factory=list, description="The photos of `unreadable`.")
+    record: RecordRead | None = Field(None, description="What the last start read; None where there was none.")
 
     @property
     def photos(self) -> list[NightPhoto]:
@@ -60,7 +62,8 @@ def find(parameters: NightParameters, ledger: Ledger, folder: Path) -> Plan:
     chunks = [_without_given_up(chunk, folder) for chunk in earlier.chunks]
     kept = {photo.photo for chunk in chunks for photo in chunk.photos} | set(earlier.unreadable)
     fresh, skipped, seen = _new(parameters, ledger, kept)
-    fresh = name_bins(with_record(fresh, parameters), ledger)
+    fresh, record = with_record(fresh, parameters)
+    fresh = name_bins(fresh, ledger)
     unreadable = {photo.photo: reason for photo in fresh if (reason := _hopeless(photo))}
     countable = [photo for photo in fresh if photo.photo not in unreadable]
     first = max((chunk.number for chunk in earlier.chunks), default=0) + 1
@@ -70,6 +73,7 @@ def find(parameters: NightParameters, ledger: Ledger, folder: Path) -> Plan:
         unreadable=earlier.unreadable | unreadable,
         rejected=[*earlier.rejected, *(photo for photo in fresh if photo.photo in unreadable)],
         chunks=[*chunks, *_chunks(countable, parameters.photos_per_job, first)],
+        record=record,
     )
     write_atomically(folder / "plan.json", plan.model_dump_json())
     return plan

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from tasks.atomic_file import write_atomically
 from tasks.ledger.ledger import Ledger
+from tasks.nightly.coverage import Coverage
 from tasks.nightly.judge import Policy
 from tasks.nightly.summary import Drift, NightTotals
 from tasks.nightly.thumbnails import thumbnails
@@ -48,6 +49,7 @@ class Report(BaseModel):
     totals: NightTotals
     policy: Policy | None
     drift: Drift
+    coverage: Coverage = Coverage()
     mix: dict[str, float]
     confidence: float | None
     exceptions: list[Any]

@@ -16,6 +16,7 @@ from tasks.ledger.models import now
 from tasks.nightly import count, plan, remember
 from tasks.nightly import tell as telling
 from tasks.nightly.cost import cost_of_jobs
+from tasks.nightly.coverage import measure_coverage
 from tasks.nightly.model import judged_by, model_of_night
 from tasks.nightly.night import Night
 from tasks.nightly.outcomes import read_outcomes, write_outcomes
@@ -138,6 +139,7 @@ def collect(night: Night, rows: Sequence[Any]) -> Report:
     totals = _totals(night.plan, rows, len(uncounted))
     mix, confidence = count_mix(rows, (policy or night.policy).abstain_from), mean_confidence(rows)
     last = night.ledger.nights_before(prefix, night.date, night.run_id, least=LEAST_NIGHTS)
+    coverage = measure_coverage(night.plan.record, [row for row in rows if row.status == "counted"])
     return Report(
         night=night.date.isoformat(),
         prefix=prefix,
@@ -146,6 +148,7 @@ def collect(night: Night, rows: Sequence[Any]) -> Report:
         totals=totals,
         policy=policy,
         drift=measure_drift(mix, confidence, totals.counted, last),
+        coverage=coverage,
         mix=mix,
         confidence=confidence,
         exceptions=shown,
@@ -154,7 +157,7 @@ def collect(night: Night, rows: Sequence[Any]) -> Report:
         unjudged=unjudged(rows),
         unreadable=[row for row in rows if row.status == "unreadable"],
         uncounted=uncounted,
-        remarks=night.remarks,
+        remarks=[*night.remarks, *([coverage.remark] if coverage.remark else [])],
     )
 
 

@@ -17,6 +17,7 @@ FINISHED = "binventory.night.finished"
 PARTIAL = "binventory.night.partial"
 EXCEPTIONS = "binventory.exceptions.found"
 DRIFT = "binventory.drift"
+WITHOUT_RECORD = "binventory.night.without-record"
 RESOURCE = "binventory.nightly-count"
 """The resource of all events: automations match it."""
 
@@ -33,6 +34,9 @@ def events_of(report: Report) -> dict[str, dict[str, Any]]:
         events[EXCEPTIONS] = common | {"mismatches": totals.mismatch, "best_bets": best}
     if totals.uncounted:
         events[PARTIAL] = common | {"uncounted": totals.uncounted, "reason": report.uncounted[0][1]}
+    if report.coverage.remark:
+        without = report.coverage.without_entry
+        events[WITHOUT_RECORD] = common | {"without_entry": without, "reason": report.coverage.remark}
     if report.drift.alarms:
         events[DRIFT] = common | {"alarms": report.drift.alarms, "psi": report.drift.psi}
     return events
@@ -49,6 +53,21 @@ def in_words(report: Report) -> str:
         lines.append(f"PARTIAL: {totals.uncounted:,} photos are not counted yet: {report.uncounted[0][1]}")
     lines += [f"Mind: {remark}." for remark in report.remarks]
     return "\n".join([*lines, *(f"Unusual: {alarm}." for alarm in report.drift.alarms)])
+
+
+def why_a_person_is_needed(report: Report) -> str | None:
+    """Return why a night has failed although what could be done is remembered and reported; None if it has not."""
+    if report.uncounted:
+        return (
+            f"{len(report.uncounted)} of {report.totals.new} new photos were not counted: {report.uncounted[0][1]}. "
+            "The rest is in the ledger and in the report; the same command tries these again."
+        )
+    if report.coverage.needs_a_person:
+        return (
+            f"{report.coverage.remark}. The counts are in the ledger, and nothing is judged; give a record that names "
+            "these photos."
+        )
+    return None
 
 
 def tell(report: Report, settings: Settings, logger: Logger) -> None:

@@ -242,6 +242,22 @@ def test_a_record_as_csv_with_its_oddities(house: Warehouse, tmp_path: Path) -> 
     assert len(house.rows()) == 6
 
 
+def test_a_record_of_other_photos_fails_the_night(house: Warehouse, tmp_path: Path) -> None:
+    house.put("bin-images/00523.jpg", photo(2, 1))
+    house.put("bin-images/00524.jpg", photo(3, 2))
+    record = tmp_path / "record.csv"
+    record.write_text("id,expected\n523,2\n524,3\n")
+    said = " ".join(house.night("--record", str(record), code=1).split())
+    assert "none of 2 counted photos has an entry in the record" in said
+    assert "'bin-images/00523.jpg', a row '523'" in said
+    assert {row["count"] for row in house.rows().values()} == {2, 3}
+    page = (house.installation.home / "runs" / "latest" / "report.html").read_text()
+    assert "Nothing was judged" in page
+    assert "none of 2 counted photos" in page
+    assert "none of 2 counted photos" in house.installation.summary()["night"]["remarks"][0]
+    assert "binventory.night.without-record" in {each["event"] for each in house.events()}
+
+
 def test_an_empty_night_and_limits(house: Warehouse) -> None:
     zone, day = another_day()
     with with_variables(house, BINVENTORY_TIMEZONE=zone):

@@ -62,7 +62,7 @@ def test_a_record_is_parquet_or_csv_here_or_on_s3(s3: Path, tmp_path: Path, reco
               record_csv=CSV)  # fmt: skip
     (tmp_path / "record.parquet").write_bytes(PARQUET)
     parameters = NightParameters(prefix=f"{uri}/new/", record=record(tmp_path, uri))
-    found = {one.photo_id: one for one in with_record(list(list_objects(parameters.prefix)), parameters)}
+    found = {one.photo_id: one for one in with_record(list(list_objects(parameters.prefix)), parameters)[0]}
     assert {name: (one.expected, one.bin) for name, one in found.items()} == {
         "00523": (2, "A1"),
         "523": (5, ""),
@@ -74,7 +74,7 @@ def test_a_record_is_parquet_or_csv_here_or_on_s3(s3: Path, tmp_path: Path, reco
 def test_a_record_on_s3_is_abid_s_metadata_under_any_prefix(s3: Path) -> None:
     uri = put("elsewhere", new__1_jpg=photo(2), wms__1_json=metadata(4, "P1"))
     parameters = NightParameters(prefix=f"{uri}/new/", record=f"{uri}/wms")
-    [found] = with_record(list(list_objects(parameters.prefix)), parameters)
+    [found], _ = with_record(list(list_objects(parameters.prefix)), parameters)
     assert (found.expected, found.products) == (4, ["P1"])
 
 
@@ -100,7 +100,7 @@ def test_an_expected_quantity_is_a_plain_number(s3: Path, tmp_path: Path, said: 
     uri = put("plain", new__1_jpg=photo(2))
     (tmp_path / "record.csv").write_text(f"id,expected\n1,{said}\n")
     parameters = NightParameters(prefix=f"{uri}/new/", record=str(tmp_path / "record.csv"))
-    [found] = with_record(list(list_objects(parameters.prefix)), parameters)
+    [found], _ = with_record(list(list_objects(parameters.prefix)), parameters)
     assert found.expected == expected
     assert (found.record_problem is None) == (expected is not None)
 

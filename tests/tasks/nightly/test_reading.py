@@ -102,7 +102,7 @@ def test_metadata_that_may_not_be_read_is_said_for_its_photo_alone(
     (tmp_path / ODD).write_text(json.dumps({"wms/2.json": "forbidden", "wms/3 a.json": "forbidden"}))
     with serving_oddly(tmp_path, tmp_path / "log") as endpoint:
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", endpoint)
-        found = with_record(mine, NightParameters(prefix="s3://bins/new/", record="s3://bins/wms"))
+        found, _ = with_record(mine, NightParameters(prefix="s3://bins/new/", record="s3://bins/wms"))
     assert [one.expected for one in found] == [4, None, None]
     assert all("may not be read" in (one.record_problem or "") for one in found[1:])
 

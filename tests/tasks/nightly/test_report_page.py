@@ -113,6 +113,10 @@ def test_bins_that_nothing_ranks_are_counted_and_listed_apart(tmp_path: Path) ->
 def test_a_night_without_exceptions_says_so(tmp_path: Path) -> None:
     write_page(report(), tmp_path / "quiet.html")
     assert "Nothing to check" in (tmp_path / "quiet.html").read_text()
+    write_page(report(match=0, uncertain=10), tmp_path / "unjudged.html")
+    said = (tmp_path / "unjudged.html").read_text()
+    assert "Nothing was judged" in said
+    assert "Nothing to check" not in said
     write_page(report(counted=0, match=0), tmp_path / "empty.html")
     assert "No new photos tonight" in (tmp_path / "empty.html").read_text()
 

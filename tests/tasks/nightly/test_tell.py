@@ -12,6 +12,7 @@ from prefect.events.schemas.automations import AutomationCore, EventTrigger
 from pydantic import Field
 
 from tasks.nightly import tell as telling
+from tasks.nightly.coverage import Coverage
 from tasks.nightly.judge import Policy
 from tasks.nightly.report import Report
 from tasks.nightly.summary import Drift, NightTotals
@@ -55,6 +56,19 @@ def test_a_night_gives_rise_to_the_events_that_it_deserves(totals: dict[str, int
     assert set(telling.events_of(report(**totals))) == events
 
 
+def test_a_record_of_other_photos_is_told_and_needs_a_person() -> None:
+    few = Coverage(without_entry=6, remark="6 of 10 counted photos have no entry in the record")
+    none = Coverage(without_entry=10, remark="none of 10 counted photos has an entry", needs_a_person=True)
+    reports = [report().model_copy(update={"coverage": coverage}) for coverage in (Coverage(), few, none)]
+    events = [telling.events_of(each) for each in reports]
+    assert [telling.WITHOUT_RECORD in each for each in events] == [False, True, True]
+    assert events[2][telling.WITHOUT_RECORD]["reason"] == none.remark
+    needed = [telling.why_a_person_is_needed(each) for each in reports]
+    assert needed[:2] == [None, None]
+    assert "none of 10 counted photos has an entry" in str(needed[2])
+    assert "1 of 10 new photos were not counted: the job" in str(telling.why_a_person_is_needed(report(uncounted=1)))
+
+
 def test_the_message_says_what_matters() -> None:
     said = telling.in_words(report(mismatch=3, uncounted=2))
     assert "3 mismatches" in said
@@ -67,7 +81,7 @@ def test_the_automations_load_and_listen_to_events_that_exist() -> None:
     assert len(automations) == 4
     expected = {name for one in automations if isinstance(one.trigger, EventTrigger) for name in one.trigger.expect}
     ours = {name for name in expected if name.startswith("binventory.")}
-    assert ours == {telling.FINISHED, telling.PARTIAL, telling.DRIFT}
+    assert ours == {telling.FINISHED, telling.PARTIAL, telling.WITHOUT_RECORD, telling.DRIFT}
     own = [one.trigger for one in automations if isinstance(one.trigger, EventTrigger)]
     matched = {name for trigger in own for name in trigger.match["prefect.resource.id"]}
     assert telling.RESOURCE in matched
