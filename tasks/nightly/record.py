@@ -40,9 +40,13 @@ def _with(photo: NightPhoto, entry: Entry) -> NightPhoto:
 
 
 def _beside(prefix: str) -> str | None:
-    """ABID's layout: photos in ``bin-images/``, their metadata in ``metadata/`` beside it."""
-    head, name, _ = prefix.rpartition("bin-images")
-    return f"{head}metadata" if name else None
+    """ABID's layout: photos in a folder ``bin-images/``, or below it, and their metadata in ``metadata/`` beside it."""
+    bucket, _, path = prefix.removeprefix("s3://").partition("/")
+    folders = path.split("/")
+    if "bin-images" not in folders:
+        return None
+    above = folders[: len(folders) - 1 - folders[::-1].index("bin-images")]
+    return "/".join(("s3:/", bucket, *above, "metadata"))
 
 
 def _metadata(uri: str, photos: Sequence[NightPhoto]) -> dict[str, Entry]:

@@ -78,6 +78,27 @@ def test_a_record_on_s3_is_abid_s_metadata_under_any_prefix(s3: Path) -> None:
     assert (found.expected, found.products) == (4, ["P1"])
 
 
+@pytest.mark.parametrize(
+    ("prefix", "metadata"),
+    [
+        ("s3://bins/bin-images/", "s3://bins/metadata"),
+        ("s3://bins/bin-images", "s3://bins/metadata"),
+        ("s3://bins/a//bin-images/2026/11", "s3://bins/a//metadata"),
+        ("s3://bins/bin-images/old/bin-images/", "s3://bins/bin-images/old/metadata"),
+        ("s3://acme-bin-images/incoming/", None),
+        ("s3://bin-images/incoming/", None),
+        ("s3://bins/bin-images-2026/", None),
+        ("s3://bins", None),
+    ],
+)
+def test_metadata_is_looked_for_beside_a_folder_of_just_that_name(
+    monkeypatch: pytest.MonkeyPatch, prefix: str, metadata: str | None
+) -> None:
+    monkeypatch.setattr("tasks.nightly.record._metadata", lambda uri, photos: {})
+    _, read = with_record([], NightParameters(prefix=prefix))
+    assert (read and read.source) == metadata
+
+
 def test_a_record_that_is_not_on_s3_or_is_no_parquet_is_named(s3: Path) -> None:
     uri = put("unrecorded", new__1_jpg=photo(2), broken_parquet=b"no table")
     for name, said in (("missing.csv", "cannot be read"), ("broken.parquet", "cannot be read")):
