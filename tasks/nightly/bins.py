@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from pathlib import PurePosixPath
 from typing import Any
 
 from tasks.data.bin_groups import bin_groups
@@ -52,6 +53,12 @@ def _neighbours(photo_id: str) -> list[str]:
     width, number = numbering
     near = [number + d for d in range(-_NEAR, _NEAR + 1) if d and number + d >= 0]
     return [str(n).zfill(width) for n in near]
+
+
+def short_name(row: Any) -> str:
+    """Return a row's bin for people: as the record names it, but of a bin that is named by a key the last part."""
+    named_by_key = row.bin == row.key or row.products is not None
+    return PurePosixPath(row.bin).name if named_by_key else str(row.bin)
 
 
 def order(photo: Any) -> tuple[Any, ...]:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from tasks.atomic_file import write_atomically
 from tasks.ledger.ledger import Ledger
+from tasks.nightly.bins import short_name
 from tasks.nightly.coverage import Coverage
 from tasks.nightly.judge import Policy
 from tasks.nightly.summary import Drift, NightTotals
@@ -111,4 +112,4 @@ def write_page(report: Report, path: Path) -> None:
     """Write the page: one file, pictures included, that asks no server for anything."""
     shown = [*report.exceptions, *report.earlier.values()]
     pictures = thumbnails({row.photo: row for row in shown}.values())
-    write_atomically(path, render(_TEMPLATE, report=report, totals=report.totals, pictures=pictures))
+    write_atomically(path, render(_TEMPLATE, report=report, totals=report.totals, bin_of=short_name, pictures=pictures))

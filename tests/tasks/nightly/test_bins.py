@@ -1,4 +1,4 @@
-"""Which photo of a bin came before another."""
+"""What a bin is called, and which photo of it came before another."""
 
 import datetime as dt
 from types import SimpleNamespace
@@ -6,13 +6,28 @@ from typing import Any
 
 import pytest
 
-from tasks.nightly.bins import before
+from tasks.nightly.bins import before, short_name
 from tests.ledgers import MOMENT, count_row
 
 
 def photo(name: str, day: int, **more: Any) -> Any:
     """A photo of November; ``products=None`` where a record names the bin, and not ABID's metadata."""
     return SimpleNamespace(**count_row(f"new/{name}.jpg", taken_at=MOMENT.replace(day=day), bin="A1", **more))
+
+
+@pytest.mark.parametrize(
+    ("bin_name", "products", "shown"),
+    [
+        ("z1/A-12", None, "z1/A-12"),
+        ("A-12/", None, "A-12/"),
+        ("new/900.jpg", None, "900.jpg"),
+        ("new/00899", ["A"], "00899"),
+        ("new/00899", [], "00899"),
+    ],
+)
+def test_a_bin_that_the_record_names_is_shown_whole(bin_name: str, products: list[str] | None, shown: str) -> None:
+    row = SimpleNamespace(**count_row("new/900.jpg", bin=bin_name, products=products))
+    assert short_name(row) == shown
 
 
 def test_where_the_record_names_the_bin_the_photo_before_is_the_one_that_was_taken_before() -> None:

@@ -41,6 +41,7 @@ def page_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             "drift": drift,
         }
     )
+    rows[1].bin, rows[1].products = "zone 1/A-12", None
     write_page(whole, tmp_path / "report.html")
     return tmp_path / "report.html"
 
@@ -66,6 +67,7 @@ def test_the_page_shows_sorts_filters_and_asks_nobody(page_file: Path, tmp_path:
         first = page.locator("li").first
         assert "before: record 4, counted 4" in first.inner_text()
         assert "<script>fail()" in first.get_attribute("data-bin")  # type: ignore[operator]
+        assert page.inner_text("li .bin >> nth=1") == "zone 1/A-12"
         page.screenshot(path=Path(os.environ.get("BINVENTORY_SCREENSHOTS", tmp_path)) / "night.png")
 
         page.click("button[data-verdict=mismatch]")
