@@ -1,5 +1,6 @@
 """A snapshot of the inventory record: a CSV or Parquet file with a row for each photo."""
 
+import codecs
 import io
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -102,7 +103,7 @@ def _rows(source: str) -> Iterator[tuple[str, Any, Any]]:
     """Name of the photo, quantity and bin of every row, as they stand."""
     table = _read_table(source)
     _refuse_doubles(source, table.column_names)
-    columns = {name.lower(): name for name in table.column_names}
+    columns = {_plain(name): name for name in table.column_names}
     photo = next((columns[name] for name in PHOTO_COLUMNS if name in columns), None)
     quantity = next((columns[name] for name in QUANTITY_COLUMNS if name in columns), None)
     if photo is None or quantity is None:
@@ -116,9 +117,13 @@ def _rows(source: str) -> Iterator[tuple[str, Any, Any]]:
     return zip(names, table[quantity].to_pylist(), bins, strict=True)
 
 
+def _plain(column: str) -> str:
+    return column.strip().lower()
+
+
 def _refuse_doubles(source: str, columns: Sequence[str]) -> None:
     """Which of two columns of one name is meant, nobody knows."""
-    often = Counter(name.lower() for name in columns)
+    often = Counter(map(_plain, columns))
     if doubles := [name for name in (*PHOTO_COLUMNS, *QUANTITY_COLUMNS, "bin") if often[name] > 1]:
         raise DataError(
             f"{source} has more than one column {doubles[0]!r} (capitals do not count): rename or remove one"
@@ -130,12 +135,32 @@ def _read_table(source: str) -> pa.Table:
     try:
         if record_kind(source) == "parquet":
             return pq.read_table(io.BytesIO(content))
-        head = pyarrow.csv.open_csv(io.BytesIO(content)).schema.names
+        content = _as_utf8(source, content)
+        lines = pyarrow.csv.ParseOptions(delimiter=_delimiter(content), newlines_in_values=True)
+        head = pyarrow.csv.open_csv(io.BytesIO(content), parse_options=lines).schema.names
         texts = pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(head, pa.string()))  # 00523 is not 523
-        lines = pyarrow.csv.ParseOptions(newlines_in_values=True)
         return pyarrow.csv.read_csv(io.BytesIO(content), convert_options=texts, parse_options=lines)
     except (pa.ArrowInvalid, pa.ArrowTypeError, OSError) as error:
         raise DataError(f"the record {source} cannot be read: {error}") from error
+
+
+def _as_utf8(source: str, content: bytes) -> bytes:
+    """A CSV in UTF-8 without a mark: Excel marks its own, and its "Unicode text" is UTF-16, which its mark tells."""
+    marks = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    try:
+        return content.decode("utf-16" if content.startswith(marks) else "utf-8-sig").encode()
+    except UnicodeDecodeError as error:
+        line, found = content.count(b"\n", 0, error.start) + 1, error.object[error.start : error.end]
+        raise DataError(
+            f"the record {source} is not encoded as {error.encoding.upper()}: line {line} has {found!r}. Save it as "
+            'UTF-8, which Excel calls "CSV UTF-8"; its plain "CSV" is Latin-1 or the like'
+        ) from error
+
+
+def _delimiter(content: bytes) -> str:
+    """What stands between columns: where the decimal mark is a comma, Excel writes semicolons."""
+    head = io.BytesIO(content).readline()
+    return next((each for each in (",", ";", "\t") if each.encode() in head), ",")
 
 
 def _read(source: str) -> bytes:

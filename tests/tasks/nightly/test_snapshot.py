@@ -9,6 +9,7 @@ from tasks.nightly.entry import Entry
 from tasks.nightly.photos import NightPhoto
 from tasks.nightly.snapshot import read_snapshot
 from tests.ledgers import MOMENT
+from training.errors import DataError
 
 Read = Callable[..., dict[str, Entry]]
 
@@ -61,3 +62,39 @@ def test_a_file_s_name_means_that_file_and_an_id_all_of_its_name(read: Read) -> 
     assert read("id,expected\n7.jpg,2\n", "new/7.jpg", "new/7.png") == {"new/7.jpg": Entry(2)}
     both = read("id,expected\n7,2\n", "new/7.jpg", "new/7.png")
     assert both == {"new/7.jpg": Entry(2), "new/7.png": Entry(2)}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"key;expected;bin\n00523;2;A,1\n",
+        b"key\texpected\tbin\n00523\t2\tA,1\n",
+        b'bin, key , Expected\n"A,1",00523, 2\n',
+        b'\xef\xbb\xbfkey,expected,bin\r\n00523,2,"A,1"\r\n',
+        "key\texpected\tbin\r\n00523\t2\tA,1\r\n".encode("utf-16"),
+        b"\xfe\xff" + "key;expected;bin\n00523;2;A,1\n".encode("utf-16-be"),
+    ],
+    ids=["semicolons", "tabs", "spaces in the header", "UTF-8 with a mark", "Unicode text", "UTF-16, big end first"],
+)
+def test_csv_as_spreadsheets_write_it(read: Read, content: bytes) -> None:
+    assert read(content, "new/00523.jpg") == {"new/00523.jpg": Entry(2, None, "A,1")}
+
+
+def test_a_semicolon_in_a_header_with_commas_parts_nothing(read: Read) -> None:
+    assert read('key,expected,"a;b"\n1,2,x;y\n', "1.jpg") == {"1.jpg": Entry(2)}
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (
+            "key,expected,bin\n1,2,A\n2,3,Gänge\n".encode("latin-1"),
+            r"not encoded as UTF-8: line 3 has .* Save it as UTF-8",
+        ),
+        ("key,expected\n1,2\n".encode("utf-16")[:-1], "not encoded as UTF-16"),
+        (b"", "cannot be read: Empty CSV file"),
+    ],
+)
+def test_a_csv_that_cannot_be_read_says_why(read: Read, content: bytes, said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        read(content, "1.jpg")
