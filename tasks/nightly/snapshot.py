@@ -23,6 +23,8 @@ from training.errors import DataError
 PHOTO_COLUMNS = ("key", "photo", "id")
 QUANTITY_COLUMNS = ("expected", "expected_quantity", "quantity")
 LARGEST_QUANTITY = 9_999
+NO_BIN = frozenset({"", "null", "none", "n/a", "na", "-", "\\n"})
+"""What exports write where no bin is known, in small letters; the last is MySQL's and PostgreSQL's."""
 
 
 def read_snapshot(source: str, photos: Sequence[NightPhoto]) -> tuple[dict[str, Entry], str | None]:
@@ -82,7 +84,8 @@ def _meant(name: str, photos: Mapping[str, list[str]]) -> list[str]:
 
 
 def _entry(quantity: Any, bin_name: Any, number: int) -> Entry:
-    where = str(bin_name).strip() or None if bin_name is not None else None
+    named = str(bin_name).strip()
+    where = named if named.lower() not in NO_BIN else None
     try:
         value = float(str(quantity).replace("_", "?"))  # Python's own 1_000 is no number of an inventory record
         if value.is_integer() and 0 <= value <= LARGEST_QUANTITY:
@@ -93,10 +96,14 @@ def _entry(quantity: Any, bin_name: Any, number: int) -> Entry:
 
 
 def _together(earlier: Entry, entry: Entry, number: int) -> Entry:
-    """What two rows about one photo say."""
+    """What rows about one photo say; a problem stays one, whatever other rows say."""
+    if earlier.expected is None:
+        return earlier
     if earlier.expected != entry.expected:
         return Entry(None, f"the record contradicts itself: another row than row {number} expects otherwise")
-    return entry
+    if earlier.bin and entry.bin and earlier.bin != entry.bin:
+        return Entry(None, f"the record contradicts itself: another row than row {number} names another bin")
+    return entry if entry.bin else earlier
 
 
 def _rows(source: str) -> Iterator[tuple[str, Any, Any]]:

@@ -98,3 +98,34 @@ def test_a_semicolon_in_a_header_with_commas_parts_nothing(read: Read) -> None:
 def test_a_csv_that_cannot_be_read_says_why(read: Read, content: bytes, said: str) -> None:
     with pytest.raises(DataError, match=said):
         read(content, "1.jpg")
+
+
+@pytest.mark.parametrize("name", ["", "  ", "NULL", "null", "N/A", "na", "None", "-", r"\N"])
+def test_a_placeholder_is_no_bin(read: Read, name: str) -> None:
+    assert read(f"key,expected,bin\n1,2,{name}\n", "1.jpg") == {"1.jpg": Entry(2)}
+
+
+def test_a_bin_may_be_called_nearly_as_a_placeholder(read: Read) -> None:
+    assert read("key,expected,bin\n1,2,NA-1\n", "1.jpg") == {"1.jpg": Entry(2, None, "NA-1")}
+
+
+@pytest.mark.parametrize(
+    ("rows", "entry"),
+    [
+        ("1,2,A\n1,2,A\n", Entry(2, None, "A")),
+        ("1,2,A\n1.jpg,2,\n", Entry(2, None, "A")),
+        ("1,2,NULL\n1,2,A\n", Entry(2, None, "A")),
+        ("1,2,A\n1,3,A\n", "row 2 expects otherwise"),
+        ("1,2,A\n1,2,B\n", "row 2 names another bin"),
+        ("1,2,A\n1,2,B\n1,2,B\n", "row 2 names another bin"),
+        ("1,2,A\n1,two,A\n", "row 2 expects otherwise"),
+        ("1,2,A\ns3://bins/1.jpg,2,B\n", "row 2 names another bin"),
+    ],
+)
+def test_rows_about_one_photo_agree_or_are_a_problem(read: Read, rows: str, entry: Entry | str) -> None:
+    [found] = read(f"key,expected,bin\n{rows}", "1.jpg").values()
+    if isinstance(entry, Entry):
+        assert found == entry
+    else:
+        assert (found.expected, found.bin) == (None, None)
+        assert entry in str(found.problem)
