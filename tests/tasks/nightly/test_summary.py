@@ -1,6 +1,7 @@
 """A night beside the last ones, and the CSV for the warehouse's system."""
 
 import csv
+import re
 from types import SimpleNamespace
 from typing import Any
 
@@ -64,10 +65,11 @@ def test_exceptions_are_what_has_a_score_and_is_no_match() -> None:
 
 
 def test_the_csv_holds_odd_keys_and_no_formulas() -> None:
-    rows = [row(key='a "b",\nc.jpg', bin="=HYPERLINK(1)"), row(key="+x.jpg", verdict_reason="-1")]
+    rows = [row(key='a "b",\nc.jpg', bin="=HYPERLINK(1)"), row(key="+x.jpg", bin="'A-1", verdict_reason="-1")]
     found = list(csv.DictReader(as_csv(rows).splitlines(keepends=True)))
     assert found[0]["key"] == 'a "b",\nc.jpg'
     assert found[0]["bin"] == "'=HYPERLINK(1)"
     assert found[1]["key"] == "'+x.jpg"
+    assert [re.sub(r"^'(?=[=+\-@\t\r])", "", each["bin"]) for each in found] == [each.bin for each in rows]
     assert (found[0]["rank"], found[0]["expected"], found[0]["counted"]) == ("1", "5", "3")
     assert found[0]["probability_of_mismatch"] == "0.5000"
