@@ -55,6 +55,8 @@ def _night(parameters: NightParameters, ledger: Ledger, here: Settings) -> str:
             with record.stage("count"):
                 _count(night)
         with record.stage("remember"):
+            if night.plan.late:  # first: they may be the photos before tonight's
+                step.judge_late(night)
             step.judge_and_remember(night)
         with record.stage("report"):
             report = step.make_report(night)

@@ -74,13 +74,13 @@ class Ledger:
                 )
             )
 
-    def models_of(self, runs: Iterable[str]) -> dict[str, str]:
-        """The models that these runs counted with, by run; a run that was not recorded has none."""
-        found: dict[str, str] = {}
+    def nights_of(self, runs: Iterable[str]) -> dict[str, Row[Any]]:
+        """The date of these runs, and the model that they counted with, by run; those not recorded are absent."""
+        found: dict[str, Row[Any]] = {}
         with self.engine.connect() as connection:
             for some in chunked(sorted(runs), LOOKUP):
-                rows = connection.execute(select(Night.run, Night.model).where(Night.run.in_(some)))
-                found.update({row.run: row.model for row in rows})
+                rows = connection.execute(select(Night.run, Night.night, Night.model).where(Night.run.in_(some)))
+                found.update({row.run: row for row in rows})
         return found
 
     def nights_before(self, prefix: str, night: dt.date, run: str, most: int = 14, least: int = 3) -> list[Row[Any]]:
@@ -131,8 +131,8 @@ class Ledger:
             prefix: that their keys begin with.
             night: its date.
             run: the run that asks.
-            photos: counted by that run, and there by their newest rows also where another night wrote those: counting
-                again what was counted before changes no row that says the same.
+            photos: that are there by their newest rows also where another night wrote those: counting again what was
+                counted before changes no row that says the same.
         """
         wanted = [or_(Count.night == night, Count.run == run)]
         wanted += [Count.photo.in_(some) for some in chunked(photos, LOOKUP)]
@@ -145,6 +145,13 @@ class Ledger:
                     if row.bucket == bucket and row.key.startswith(prefix):
                         found[row.photo, row.model] = row
         return sorted(found.values(), key=lambda row: (-(row.score or 0.0), row.key, row.photo))
+
+    def without_quantity(self, bucket: str, prefix: str, since: dt.date) -> list[Row[Any]]:
+        """Counted photos under a prefix, of this night or later, for which the record had no usable quantity."""
+        where = (Count.night >= since, Count.status == "counted", Count.expected.is_(None), newest())
+        with self.engine.connect() as connection:
+            rows = connection.execute(select(_COUNTS).where(*where)).all()
+        return [row for row in rows if row.bucket == bucket and row.key.startswith(prefix)]
 
     def _counted(self, bucket: str, column: Any, values: Iterable[str]) -> list[Row[Any]]:
         rows: list[Row[Any]] = []

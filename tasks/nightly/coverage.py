@@ -31,12 +31,13 @@ class Coverage(BaseModel):
     )
 
 
-def measure_coverage(record: RecordRead | None, counted: Sequence[Any]) -> Coverage:
+def measure_coverage(record: RecordRead | None, counted: Sequence[Any], *, names_others: bool = False) -> Coverage:
     """Look for the entries of counted photos.
 
     Args:
         record: that was read; None where there is none.
         counted: rows of the ledger.
+        names_others: whether it has entries for photos of nights before, so that tonight's may be yet to come.
     """
     without = [row for row in counted if lacks_entry(row)]
     if record is None or 2 * len(without) <= len(counted):
@@ -46,7 +47,7 @@ def measure_coverage(record: RecordRead | None, counted: Sequence[Any]) -> Cover
     return Coverage(
         without_entry=len(without),
         remark=f"{some} counted photos {have} entry in the record {record.source}: {_why(record, without[0])}",
-        needs_a_person=record.given and len(without) == len(counted),
+        needs_a_person=record.given and not names_others and len(without) == len(counted),
     )
 
 

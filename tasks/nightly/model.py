@@ -1,6 +1,6 @@
 """Which model of the registry a night counts and judges with, and with which one bins were judged before."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from tasks.nightly.judge import Policy
@@ -65,13 +65,21 @@ def judged_by(night: Night, rows: Sequence[Any]) -> tuple[str, Policy | None]:
     """
     counted = night.counted
     runs = {night.run_id if row.photo in counted else row.run for row in rows if row.status == "counted"}
-    known = night.ledger.models_of(runs) | ({night.run_id: night.model} if night.model else {})
+    known = {run: row.model for run, row in night.ledger.nights_of(runs).items()}
+    known |= {night.run_id: night.model} if night.model else {}
     names = {known.get(run, "") for run in runs}
     if names <= {night.model}:
         return night.model, night.policy if night.model else None
     said = ", ".join(sorted(names - {""}))
     model = named_model(said, night.settings) if len(names) == 1 else None
     return said, policy_of(model.facts) if model else None
+
+
+def policies_of(night: Night, runs: Iterable[str]) -> dict[str, Policy]:
+    """Return the thresholds of the models that runs counted with, by run; absent where nobody knows them."""
+    names = {run: row.model for run, row in night.ledger.nights_of(runs).items()}
+    models = {name: named_model(name, night.settings) for name in set(names.values()) - {""}}
+    return {run: policy_of(model.facts) for run, name in names.items() if (model := models.get(name))}
 
 
 def _asked_for(which: str, settings: Settings) -> RegisteredModel:

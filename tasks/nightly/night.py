@@ -33,6 +33,7 @@ class Night:
         self.run_id, self.folder, self.date = run_id, folder, date
         self.plan = Plan()
         self.outcomes: dict[str, Outcome] = {}
+        self.late: set[str] = set()
         self.model = ""
         self.serving_model = ""
         self.policy = Policy()

@@ -14,11 +14,16 @@ from tasks.nightly.coverage import RecordRead
 from tasks.nightly.outcomes import read_outcomes
 from tasks.nightly.parameters import NightParameters
 from tasks.nightly.photos import PHOTO_SUFFIXES, NightPhoto, list_objects
-from tasks.nightly.record import with_record
+from tasks.nightly.record import record_of, with_record
 from training.picture import MAX_BYTES
 
 SMALL_BYTES = 6 * 2**20
 """Photos up to this size go sixteen at a time through a transform job, larger ones four at a time."""
+
+WAITING_DAYS = 14
+"""For so long a counted photo waits for its entry in the record."""
+
+_OF_THE_OBJECT = ("photo", "bucket", "key", "etag", "bytes", "taken_at")
 
 
 class Chunk(BaseModel):
@@ -40,6 +45,9 @@ class Plan(BaseModel):
     unreadable: dict[str, str] = Field(default_factory=dict, description="Why photos are not even tried, by photo.")
     chunks: list[Chunk] = Field(default_factory=list)
     rejected: list[NightPhoto] = Field(default_factory=list, description="The photos of `unreadable`.")
+    late: list[NightPhoto] = Field(
+        default_factory=list, description="Counted on an earlier night, and in the record since: to be judged only."
+    )
     record: RecordRead | None = Field(None, description="What the last start read; None where there was none.")
 
     @property
@@ -48,7 +56,7 @@ class Plan(BaseModel):
         return [*(photo for chunk in self.chunks for photo in chunk.photos), *self.rejected]
 
 
-def find(parameters: NightParameters, ledger: Ledger, folder: Path) -> Plan:
+def find(parameters: NightParameters, ledger: Ledger, folder: Path, night: dt.date) -> Plan:
     """List the prefix and plan what is new; what an earlier start of the same run planned stays as it was.
 
     Photos that the earlier start gave up on are planned anew, in chunks with numbers, and so jobs, of their own.
@@ -57,13 +65,18 @@ def find(parameters: NightParameters, ledger: Ledger, folder: Path) -> Plan:
         parameters: of the night.
         ledger: what has been counted.
         folder: of the run; the plan is kept there.
+        night: its date.
     """
     earlier = read_plan(folder)
     chunks = [_without_given_up(chunk, folder) for chunk in earlier.chunks]
     kept = {photo.photo for chunk in chunks for photo in chunk.photos} | set(earlier.unreadable)
     fresh, skipped, seen = _new(parameters, ledger, kept)
-    fresh, record = with_record(fresh, parameters)
-    fresh = name_bins(fresh, ledger)
+    ours = {photo.key for photo in (*earlier.photos, *fresh)}
+    waiting = [photo for photo in _waiting(parameters, ledger, night) if photo.key not in ours]
+    found, record = with_record([*fresh, *waiting], parameters)
+    late = [photo for photo in found[len(fresh) :] if photo.expected is not None]
+    named = name_bins([*found[: len(fresh)], *late], ledger)
+    fresh, late = named[: len(fresh)], named[len(fresh) :]
     unreadable = {photo.photo: reason for photo in fresh if (reason := _hopeless(photo))}
     countable = [photo for photo in fresh if photo.photo not in unreadable]
     first = max((chunk.number for chunk in earlier.chunks), default=0) + 1
@@ -73,6 +86,7 @@ def find(parameters: NightParameters, ledger: Ledger, folder: Path) -> Plan:
         unreadable=earlier.unreadable | unreadable,
         rejected=[*earlier.rejected, *(photo for photo in fresh if photo.photo in unreadable)],
         chunks=[*chunks, *_chunks(countable, parameters.photos_per_job, first)],
+        late=list({photo.photo: photo for photo in (*earlier.late, *late)}.values()),
         record=record,
     )
     write_atomically(folder / "plan.json", plan.model_dump_json())
@@ -113,6 +127,19 @@ def _new(parameters: NightParameters, ledger: Ledger, kept: set[str]) -> tuple[l
         skipped["beyond the limit"] = len(new) - room
         new = sorted(new, key=lambda photo: (photo.taken_at, photo.key))[:room]
     return new, dict(skipped), seen
+
+
+def _waiting(parameters: NightParameters, ledger: Ledger, night: dt.date) -> list[NightPhoto]:
+    """Photos under the prefix that the last nights counted without a usable quantity in the record."""
+    if parameters.recount or record_of(parameters) is None:
+        return []
+    bucket, _, folder = parameters.prefix.removeprefix("s3://").partition("/")
+    rows = ledger.without_quantity(bucket, folder, night - dt.timedelta(days=WAITING_DAYS))
+    return [
+        NightPhoto.model_validate({name: getattr(row, name) for name in _OF_THE_OBJECT})
+        for row in rows
+        if _in_range(row.taken_at.date(), parameters)
+    ]
 
 
 def _in_range(day: dt.date, parameters: NightParameters) -> bool:

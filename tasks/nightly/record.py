@@ -23,7 +23,7 @@ def with_record(
     Raises:
         DataError: the record cannot be read, or lacks the columns that it needs.
     """
-    source = parameters.record or _beside(parameters.prefix)
+    source = record_of(parameters)
     if source is None:
         return [_with(photo, Entry(None, NO_RECORD)) for photo in photos], None
     if record_kind(source) == "metadata":
@@ -32,6 +32,11 @@ def with_record(
         entries, example = read_snapshot(source, photos)
     found = [_with(photo, entries.get(photo.photo, Entry(None, NO_ENTRY))) for photo in photos]
     return found, RecordRead(source=source, given=parameters.record is not None, example=example)
+
+
+def record_of(parameters: NightParameters) -> str | None:
+    """Return where a night's record is; None where it has none."""
+    return parameters.record or _beside(parameters.prefix)
 
 
 def _with(photo: NightPhoto, entry: Entry) -> NightPhoto:

@@ -51,6 +51,7 @@ class Report(BaseModel):
     policy: Policy | None
     drift: Drift
     coverage: Coverage = Coverage()
+    late: set[str] = set()
     mix: dict[str, float]
     confidence: float | None
     exceptions: list[Any]

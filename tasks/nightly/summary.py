@@ -43,6 +43,9 @@ class NightTotals(BaseModel):
     mismatch: int
     uncertain: int
     without_record: int = Field(description="Counted, but the record has no usable quantity.")
+    judged_late: int = Field(
+        0, description="Counted on an earlier night, and judged since: among match to uncertain, and not in `counted`."
+    )
 
 
 def count_mix(rows: Sequence[Any], abstain_from: float) -> dict[str, float]:

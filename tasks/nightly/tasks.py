@@ -13,7 +13,7 @@ from tasks.atomic_file import write_atomically
 from tasks.data.fetch import transfer_errors
 from tasks.ledger.export import export_rows
 from tasks.ledger.models import now
-from tasks.nightly import count, plan, remember
+from tasks.nightly import count, late, plan, remember
 from tasks.nightly import tell as telling
 from tasks.nightly.cost import cost_of_jobs
 from tasks.nightly.coverage import measure_coverage
@@ -34,7 +34,7 @@ from tasks.transient import is_transient
 @task(name="find photos", task_run_name="find photos", **RETRIES)
 def find_photos(night: Night) -> None:
     """List the prefix, leave out what the ledger has, and put the record beside the rest."""
-    night.take_plan(plan.find(night.parameters, night.ledger, night.folder))
+    night.take_plan(plan.find(night.parameters, night.ledger, night.folder, night.date))
     get_run_logger().info("%d objects seen, %d photos to count", night.plan.seen, len(night.plan.photos))
 
 
@@ -84,6 +84,15 @@ def find_cost(night: Night) -> None:
         get_run_logger().warning("what the jobs cost is not known: %s", error)
 
 
+@task(name="judge late", task_run_name="judge late", **RETRIES)
+def judge_late(night: Night) -> None:
+    """Judge photos of earlier nights whose entry came with tonight's record."""
+    night.late = late.judge_late(night)
+    if left := len(night.plan.late) - len(night.late):
+        night.remarks = [*night.remarks, late.LEFT.format(left)]
+        get_run_logger().warning("%s", night.remarks[-1])
+
+
 @task(name="judge and remember", task_run_name="judge and remember", **RETRIES)
 def judge_and_remember(night: Night) -> int:
     """Judge every bin and write the ledger; returns how many rows are new or changed."""
@@ -125,8 +134,8 @@ def make_report(night: Night) -> Report:
 def rows_of(night: Night) -> list[Any]:
     """The ledger's rows of the whole night: also what earlier runs of it counted, and what this one counted again."""
     bucket, _, folder = night.parameters.prefix.removeprefix("s3://").partition("/")
-    again = sorted(night.counted) if night.parameters.recount else ()  # all others are this night's, or this run's
-    return list(night.ledger.of_night(bucket, folder, night.date, night.run_id, again))
+    again = night.counted if night.parameters.recount else set()  # all others are this night's, or this run's
+    return list(night.ledger.of_night(bucket, folder, night.date, night.run_id, sorted(again | night.late)))
 
 
 def collect(night: Night, rows: Sequence[Any]) -> Report:
@@ -136,10 +145,13 @@ def collect(night: Night, rows: Sequence[Any]) -> Report:
     flagged = exceptions(rows)
     shown = flagged[: night.parameters.most_exceptions]
     uncounted = [(photo.key, reason) for photo, reason in night.uncounted]
-    totals = _totals(night.plan, rows, len(uncounted))
-    mix, confidence = count_mix(rows, (policy or night.policy).abstain_from), mean_confidence(rows)
+    late_ones = late.judged_late(night, rows)
+    tonight = [row for row in rows if row.photo not in late_ones]
+    totals = _totals(night.plan, rows, tonight, len(uncounted))
+    mix, confidence = count_mix(tonight, (policy or night.policy).abstain_from), mean_confidence(tonight)
     last = night.ledger.nights_before(prefix, night.date, night.run_id, least=LEAST_NIGHTS)
-    coverage = measure_coverage(night.plan.record, [row for row in rows if row.status == "counted"])
+    counted = [row for row in tonight if row.status == "counted"]
+    coverage = measure_coverage(night.plan.record, counted, names_others=bool(night.plan.late))
     return Report(
         night=night.date.isoformat(),
         prefix=prefix,
@@ -149,6 +161,7 @@ def collect(night: Night, rows: Sequence[Any]) -> Report:
         policy=policy,
         drift=measure_drift(mix, confidence, totals.counted, last),
         coverage=coverage,
+        late=late_ones,
         mix=mix,
         confidence=confidence,
         exceptions=shown,
@@ -161,20 +174,21 @@ def collect(night: Night, rows: Sequence[Any]) -> Report:
     )
 
 
-def _totals(found: Plan, rows: Sequence[Any], uncounted: int) -> NightTotals:
-    counted = [row for row in rows if row.status == "counted"]
-    verdicts = [row.verdict for row in counted]
+def _totals(found: Plan, rows: Sequence[Any], tonight: Sequence[Any], uncounted: int) -> NightTotals:
+    counted = [row for row in tonight if row.status == "counted"]
+    verdicts = [row.verdict for row in rows]
     return NightTotals(
         seen=found.seen,
         new=len(found.photos),
         counted=len(counted),
-        unreadable=len(rows) - len(counted),
+        unreadable=len(tonight) - len(counted),
         uncounted=uncounted,
         skipped=found.skipped,
         match=verdicts.count("match"),
         mismatch=verdicts.count("mismatch"),
         uncertain=verdicts.count("uncertain"),
         without_record=sum(row.expected is None for row in counted),
+        judged_late=len(rows) - len(tonight),
     )
 
 

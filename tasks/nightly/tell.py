@@ -49,6 +49,8 @@ def in_words(report: Report) -> str:
         f"Night of {report.night}: {totals.counted:,} bins counted, {totals.mismatch:,} mismatches, "
         f"{totals.uncertain:,} uncertain, {totals.unreadable:,} photos unreadable."
     ]
+    if totals.judged_late:
+        lines.append(f"{totals.judged_late:,} photos of earlier nights are judged now that the record has their entry.")
     if totals.uncounted:
         lines.append(f"PARTIAL: {totals.uncounted:,} photos are not counted yet: {report.uncounted[0][1]}")
     lines += [f"Mind: {remark}." for remark in report.remarks]

@@ -257,6 +257,12 @@ def test_a_record_of_other_photos_fails_the_night(house: Warehouse, tmp_path: Pa
     assert "none of 2 counted photos" in house.installation.summary()["night"]["remarks"][0]
     assert "binventory.night.without-record" in {each["event"] for each in house.events()}
 
+    jobs = house.jobs()
+    record.write_text("id,expected\n00523,2\n00524,5\n")
+    assert "2 bins counted, 1 mismatches" in house.night("--record", str(record))
+    assert house.jobs() == jobs  # judged by what was counted before
+    assert house.rows()["bin-images/00524.jpg brightness-1"]["verdict"] == "mismatch"
+
 
 def test_an_empty_night_and_limits(house: Warehouse) -> None:
     zone, day = another_day()

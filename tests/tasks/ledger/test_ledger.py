@@ -254,7 +254,7 @@ def test_the_ledger_as_parquet(ledger: Ledger, tmp_path: Path) -> None:
 
 
 def test_rows_of_a_night_as_parquet_are_those_alone_with_their_answers(ledger: Ledger, tmp_path: Path) -> None:
-    rows = [count_row(f"{n:03}.jpg", run="run-2" if n % 2 else "run-1") for n in range(60)]
+    rows = [count_row(f"{n:03}.jpg", bin=f"-{n}", run="run-2" if n % 2 else "run-1") for n in range(60)]
     ledger.upsert_counts(rows)
     for number in (7, 8):
         answer(ledger, rows[number]["photo"], "ann", "4")
@@ -262,17 +262,37 @@ def test_rows_of_a_night_as_parquet_are_those_alone_with_their_answers(ledger: L
     export_rows(ledger, wanted, tmp_path / "night.parquet")
     found = pq.read_table(tmp_path / "night.parquet")
     assert found["key"].to_pylist() == [row.key for row in wanted]
+    assert found["bin"].to_pylist() == [row.bin for row in wanted]  # unlike in the CSV, without an apostrophe before it
     answered = {row["key"]: row["answers"][0]["answer"] for row in found.to_pylist() if row["answers"]}
     assert answered == {"007.jpg": "4"}
     export_rows(ledger, [], tmp_path / "night.parquet")
     assert pq.read_table(tmp_path / "night.parquet").schema == found.schema
 
 
-def test_the_models_of_runs_are_those_that_they_counted_with(ledger: Ledger) -> None:
+def test_counted_photos_without_a_quantity_are_found_by_night_and_place(ledger: Ledger) -> None:
+    nothing: dict[str, Any] = {"expected": None, "verdict": "uncertain"}
+    old = MOMENT.date() - dt.timedelta(days=15)
+    ledger.upsert_counts(
+        [
+            count_row("bins/1.jpg", **nothing),
+            count_row("bins/2.jpg"),
+            count_row("bins/3.jpg", **nothing | {"night": old}),
+            count_row("BINS/4.jpg", **nothing),
+            count_row("bins/5.jpg", **nothing | {"status": "unreadable", "model": ""}),
+            count_row("bins/6.jpg", **nothing),
+            count_row("bins/6.jpg", model="m2", counted_at=MOMENT + dt.timedelta(hours=1)),
+        ]
+    )
+    found = ledger.without_quantity("bucket", "bins/", MOMENT.date() - dt.timedelta(days=14))
+    assert [row.key for row in found] == ["bins/1.jpg"]
+
+
+def test_the_nights_of_runs_say_when_and_with_which_model_they_counted(ledger: Ledger) -> None:
     night = {"night": MOMENT.date(), "prefix": "s3://b/x", "finished_at": MOMENT, "totals": {}, "mix": {}}
     for run, model in (("a", "m1"), ("b", "m2"), ("c", "")):
         ledger.record_night(night | {"run": run, "model": model, "confidence": None})
-    assert ledger.models_of({"a", "c", "unknown"}) == {"a": "m1", "c": ""}
+    found = {run: (row.night, row.model) for run, row in ledger.nights_of({"a", "c", "unknown"}).items()}
+    assert found == {"a": (MOMENT.date(), "m1"), "c": (MOMENT.date(), "")}
 
 
 def test_the_setting_names_the_ledger() -> None:

@@ -43,6 +43,7 @@ def test_fewer_than_half_is_said_and_none_needs_a_person(
     found = measure_coverage(SNAPSHOT, counted)
     assert found.without_entry == without
     assert (found.remark is not None, found.needs_a_person) == (remarked, needs_a_person)
+    assert not measure_coverage(SNAPSHOT, counted, names_others=True).needs_a_person
 
 
 def test_the_remark_has_a_photo_and_a_row_to_compare() -> None:
