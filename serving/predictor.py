@@ -11,11 +11,11 @@ from typing import Any, TypeVar, overload
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 from PIL import Image
 
 from serving.prediction import Prediction
-from training.errors import DeploymentError, FaultyModelError, PhotoError, RequestError
+from training.errors import DeploymentError, FaultyModelError, NoAnswerError, PhotoError, RequestError
 
 Photo = str | Path | bytes | Image.Image
 Result = TypeVar("Result")
@@ -73,6 +73,7 @@ class ImagePredictor:
             PhotoError: a path holds no photo, or one is too large to be sent.
             RequestError: the endpoint refuses a photo, and says why.
             FaultyModelError: the model fails at a photo, or its answer is no prediction.
+            NoAnswerError: the connection broke.
             DeploymentError: the endpoint is absent or cannot answer, whatever its model is like.
         """
         if isinstance(photos, str | Path | bytes | Image.Image):
@@ -91,6 +92,8 @@ class ImagePredictor:
             return Prediction.from_json(_with_patience(once))
         except ClientError as error:
             raise _explained(error, self.endpoint_name) from error
+        except BotoCoreError as error:
+            raise NoAnswerError(f"endpoint {self.endpoint_name} did not answer: {error}") from error
 
 
 def _request(photo: Photo) -> tuple[bytes, str]:

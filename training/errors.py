@@ -97,6 +97,10 @@ class FaultyModelError(DeploymentError):
     """The deployed model itself is at fault: its container does not come up, or fails, or it answers wrongly."""
 
 
+class NoAnswerError(DeploymentError, ConnectionError):
+    """An endpoint gave no answer, not even a refusal, in several tries: the same request is worth another one."""
+
+
 class RequestError(BinventoryError):
     """A request to the endpoint is refused; carries the HTTP status that says why."""
 

@@ -1,4 +1,4 @@
-"""Counting a night's photos: SageMaker batch transform jobs, or an endpoint."""
+"""Counting a night's photos by SageMaker batch transform jobs."""
 
 import asyncio
 import json
@@ -20,22 +20,20 @@ from sagemaker.core.shapes import (
 )
 
 from serving.prediction import Prediction
-from serving.predictor import ImagePredictor
 from tasks.data.fetch import transfer_errors
 from tasks.jobs import ENDED, LogTail, find_or_create, follow, job_name, tags
-from tasks.nightly.outcomes import Outcome
+from tasks.nightly.outcomes import GONE, Outcome
+from tasks.nightly.patience import Patience
 from tasks.nightly.photos import NightPhoto, is_gone, read_object, s3_client
 from tasks.nightly.plan import Chunk
 from tasks.object_store import ensure_bucket, open_store
 from tasks.settings import Settings
-from training.errors import DeploymentError, ForbiddenObjectError, JobError, PhotoError, RequestError, TransferError
+from training.errors import DeploymentError, ForbiddenObjectError, JobError, PhotoError, TransferError
 from training.picture import decode
 
-GONE = "the object is gone, or was replaced"
 TRIES = 3
 IN_FLIGHT = 64
 COPIERS = LOOKERS = 16
-ASKERS = 16
 SMALL_AT_ONCE, SMALL_MB = 16, 6
 LARGE_AT_ONCE, LARGE_MB = 4, 21
 
@@ -69,38 +67,6 @@ def count_by_jobs(
     why = (reason or "the job gave no answer for it").splitlines()[0]
     outcomes |= {photo.photo: Outcome(status="uncounted", reason=why) for photo in left}
     return outcomes
-
-
-def count_by_endpoint(photos: Sequence[NightPhoto], endpoint: str) -> dict[str, Outcome]:
-    """Count photos by asking an endpoint about each, some at a time."""
-    predictor = ImagePredictor(endpoint, concurrency=ASKERS)
-    client = s3_client()
-
-    def ask(photo: NightPhoto) -> Outcome:
-        try:
-            body = read_object(client, photo.bucket, photo.key, photo.etag)
-        except FileNotFoundError:
-            return Outcome(status="unreadable", reason=GONE)
-        except (ForbiddenObjectError, TransferError) as error:
-            return Outcome(status="uncounted", reason=str(error))
-        try:
-            return Outcome(status="counted", prediction=predictor.predict(body))
-        except RequestError as error:
-            return _refused(body, error)
-        except (DeploymentError, PhotoError) as error:
-            return Outcome(status="uncounted", reason=str(error))
-
-    with ThreadPoolExecutor(ASKERS) as pool:
-        return dict(zip((photo.photo for photo in photos), pool.map(ask, photos), strict=True))
-
-
-def _refused(body: bytes, error: RequestError) -> Outcome:
-    """A photo that the endpoint refuses is unreadable for good only if our own decoder cannot read it either."""
-    try:
-        decode(body, 32)
-    except PhotoError:
-        return Outcome(status="unreadable", reason=str(error))
-    return Outcome(status="uncounted", reason=f"the endpoint refuses it with status {error.status}: {error}")
 
 
 def _transform(
@@ -254,21 +220,31 @@ def _look_at(photos: Sequence[NightPhoto]) -> dict[str, Outcome]:
 
     Whether one is unreadable is judged by the decoder that serving uses.
     """
-    client = s3_client()
+    client, patience = s3_client(), Patience()
 
     def look(photo: NightPhoto) -> Outcome | None:
+        if patience.over:
+            return None
         try:
-            decode(read_object(client, photo.bucket, photo.key, photo.etag), 32)
+            outcome = _seen(read_object(client, photo.bucket, photo.key, photo.etag))
         except FileNotFoundError:
-            return Outcome(status="unreadable", reason=GONE)
+            outcome = Outcome(status="unreadable", reason=GONE)
         except ForbiddenObjectError as error:
-            return Outcome(status="uncounted", reason=str(error))
-        except PhotoError as error:
-            return Outcome(status="unreadable", reason=str(error))
-        except TransferError:
+            outcome = Outcome(status="uncounted", reason=str(error))
+        except TransferError as error:
+            patience.unanswered(error)
             return None  # nobody knows: the next job tries it
-        return None
+        patience.answered()
+        return outcome
 
     with ThreadPoolExecutor(LOOKERS) as pool:
         looked = zip(photos, pool.map(look, photos), strict=True)
         return {photo.photo: outcome for photo, outcome in looked if outcome is not None}
+
+
+def _seen(body: bytes) -> Outcome | None:
+    try:
+        decode(body, 32)
+    except PhotoError as error:
+        return Outcome(status="unreadable", reason=str(error))
+    return None

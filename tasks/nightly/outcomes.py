@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 from serving.prediction import Prediction
 from tasks.atomic_file import write_atomically
 
+GONE = "the object is gone, or was replaced"
+
 
 class Outcome(BaseModel):
     """Counted, with a prediction; unreadable, for good; or uncounted: tried and given up for now."""

@@ -113,17 +113,12 @@ def read_object(client: Any, bucket: str, key: str, etag: str | None = None) -> 
         FileNotFoundError: it is gone, or was replaced.
         ForbiddenObjectError: it may not be read: a policy or a key forbids it, or it is archived.
         SourceError: nothing may be read: it is about who asks, or there is no such bucket.
-        TransferError: it did not arrive whole in several tries.
+        TransferError: it did not arrive whole in several tries, or nothing answers.
     """
     try:
         return _WHOLE(_read_once, client, bucket, key, etag)
-    except ClientError as error:
-        if is_gone(error):
-            raise FileNotFoundError(key) from error
-        what = f"s3://{bucket}/{key}: {error}"
-        if is_transient(error):
-            raise TransferError(what) from error
-        raise (SourceError if _is_about_all(error) else ForbiddenObjectError)(what) from error
+    except (ClientError, BotoCoreError) as error:
+        raise _explained(error, f"s3://{bucket}/{key}") from error
 
 
 def _read_once(client: Any, bucket: str, key: str, etag: str | None) -> bytes:
@@ -150,10 +145,18 @@ _WHOLE = Retrying(
 )
 
 
+def _explained(error: ClientError | BotoCoreError, uri: str) -> Exception:
+    """What to raise in place of botocore's error about one object."""
+    if is_transient(error):
+        return TransferError(f"{uri}: {error}")
+    if isinstance(error, BotoCoreError):  # no credentials, for one
+        return SourceError(f"{uri}: {error}")
+    if is_gone(error):
+        return FileNotFoundError(uri)
+    code = error.response.get("Error", {}).get("Code", "")
+    return (SourceError if _REFUSES_ALL.fullmatch(code) else ForbiddenObjectError)(f"{uri}: {error}")
+
+
 def is_gone(error: ClientError) -> bool:
     """Whether S3 says that there is no such object."""
     return error.response.get("Error", {}).get("Code") in ("NoSuchKey", "404")
-
-
-def _is_about_all(error: ClientError) -> bool:
-    return _REFUSES_ALL.fullmatch(error.response.get("Error", {}).get("Code", "")) is not None

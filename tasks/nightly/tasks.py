@@ -13,7 +13,7 @@ from tasks.atomic_file import write_atomically
 from tasks.data.fetch import transfer_errors
 from tasks.ledger.export import export_rows
 from tasks.ledger.models import now
-from tasks.nightly import count, late, plan, remember
+from tasks.nightly import count, endpoint, late, plan, remember
 from tasks.nightly import tell as telling
 from tasks.nightly.cost import cost_of_jobs
 from tasks.nightly.coverage import measure_coverage
@@ -58,8 +58,8 @@ def count_photos(night: Night, number: int) -> None:
     done = read_outcomes(night.folder, number)
     if done is None:
         [chunk] = (chunk for chunk in night.plan.chunks if chunk.number == number)
-        if endpoint := night.endpoint_for(chunk):
-            done = count.count_by_endpoint(chunk.photos, endpoint)
+        if name := night.endpoint_for(chunk):
+            done = endpoint.count_by_endpoint(chunk.photos, name)
         else:
             done = count.count_by_jobs(
                 chunk,

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from botocore.exceptions import BotoCoreError
 from PIL import Image
 
 from tasks.nightly.photos import read_object, s3_client
@@ -28,7 +27,7 @@ def thumbnails(photos: Iterable[Any]) -> dict[str, str]:
     def make(photo: Any) -> tuple[str, str | None]:
         try:
             return photo.photo, thumbnail(read_object(client, photo.bucket, photo.key, photo.etag))
-        except (FileNotFoundError, PhotoError, SourceError, TransferError, BotoCoreError):
+        except (FileNotFoundError, PhotoError, SourceError, TransferError):
             return photo.photo, None  # the page says "no picture" in its place
 
     with ThreadPoolExecutor(_READERS) as pool:

@@ -3,7 +3,6 @@
 import io
 from typing import Any
 
-from botocore.exceptions import BotoCoreError
 from PIL import Image, ImageDraw, ImageFont
 
 from tasks.nightly.photos import read_object
@@ -23,7 +22,7 @@ def picture_of(row: Any, client: Any) -> tuple[bytes, int]:
         picture = decode(read_object(client, row.bucket, row.key, row.etag), LARGEST_SIDE)
     except (FileNotFoundError, PhotoError):
         return _jpeg(_sign("This photo is gone, or was replaced.\nAnswer: can't tell.")), 404
-    except (SourceError, TransferError, BotoCoreError):
+    except (SourceError, TransferError):
         return _jpeg(_sign("S3 does not give this photo now.\nLoad the page again.")), 503
     picture.thumbnail((LARGEST_SIDE, LARGEST_SIDE), Image.Resampling.BILINEAR)
     return _jpeg(picture), 200

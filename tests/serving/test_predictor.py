@@ -7,12 +7,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, ReadTimeoutError
 from PIL import Image
 
 from serving import predictor as predictor_module
 from serving.prediction import Prediction
 from serving.predictor import MAX_BODY, ImagePredictor
+from tasks.transient import is_transient
 from tests.localcloud.conftest import RunningCloud
 from tests.localcloud.hosting import Hosting
 from tests.serving.photos import encoded, picture
@@ -108,6 +109,22 @@ def test_a_model_that_fails_is_told_from_an_endpoint_that_cannot_be_asked(
     with pytest.raises(DeploymentError, match="bins did not answer") as failed:
         asking.predict(PHOTO)
     assert type(failed.value) is kind
+
+
+class Silent:
+    """A client whose endpoint takes a photo and never answers."""
+
+    def invoke_endpoint(self, **_: object) -> None:
+        raise ReadTimeoutError(endpoint_url="https://runtime.sagemaker.example")
+
+
+def test_no_answer_is_an_error_of_the_endpoint_and_worth_another_try(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    predictor = ImagePredictor("bins")
+    monkeypatch.setattr(predictor, "_client", Silent())
+    with pytest.raises(DeploymentError, match="endpoint bins did not answer: Read timeout") as caught:
+        predictor.predict(PHOTO)
+    assert is_transient(caught.value)
 
 
 def test_what_the_endpoint_refuses_says_why(predictor: ImagePredictor, web: Web) -> None:

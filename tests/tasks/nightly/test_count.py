@@ -7,7 +7,7 @@ import pytest
 
 from serving.predictor import ImagePredictor
 from tasks.nightly import model as choosing
-from tasks.nightly.count import count_by_endpoint
+from tasks.nightly.endpoint import count_by_endpoint
 from tasks.nightly.model import model_of_night
 from tasks.nightly.outcomes import Outcome
 from tasks.nightly.parameters import NightParameters

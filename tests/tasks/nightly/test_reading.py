@@ -3,6 +3,7 @@
 import datetime as dt
 import hashlib
 import json
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,13 +13,15 @@ from botocore.config import Config
 
 from serving.predictor import ImagePredictor
 from tasks.nightly import count, photos
+from tasks.nightly.endpoint import ASKERS, count_by_endpoint
 from tasks.nightly.parameters import NightParameters
+from tasks.nightly.patience import GIVE_UP_AFTER
 from tasks.nightly.photos import NightPhoto, read_object, s3_client
 from tasks.nightly.record import with_record
 from tests.nights import metadata, photo
 from tests.tasks.bucket_server import serving
 from tests.tasks.data.odd_server import ODD, serving_oddly
-from training.errors import ForbiddenObjectError, SourceError, TransferError
+from training.errors import ForbiddenObjectError, NoAnswerError, SourceError, TransferError
 
 Put = Callable[[str], NightPhoto]
 
@@ -59,8 +62,60 @@ def test_a_photo_that_is_always_cut_is_not_called_unreadable(
         with pytest.raises(TransferError, match=r"s3://bins/new/1\.jpg: \d+ bytes arrived of"):
             read_object(s3_client(), "bins", one.key, one.etag)
         assert count._look_at([one]) == {}
-        [outcome] = count.count_by_endpoint([one], "counter").values()
+        [outcome] = count_by_endpoint([one], "counter").values()
     assert outcome.status == "uncounted"
+
+
+def test_a_photo_without_an_answer_costs_no_other_one_its_count(
+    put: Put, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = [put(f"new/{number}.jpg") for number in range(40)]
+    asked = iter(range(len(mine)))
+
+    def predict(self: ImagePredictor, body: bytes) -> None:
+        if next(asked) == 20:
+            raise NoAnswerError("endpoint counter did not answer: read timeout")
+
+    monkeypatch.setattr(ImagePredictor, "predict", predict)
+    with serving(tmp_path) as endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", endpoint)
+        outcomes = list(count_by_endpoint(mine, "counter").values())
+    assert sorted(outcome.status for outcome in outcomes) == ["counted"] * 39 + ["uncounted"]
+    assert {outcome.reason for outcome in outcomes} == {None, "endpoint counter did not answer: read timeout"}
+
+
+def test_an_endpoint_that_is_gone_is_not_asked_about_every_photo(
+    put: Put, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = [put(f"new/{number}.jpg") for number in range(200)]
+    asked = []
+
+    def predict(self: ImagePredictor, body: bytes) -> None:
+        asked.append(body)
+        if len(asked) > 30:
+            raise NoAnswerError("endpoint counter did not answer: refused")
+
+    monkeypatch.setattr(ImagePredictor, "predict", predict)
+    with serving(tmp_path) as endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", endpoint)
+        outcomes = list(count_by_endpoint(mine, "counter").values())
+    assert [outcome.status for outcome in outcomes].count("counted") == 30  # and these are kept
+    assert GIVE_UP_AFTER <= len(asked) - 30 < GIVE_UP_AFTER + ASKERS
+    assert outcomes[-1].status == "uncounted"
+    assert "nothing answered 64 times in a row: endpoint counter" in str(outcomes[-1].reason)
+
+
+def test_where_nothing_answers_an_object_is_worth_another_try(put: Put, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = put("new/1.jpg")
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        config = Config(retries={"total_max_attempts": 1}, connect_timeout=5)
+        address = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+        client = boto3.client("s3", endpoint_url=address, config=config)
+        with pytest.raises(TransferError, match=r"s3://bins/new/1\.jpg: Could not connect"):
+            read_object(client, "bins", one.key, one.etag)
+        monkeypatch.setattr(count, "s3_client", lambda: client)
+        assert count._look_at([one]) == {}  # nobody knows, so the next job tries it
 
 
 def test_what_may_not_be_read_stays_uncounted_and_costs_no_other_photo(
@@ -74,7 +129,7 @@ def test_what_may_not_be_read_stays_uncounted_and_costs_no_other_photo(
         with pytest.raises(ForbiddenObjectError, match=r"s3://bins/new/2\.jpg"):
             read_object(s3_client(), "bins", secret.key)
         looked = count._look_at([mine, secret])
-        asked = count.count_by_endpoint([mine, secret], "counter")
+        asked = count_by_endpoint([mine, secret], "counter")
     assert looked.keys() == {secret.photo}
     assert asked[mine.photo].status == "counted"
     for outcome in (looked[secret.photo], asked[secret.photo]):
