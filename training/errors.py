@@ -113,6 +113,10 @@ class LedgerError(BinventoryError):
     """The ledger cannot be opened or used, or was written by a newer version."""
 
 
+class TransientLedgerError(LedgerError, ConnectionError):
+    """The ledger's database is busy, or out of reach for now: the same call is worth another try."""
+
+
 class LeaseError(LedgerError):
     """Somebody else is at something that only one may be at."""
 

@@ -11,8 +11,9 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import ArgumentError
 
+from tasks.ledger.failures import explain_failures
 from tasks.settings import Settings
 from training.errors import LedgerError
 
@@ -44,20 +45,24 @@ def ledger_url(settings: Settings) -> URL:
 def open_engine(url: URL) -> Engine:
     """Open the database and bring it to this version's tables.
 
+    Whatever fails on the engine later is a `LedgerError` too.
+
     Raises:
-        LedgerError: it cannot be reached, is no ledger, or was written by a newer version.
+        LedgerError: it is no ledger, or was written by a newer version.
+        TransientLedgerError: it is busy, or cannot be reached now.
     """
     if url.get_backend_name() == "sqlite":
         engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS})
         _prepare_sqlite(engine)
     else:
         engine = create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": 10})
+    explain_failures(engine)
     try:
         with _one_at_a_time(engine):
             _migrate(engine)
-    except DBAPIError as error:
+    except LedgerError:
         engine.dispose()
-        raise LedgerError(f"The ledger {_shown(url)} cannot be used: {error.orig}") from error
+        raise
     return engine
 
 

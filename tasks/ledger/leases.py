@@ -16,15 +16,24 @@ from collections.abc import Iterator
 import psutil
 from sqlalchemy import delete, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import SQLAlchemyError
+from tenacity import Retrying, before_sleep_log, retry_if_exception_type, stop_after_attempt, wait_exponential
 
 from tasks.ledger.database import writing
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.models import Lease, now
-from training.errors import LeaseError
+from training.errors import LeaseError, LedgerError, TransientLedgerError
 
 LEASE_SECONDS = 120.0
 log = logging.getLogger(__name__)
+
+_PATIENTLY = Retrying(
+    retry=retry_if_exception_type(TransientLedgerError),
+    stop=stop_after_attempt(5),
+    wait=wait_exponential(multiplier=2),
+    before_sleep=before_sleep_log(log, logging.WARNING),
+    reraise=True,
+)
+"""As long as `tasks.retries` has it: a lease is taken by flows, whose tasks alone are tried again by Prefect."""
 
 
 def this_process() -> str:
@@ -70,9 +79,10 @@ def lease(ledger: Ledger, name: str, wait_seconds: float, poll_seconds: float = 
 
     Raises:
         LeaseError: somebody else still had it after ``wait_seconds``.
+        TransientLedgerError: the ledger did not answer in several tries.
     """
     holder, deadline = this_process(), time.monotonic() + wait_seconds
-    while not acquire(ledger, name, holder, LEASE_SECONDS):
+    while not _PATIENTLY(acquire, ledger, name, holder, LEASE_SECONDS):
         if time.monotonic() >= deadline:
             held_by = held(ledger, name).get(name, "just released")
             raise LeaseError(
@@ -88,7 +98,7 @@ def lease(ledger: Ledger, name: str, wait_seconds: float, poll_seconds: float = 
     finally:
         over.set()
         keeper.join()
-        release(ledger, name, holder)
+        _give_back(ledger, name, holder)
 
 
 def _renew(ledger: Ledger, name: str, holder: str, over: threading.Event) -> None:
@@ -97,8 +107,16 @@ def _renew(ledger: Ledger, name: str, holder: str, over: threading.Event) -> Non
             if not acquire(ledger, name, holder, LEASE_SECONDS):
                 # Harmless for the ledger, whose writes may be repeated; but photos may be counted, and paid, twice.
                 log.warning("the lease %s was lost: another run may be counting the same photos", name)
-        except SQLAlchemyError as error:
+        except LedgerError as error:
             log.warning("the lease %s could not be renewed: %s", name, error)
+
+
+def _give_back(ledger: Ledger, name: str, holder: str) -> None:
+    """Release a lease; what was done under it is not lost because this fails."""
+    try:
+        release(ledger, name, holder)
+    except LedgerError as error:
+        log.warning("the lease %s could not be given back, and ends in %.0f s: %s", name, LEASE_SECONDS, error)
 
 
 def _is_dead(holder: str) -> bool:

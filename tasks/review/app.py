@@ -3,6 +3,7 @@
 import dataclasses
 import datetime as dt
 import hmac
+import logging
 import secrets
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -22,8 +23,9 @@ from tasks.ledger.ledger import Ledger
 from tasks.nightly.photos import s3_client
 from tasks.review import queue
 from tasks.review.pictures import picture_of
-from training.errors import ReviewError
+from training.errors import LedgerError, ReviewError
 
+log = logging.getLogger(__name__)
 REVIEWER, TOKEN = "binventory_reviewer", "binventory_token"
 LARGEST_FORM = 4096
 _YEAR = 365 * 24 * 3600
@@ -67,6 +69,7 @@ def make_app(review: Review) -> Starlette:
     )
 
 
+_NO_LEDGER = "The ledger does not answer. Load the page again in a minute; if it lasts, tell whoever started this page."
 Handler = Callable[[Request], Awaitable[Response]]
 
 
@@ -100,6 +103,9 @@ class _Pages:
                 return await handler(request)
             except ReviewError as error:
                 return self._page("message.html", 400, title="That does not work", text=str(error))
+            except LedgerError as error:
+                log.error("%s", error)  # noqa: TRY400 - its reader is whoever started the page, and it says enough
+                return self._page("message.html", 503, title="Not now", text=_NO_LEDGER)
 
         return guard
 

@@ -22,7 +22,7 @@ from tasks.review.queue import answer, undo
 from tasks.settings import Settings
 from tests.installation import ROOT
 from tests.ledgers import MOMENT, count_row
-from training.errors import LedgerError
+from training.errors import LedgerError, TransientLedgerError
 
 
 def test_what_is_written_comes_back(ledger: Ledger) -> None:
@@ -312,6 +312,6 @@ def test_a_file_that_is_no_ledger_is_named(tmp_path: Path) -> None:
 
 
 def test_a_server_that_is_down_is_named_without_its_password() -> None:
-    with pytest.raises(LedgerError, match=r"127\.0\.0\.1") as refused:
+    with pytest.raises(TransientLedgerError, match=r"127\.0\.0\.1.*out of reach") as refused:
         open_engine(make_url("postgresql+psycopg://user:secret@127.0.0.1:9/ledger"))
     assert "secret" not in str(refused.value)

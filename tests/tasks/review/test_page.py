@@ -13,7 +13,9 @@ import httpx
 import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page
+from sqlalchemy import text
 
+from tasks.ledger.database import writing
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.models import Answer, Count
 from tasks.review.app import make_app
@@ -149,6 +151,14 @@ def test_the_page_is_served_on_loopback_of_ipv6(ledger: Ledger, s3: Path) -> Non
     for host in ("::1", "0:0:0:0:0:0:0:1"):
         assert asyncio.run(status(host, "[::1]")) == 200
         assert asyncio.run(status(host, "[::2]")) == 400
+
+
+def test_a_ledger_that_fails_is_said_on_the_page(server: Server, ledger: Ledger) -> None:
+    with writing(ledger.engine) as connection:
+        connection.execute(text("DROP TABLE leases"))
+    answer = httpx.get(f"{server.address}/review", cookies={"binventory_reviewer": b"ann".hex()})
+    assert answer.status_code == 503
+    assert "The ledger does not answer" in answer.text
 
 
 def test_no_other_page_and_no_stranger_gets_in(server: Server, ledger: Ledger) -> None:
