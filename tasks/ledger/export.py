@@ -1,5 +1,6 @@
 """The ledger as Parquet: for notebooks, for the warehouse's own tables, and as labels for training."""
 
+import errno
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from sqlalchemy import ColumnElement
 
 from tasks.ledger.ledger import LOOKUP, Ledger, chunked
 from tasks.ledger.models import Answer, Count
+from training.errors import LedgerError
 
 COUNTS_SCHEMA = pa.schema(
     {
@@ -102,10 +104,31 @@ def _plain(row: Any) -> dict[str, Any]:
 
 
 def write_parquet(path: Path, schema: pa.Schema, tables: Iterator[pa.Table]) -> None:
-    """Write tables to one file; whoever reads it sees the old or the new one, whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write tables to one file; whoever reads it sees the old or the new one, whole.
+
+    Raises:
+        LedgerError: the file cannot be written; nothing is left of it.
+    """
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write_whole(path, schema, tables)
+    except LedgerError:  # from reading the tables; one that may pass is an OSError too
+        raise
+    except OSError as error:
+        raise LedgerError(
+            f"{path} cannot be written: {error.strerror or error}. Name a file in a folder that you may write to, on a "
+            "disk with room."
+        ) from error
+
+
+def _write_whole(path: Path, schema: pa.Schema, tables: Iterator[pa.Table]) -> None:
     scratch = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with pq.ParquetWriter(scratch, schema, compression="zstd") as writer:
-        for table in tables:
-            writer.write_table(table)
-    scratch.replace(path)
+    try:
+        with pq.ParquetWriter(scratch, schema, compression="zstd") as writer:
+            for table in tables:
+                writer.write_table(table)
+        scratch.replace(path)
+    finally:
+        scratch.unlink(missing_ok=True)

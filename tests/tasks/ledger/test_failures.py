@@ -5,11 +5,13 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from sqlalchemy import make_url, text
 
 from tasks.ledger import database
 from tasks.ledger.database import open_engine, writing
+from tasks.ledger.export import COUNTS_SCHEMA, export_ledger, write_parquet
 from tasks.ledger.leases import held, lease
 from tasks.ledger.ledger import Ledger
 from tasks.transient import is_transient
@@ -96,3 +98,28 @@ def test_a_lease_that_cannot_be_given_back_undoes_nothing(
     with lease(impatient, "night", 0):
         other.execute("BEGIN IMMEDIATE")
     assert "the lease night could not be given back, and ends in 120 s" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("name", "why"), [(".", "Is a directory"), ("file/labels.parquet", "Not a directory|File exists"),
+                      ("x" * 300, "File name too long")]
+)  # fmt: skip
+def test_a_file_that_cannot_be_written_is_named_and_nothing_is_left_of_it(
+    impatient: Ledger, tmp_path: Path, name: str, why: str
+) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / "file").write_text("not a folder")
+    with pytest.raises(LedgerError, match=f"cannot be written: .*({why}).*Name a file"):
+        export_ledger(impatient, folder / name)
+    assert [path.name for path in (*folder.iterdir(), *tmp_path.glob("*.part"))] == ["file"]
+
+
+def test_an_export_of_a_ledger_that_is_lost_meanwhile_leaves_nothing(tmp_path: Path) -> None:
+    def tables() -> Iterator[pa.Table]:
+        yield from ()
+        raise TransientLedgerError("out of reach")
+
+    with pytest.raises(TransientLedgerError, match="out of reach"):
+        write_parquet(tmp_path / "out.parquet", COUNTS_SCHEMA, tables())
+    assert list(tmp_path.glob("*out.parquet*")) == []
