@@ -4,11 +4,12 @@ import datetime as dt
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Engine, Row, exists, func, literal_column, or_, select, tuple_
+from sqlalchemy import ColumnElement, Engine, Row, and_, exists, func, literal_column, or_, select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import aliased
 
 from tasks.ledger.database import ledger_url, open_engine, writing
+from tasks.ledger.held_back import held_back, is_held_back
 from tasks.ledger.models import Base, Count, Night
 from tasks.settings import Settings
 
@@ -86,11 +87,13 @@ class Ledger:
     def nights_before(self, prefix: str, night: dt.date, run: str, most: int = 14, least: int = 3) -> list[Row[Any]]:
         """The last nights over a prefix in which something was counted, newest first; of a day's runs the last.
 
-        Where there are fewer than ``least``, as over a prefix of a new month, those over its whole bucket.
+        Where there are fewer than ``least``, as over a prefix of a new month, those over its whole bucket. Of photos
+        that pipelines held back, and of others, only nights of the same kind are taken together.
         """
         bucket = f"s3://{prefix.removeprefix('s3://').partition('/')[0]}"
         whole = or_(Night.prefix == bucket, Night.prefix.startswith(f"{bucket}/", autoescape=True))
-        for where in (Night.prefix == prefix, whole):
+        tests = held_back(Night.prefix, bucket)
+        for where in (Night.prefix == prefix, and_(whole, tests if is_held_back(prefix) else ~tests)):
             nth = func.row_number().over(partition_by=Night.night, order_by=Night.finished_at.desc()).label("nth")
             counted = (where, Night.night < night, Night.run != run, Night.confidence.is_not(None))
             ranked = select(Night.__table__, nth).where(*counted).subquery()

@@ -18,6 +18,7 @@ from tasks.data.fetch import transfer_errors
 from tasks.data.prepared_data import PreparedData
 from tasks.data.split_photos import Photo, list_photos
 from tasks.data.workspace import Workspace
+from tasks.ledger.held_back import held_back_folder
 from tasks.nightly.outcomes import read_outcomes
 from tasks.nightly.photos import s3_client
 from tasks.nightly.plan import read_plan
@@ -54,8 +55,8 @@ def hold_back(data: PreparedData, run_id: str, most: int, settings: Settings) ->
     The quantities are those of the catalog, so that on this night every mismatch is the model's error or the record's.
     """
     photos = list_photos(data, "test")[:most]
-    bring(data, records_of(data, photos), f"s3://{settings.bucket}/{_folder(run_id)}")
-    get_run_logger().info("%d photos that no training has seen are under %s", len(photos), _folder(run_id))
+    bring(data, records_of(data, photos), f"s3://{settings.bucket}/{held_back_folder(run_id)}")
+    get_run_logger().info("%d photos that no training has seen are under %s", len(photos), held_back_folder(run_id))
     return photos_uri(run_id, settings)
 
 
@@ -80,11 +81,7 @@ def bring(data: PreparedData, records: Mapping[Photo, Mapping[str, Any]], uri: s
 
 def photos_uri(run_id: str, settings: Settings) -> str:
     """The prefix under which a run's photos are held back."""
-    return f"s3://{settings.bucket}/{_folder(run_id)}/bin-images/"
-
-
-def _folder(run_id: str) -> str:
-    return f"nightly/{run_id}/held-back"
+    return f"s3://{settings.bucket}/{held_back_folder(run_id)}/bin-images/"
 
 
 def records_of(data: PreparedData, photos: Sequence[Photo]) -> dict[Photo, dict[str, Any]]:

@@ -65,9 +65,7 @@ class NightParameters(BaseModel):
     @field_validator("prefix")
     @classmethod
     def _prefix_is_a_uri(cls, prefix: str) -> str:
-        if not _URI.fullmatch(prefix):
-            raise ValueError(f"prefix looks like s3://bucket/prefix, not {prefix!r}")
-        return prefix
+        return checked_prefix(prefix)
 
     @field_validator("record")
     @classmethod
@@ -81,6 +79,17 @@ class NightParameters(BaseModel):
         if self.since and self.until and self.since > self.until:
             raise ValueError(f"since {self.since} is after until {self.until}: no photo is in between")
         return self
+
+
+def checked_prefix(prefix: str) -> str:
+    """Return a prefix as it is.
+
+    Raises:
+        ValueError: it is no S3 URI.
+    """
+    if not _URI.fullmatch(prefix):
+        raise ValueError(f"prefix looks like s3://bucket/prefix, not {prefix!r}")
+    return prefix
 
 
 def record_kind(record: str) -> Literal["csv", "parquet", "metadata"]:

@@ -63,10 +63,10 @@ class NightPhoto(BaseModel):
         return PLAIN_KEY.fullmatch(self.key) is not None
 
 
-def s3_client() -> Any:
+def s3_client(retries: int = 8) -> Any:
     """Return a client that retries what is throttled or failing."""
     config = Config(
-        retries={"mode": "adaptive", "max_attempts": 8}, s3={"addressing_style": "path"}, max_pool_connections=32
+        retries={"mode": "adaptive", "max_attempts": retries}, s3={"addressing_style": "path"}, max_pool_connections=32
     )
     return boto3.Session().client("s3", endpoint_url=endpoint_url(), region_name=region_name(), config=config)
 

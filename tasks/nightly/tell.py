@@ -10,6 +10,7 @@ from prefect.blocks.abstract import NotificationBlock
 from prefect.blocks.core import Block
 from prefect.events import emit_event
 
+from tasks.ledger.held_back import is_held_back
 from tasks.nightly.report import Report
 from tasks.settings import Settings
 
@@ -19,7 +20,10 @@ EXCEPTIONS = "binventory.exceptions.found"
 DRIFT = "binventory.drift"
 WITHOUT_RECORD = "binventory.night.without-record"
 RESOURCE = "binventory.nightly-count"
-"""The resource of all events: automations match it."""
+"""The resource of a night's events: automations match it."""
+
+TEST_RESOURCE = "binventory.held-back-night"
+"""That of a pipeline's own night, over photos that it held back: no automation waits for such a night."""
 
 Logger = logging.Logger | logging.LoggerAdapter[Any]
 
@@ -74,9 +78,10 @@ def why_a_person_is_needed(report: Report) -> str | None:
 
 def tell(report: Report, settings: Settings, logger: Logger) -> None:
     """Emit the events and send the message. A message that cannot be sent is logged: the night itself is fine."""
-    resource = {"prefect.resource.id": RESOURCE, "prefect.resource.name": report.prefix}
-    for name, payload in events_of(report).items():
-        emit_event(event=name, resource=resource, payload=payload)
+    name = TEST_RESOURCE if is_held_back(report.prefix) else RESOURCE
+    resource = {"prefect.resource.id": name, "prefect.resource.name": report.prefix}
+    for event, payload in events_of(report).items():
+        emit_event(event=event, resource=resource, payload=payload)
     if settings.notification is None:
         return
     try:

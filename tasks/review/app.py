@@ -1,7 +1,6 @@
 """The review as a web page: rendered here, one form a photo, a little script for the keyboard."""
 
 import dataclasses
-import datetime as dt
 import hmac
 import logging
 import secrets
@@ -22,7 +21,9 @@ from starlette.routing import Route
 from tasks.ledger.ledger import Ledger
 from tasks.nightly.photos import s3_client
 from tasks.review import queue
+from tasks.review.gone import next_photo
 from tasks.review.pictures import picture_of
+from tasks.review.queue import EVERYTHING, Scope
 from training.errors import LedgerError, ReviewError
 
 log = logging.getLogger(__name__)
@@ -44,13 +45,13 @@ class Review:
         ledger: where photos and answers are.
         hosts: names that the page may be asked for by; a foreign page's script cannot pretend to be one.
         token: what has to be known to get in; None on loopback.
-        since: the first night whose photos are shown.
+        scope: the photos that are asked about.
     """
 
     ledger: Ledger
     hosts: tuple[str, ...]
     token: str | None = None
-    since: dt.date | None = None
+    scope: Scope = EVERYTHING
 
 
 def make_app(review: Review) -> Starlette:
@@ -77,7 +78,7 @@ class _Pages:
     def __init__(self, review: Review) -> None:
         self._review = review
         self._ledger = review.ledger
-        self._s3 = s3_client()
+        self._s3, self._quick_s3 = s3_client(), s3_client(retries=1)
         loader = FileSystemLoader(Path(__file__).parent / "templates")
         self._templates = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
 
@@ -128,8 +129,8 @@ class _Pages:
 
     def _next(self, reviewer: str, again: str | None) -> Response:
         item = queue.claim(self._ledger, again, reviewer) if again else None
-        item = item or queue.claim_next(self._ledger, reviewer, self._review.since)
-        done = queue.progress(self._ledger, reviewer, self._review.since)
+        item = item or next_photo(self._ledger, reviewer, self._review.scope, self._quick_s3)
+        done = queue.progress(self._ledger, reviewer, self._review.scope)
         if item is None:
             return self._page("done.html", progress=done, reviewer=reviewer)
         last = self._ledger.latest([item.row.before]).get(item.row.before) if item.row.before else None

@@ -21,7 +21,7 @@ def picture_of(row: Any, client: Any) -> tuple[bytes, int]:
     try:
         picture = decode(read_object(client, row.bucket, row.key, row.etag), LARGEST_SIDE)
     except (FileNotFoundError, PhotoError):
-        return _jpeg(_sign("This photo is gone, or was replaced.\nAnswer: can't tell.")), 404
+        return _jpeg(_sign("This photo is gone, or was replaced.")), 404
     except (SourceError, TransferError):
         return _jpeg(_sign("S3 does not give this photo now.\nLoad the page again.")), 503
     picture.thumbnail((LARGEST_SIDE, LARGEST_SIDE), Image.Resampling.BILINEAR)

@@ -10,11 +10,12 @@ import datetime as dt
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, Text, and_, case, cast, exists, func, or_, select
+from sqlalchemy import ColumnElement, Row, Select, Text, and_, case, cast, exists, func, literal, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import aliased
 
 from tasks.ledger.database import writing
+from tasks.ledger.held_back import held_back
 from tasks.ledger.leases import acquire, held, release
 from tasks.ledger.ledger import LOOKUP, Ledger, chunked, newest
 from tasks.ledger.models import Answer, Count, now
@@ -23,12 +24,32 @@ from training.errors import ReviewError
 ANSWERS = (*map(str, range(10)), "more", "unclear")
 """What can be answered: a count, ten or more, or that the photo does not tell."""
 
+GONE, NOBODY = "gone", ""
+"""What stands as the answer to a photo that left S3 before anybody counted it, and as its reviewer."""
+
 MOST_REVIEWERS = 3
 CLAIM_SECONDS = 600.0
 _CLAIM = "review/"
 _VERDICTS = ("mismatch", "uncertain")
 """Flagged ones, in the order of the queue: mismatches are what the night is sure enough about."""
 _AT_ONCE = 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Scope:
+    """Which of the flagged photos are asked about.
+
+    Attributes:
+        prefix: S3 URI that they are under. Empty: all but those that pipelines held back, which test a model and are
+            asked about where nothing else has ever been flagged.
+        since: the first night of which they may be.
+    """
+
+    prefix: str = ""
+    since: dt.date | None = None
+
+
+EVERYTHING = Scope()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,8 +61,8 @@ class Flagged:
 
     @property
     def settled(self) -> str | None:
-        """The answer that two witnesses agree on; None while they don't."""
-        witnesses = [_as_answer(self.row.expected), _as_answer(self.row.count)]
+        """The answer that two witnesses agree on, or that the photo is gone; None while they don't."""
+        witnesses = [_as_answer(self.row.expected), _as_answer(self.row.count), GONE]
         given = [answer for _, answer in self.answers]
         for answer in given:
             others = given.count(answer) - 1
@@ -52,34 +73,35 @@ class Flagged:
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
-    """How far the review is: photos flagged, done with, answered by this reviewer, and open for this reviewer."""
+    """How far the review is: photos flagged, done with, answered by this reviewer, and open for this reviewer.
+
+    Those that were gone before anybody counted them are done with, too.
+    """
 
     flagged: int
     done: int
     mine: int
     left: int
+    gone: int
 
 
 def _as_answer(count: int | None) -> str | None:
     return None if count is None else str(count) if count < 10 else "more"
 
 
-def flagged(
-    ledger: Ledger, *where: ColumnElement[bool], since: dt.date | None = None, most: int | None = None
-) -> list[Flagged]:
+def flagged(ledger: Ledger, *where: ColumnElement[bool], most: int | None = None) -> list[Flagged]:
     """Flagged photos, best bets first. One that was counted again since is flagged if its newest row is.
 
     Args:
         ledger: with the photos.
         where: what else holds of them.
-        since: the first night of which they may be.
         most: at most so many are read.
     """
     found: list[Row[Any]] = []
     with ledger.engine.connect() as connection:
         for verdict in _VERDICTS:
             left = None if most is None else most - len(found)
-            wanted = select(Count.__table__).where(Count.verdict == verdict, *_flagged(since), *where)
+            wanted = select(Count.__table__).where(Count.verdict == verdict, *_flagged(), *where)
             found += connection.execute(wanted.order_by(Count.score.desc(), Count.photo).limit(left))
     return _with_answers(ledger, found)
 
@@ -101,35 +123,52 @@ def _with_answers(ledger: Ledger, rows: Sequence[Row[Any]]) -> list[Flagged]:
     return [Flagged(row, tuple(answers.get(row.photo, ()))) for row in rows]
 
 
-def claim_next(ledger: Ledger, reviewer: str, since: dt.date | None = None) -> Flagged | None:
+def claim_next(ledger: Ledger, reviewer: str, scope: Scope = EVERYTHING) -> Flagged | None:
     """Return the next photo for a reviewer, kept from others for ten minutes; None when there is none."""
-    while True:
-        taken = [name.removeprefix(_CLAIM) for name, holder in held(ledger, _CLAIM).items() if holder != reviewer]
-        free = Count.photo.not_in(taken)
-        items = flagged(ledger, _open(), ~_has_answer_of(reviewer), free, since=since, most=_AT_ONCE)
-        if not items:
-            return None
+    while items := waiting(ledger, reviewer, scope, most=_AT_ONCE):
         for item in items:
             if acquire(ledger, f"{_CLAIM}{item.row.photo}", reviewer, CLAIM_SECONDS):
                 return item
+    return None
 
 
-def progress(ledger: Ledger, reviewer: str, since: dt.date | None = None) -> Progress:
+def waiting(ledger: Ledger, reviewer: str, scope: Scope, most: int) -> list[Flagged]:
+    """The next photos for a reviewer that nobody else is at, in the order of the queue."""
+    taken = [name.removeprefix(_CLAIM) for name, holder in held(ledger, _CLAIM).items() if holder != reviewer]
+    wanted = (_open(), ~_has_answer_of(reviewer), Count.photo.not_in(taken), *_inside(ledger, scope))
+    return flagged(ledger, *wanted, most=most)
+
+
+def progress(ledger: Ledger, reviewer: str, scope: Scope = EVERYTHING) -> Progress:
     """Count how far the review is."""
-    wanted = (Count.verdict.in_(_VERDICTS), *_flagged(since))
-    closed, mine = ~_open(), _has_answer_of(reviewer)
-    sums = (func.coalesce(func.sum(case((each, 1), else_=0)), 0) for each in (closed, mine, or_(closed, mine)))
+    wanted = (Count.verdict.in_(_VERDICTS), *_flagged(), *_inside(ledger, scope))
+    closed, mine, gone = ~_open(), _has_answer_of(reviewer), _has_answer_of(NOBODY)
+    each = (closed, mine, or_(closed, mine), gone)
+    sums = (func.coalesce(func.sum(case((which, 1), else_=0)), 0) for which in each)
     with ledger.engine.connect() as connection:
         every = connection.scalar(select(func.count()).select_from(Count).where(*wanted)) or 0
         # Only a photo with an answer can be closed or a reviewer's own, and those are few.
         found = connection.execute(select(*sums).select_from(Count).where(*wanted, Count.photo.in_(_answered())))
-        done, own, not_left = found.one()
-    return Progress(flagged=every, done=done, mine=own, left=every - not_left)
+        done, own, not_left, left_s3 = found.one()
+    return Progress(flagged=every, done=done, mine=own, left=every - not_left, gone=left_s3)
 
 
-def _flagged(since: dt.date | None) -> list[ColumnElement[bool]]:
+def _flagged() -> list[ColumnElement[bool]]:
     """What holds of flagged photos besides their verdict."""
-    return [Count.score.is_not(None), newest(), *([Count.night >= since] if since else [])]
+    return [Count.score.is_not(None), newest()]
+
+
+def _inside(ledger: Ledger, scope: Scope) -> list[ColumnElement[bool]]:
+    """What holds of the photos of a scope."""
+    since = [Count.night >= scope.since] if scope.since else []
+    if scope.prefix:
+        bucket, _, folder = scope.prefix.removeprefix("s3://").partition("/")
+        # Not LIKE, by which SQLite takes ``A/`` for ``a/``.
+        return [*since, Count.bucket == bucket, func.substr(Count.key, 1, len(folder)) == folder]
+    of_nights = ~held_back(Count.key)
+    any_flagged = select(Count.photo).where(Count.verdict.in_(_VERDICTS), *_flagged(), of_nights).limit(1)
+    with ledger.engine.connect() as connection:
+        return since if connection.scalar(any_flagged) is None else [*since, of_nights]
 
 
 def _answered() -> Select[Any]:
@@ -150,7 +189,8 @@ def _open() -> ColumnElement[bool]:
         other.answer == one.answer,
         other.withdrawn_at.is_(None),
     )
-    agrees = or_(one.answer == _as_answer_in_sql(Count.expected), one.answer == _as_answer_in_sql(Count.count), same)
+    witnesses = (_as_answer_in_sql(Count.expected), _as_answer_in_sql(Count.count), literal(GONE))
+    agrees = or_(*(one.answer == witness for witness in witnesses), same)
     settled = exists().where(one.photo == Count.photo, one.withdrawn_at.is_(None), agrees)
     given = select(func.count()).where(one.photo == Count.photo, one.withdrawn_at.is_(None)).scalar_subquery()
     return and_(~settled, given < MOST_REVIEWERS)
@@ -170,13 +210,23 @@ def answer(ledger: Ledger, photo: str, reviewer: str, said: str) -> None:
         raise ReviewError(f"{said!r} is no answer; there are {', '.join(ANSWERS)}")
     if photo not in ledger.known([photo]):
         raise ReviewError(f"the ledger has no photo {photo!r}")
-    dialect = sqlite if ledger.engine.dialect.name == "sqlite" else postgresql
-    row = {"photo": photo, "reviewer": reviewer, "answer": said, "answered_at": now(), "withdrawn_at": None}
-    insert = dialect.insert(Answer).values(row)
-    changes = {name: insert.excluded[name] for name in ("answer", "answered_at", "withdrawn_at")}
-    with writing(ledger.engine) as connection:
-        connection.execute(insert.on_conflict_do_update(index_elements=["photo", "reviewer"], set_=changes))
+    _write(ledger, [photo], reviewer, said)
     release(ledger, f"{_CLAIM}{photo}", reviewer)
+
+
+def leave_out(ledger: Ledger, photos: Sequence[str]) -> None:
+    """Close photos that are gone from S3: nobody is asked about them any more, and they are no labels."""
+    _write(ledger, photos, NOBODY, GONE)
+
+
+def _write(ledger: Ledger, photos: Sequence[str], reviewer: str, said: str) -> None:
+    dialect = sqlite if ledger.engine.dialect.name == "sqlite" else postgresql
+    row = {"reviewer": reviewer, "answer": said, "answered_at": now(), "withdrawn_at": None}
+    insert: Any = dialect.insert(Answer)
+    changes = {name: insert.excluded[name] for name in ("answer", "answered_at", "withdrawn_at")}
+    statement = insert.on_conflict_do_update(index_elements=["photo", "reviewer"], set_=changes)
+    with writing(ledger.engine) as connection:
+        connection.execute(statement, [row | {"photo": photo} for photo in photos])
 
 
 def undo(ledger: Ledger, reviewer: str) -> str | None:

@@ -2,15 +2,21 @@
 
 import datetime as dt
 import ipaddress
+import re
 import secrets
 import socket
 
 import uvicorn
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from tasks.ledger.ledger import Ledger
+from tasks.nightly.parameters import checked_prefix
 from tasks.review.app import Review, make_app
+from tasks.review.queue import Scope
 from training.errors import ReviewError
+
+_NAME = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
+"""A host name; what no resolver takes, like a label of 64 letters, would be a traceback of Python's."""
 
 
 class ReviewParameters(BaseModel):
@@ -23,6 +29,12 @@ class ReviewParameters(BaseModel):
     names: tuple[str, ...] = Field(
         (), title="Names", description="More host names that the page is opened by, such as counting.warehouse.lan."
     )
+    prefix: str = Field(
+        "",
+        title="Prefix",
+        description="Only photos under this S3 URI. Default: all, without those that pipelines held back unless there "
+        "are no others.",
+    )
     since: dt.date | None = Field(None, title="Since", description="Only photos flagged on this night or later.")
     export: str | None = Field(
         None, title="Export", description="Write the settled answers as labels to this Parquet file, and end."
@@ -32,6 +44,28 @@ class ReviewParameters(BaseModel):
         title="Export ledger",
         description="Write every row of the ledger, of all nights, with its answers to this Parquet file, and end.",
     )
+
+    @field_validator("prefix")
+    @classmethod
+    def _prefix_is_a_uri(cls, prefix: str) -> str:
+        return prefix and checked_prefix(prefix)
+
+    @field_validator("host")
+    @classmethod
+    def _host_is_one(cls, host: str) -> str:
+        if _NAME.fullmatch(host) or _is_address(host):
+            return host
+        raise ValueError(
+            f"a host looks like 127.0.0.1, ::1 or counting.warehouse.lan, not {host!r}; --port has the port"
+        )
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def is_loopback(host: str) -> bool:
@@ -44,11 +78,12 @@ def is_loopback(host: str) -> bool:
 
 def make_review(parameters: ReviewParameters, ledger: Ledger) -> Review:
     """Return what the page works on; a token is made where others can reach it."""
+    scope = Scope(parameters.prefix, parameters.since)
     names = {_in_a_url(parameters.host), "localhost", "127.0.0.1", *parameters.names}
     if is_loopback(parameters.host):
-        return Review(ledger, tuple(sorted(names)), None, parameters.since)
+        return Review(ledger, tuple(sorted(names)), None, scope)
     # Behind a token it does not matter by which name the page is asked for.
-    return Review(ledger, ("*",), secrets.token_urlsafe(24), parameters.since)
+    return Review(ledger, ("*",), secrets.token_urlsafe(24), scope)
 
 
 def _in_a_url(host: str) -> str:

@@ -138,6 +138,11 @@ def test_a_night_is_compared_with_one_run_a_day_and_with_its_bucket_where_its_pr
     assert (night.totals, night.mix, night.confidence) == ({"counted": 9}, {"3": 1.0}, 0.6)
     record("site-8", "s3://bins/site/", 8, confidence=0.9)  # a run that is written again
     assert ledger.nights_before("s3://bins/site/", dt.date(2026, 11, 9), "tonight")[0].confidence == 0.9
+    for day in range(10, 14):  # every pipeline ends with a night over photos that it held back
+        record(f"test-{day}", f"s3://bins/nightly/2611{day}-120000/held-back/bin-images/", day)
+    assert before("s3://bins/new/", 14, most=1) == ["site-8"]
+    tests = ["test-13", "test-12", "test-11", "test-10"]
+    assert before("s3://bins/nightly/261114-120000/held-back/bin-images/", 14) == tests
 
 
 def test_photos_are_found_by_themselves_by_bin_and_by_id_oldest_first(ledger: Ledger) -> None:

@@ -9,6 +9,7 @@ import yaml
 from prefect.blocks.abstract import NotificationBlock
 from prefect.blocks.core import Block
 from prefect.events.schemas.automations import AutomationCore, EventTrigger
+from prefect.events.schemas.events import Resource, ResourceSpecification
 from pydantic import Field
 
 from tasks.nightly import tell as telling
@@ -85,6 +86,28 @@ def test_the_automations_load_and_listen_to_events_that_exist() -> None:
     own = [one.trigger for one in automations if isinstance(one.trigger, EventTrigger)]
     matched = {name for trigger in own for name in trigger.match["prefect.resource.id"]}
     assert telling.RESOURCE in matched
+
+
+@pytest.mark.parametrize(
+    ("prefix", "watched"), [("s3://bins/x", True), ("s3://b/nightly/261125-162900/held-back/bin-images/", False)]
+)
+def test_no_automation_takes_a_pipeline_s_night_over_held_back_photos_for_one_of_the_warehouse(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, prefix: str, watched: bool
+) -> None:
+    resources: list[Resource] = []
+    monkeypatch.setattr(
+        telling, "emit_event", lambda **event: resources.append(Resource.model_validate(event["resource"]))
+    )
+    telling.tell(report().model_copy(update={"prefix": prefix}), Settings(home=tmp_path), logging.getLogger("test"))
+    content = yaml.safe_load((ROOT / "automations" / "nightly.yaml").read_text())
+    [trigger] = [
+        trigger
+        for entry in content["automations"]
+        if isinstance(trigger := AutomationCore.model_validate(entry).trigger, EventTrigger)
+        and telling.FINISHED in trigger.expect
+    ]
+    assert isinstance(trigger.match, ResourceSpecification)
+    assert [trigger.match.matches(resource) for resource in resources] == [watched]
 
 
 class Told(NotificationBlock):

@@ -1,6 +1,7 @@
 """The review page in a real browser, and what its server refuses."""
 
 import asyncio
+import datetime as dt
 import io
 import os
 import re
@@ -13,7 +14,8 @@ import httpx
 import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page
-from sqlalchemy import text
+from pydantic import ValidationError
+from sqlalchemy import create_engine, text
 
 from tasks.ledger.database import writing
 from tasks.ledger.ledger import Ledger
@@ -21,7 +23,7 @@ from tasks.ledger.models import Answer, Count
 from tasks.review.app import make_app
 from tasks.review.serve import ReviewParameters, make_review
 from tests.browser import chromium
-from tests.ledgers import count_row
+from tests.ledgers import MOMENT, count_row
 from tests.tasks.review.conftest import Server
 
 
@@ -142,6 +144,20 @@ def test_a_photo_that_cannot_be_shown_says_so_in_its_place(server: Server, ledge
         assert Image.open(io.BytesIO(answer.content)).size == (960, 720)
 
 
+def test_photos_that_are_gone_leave_the_queue_by_themselves_and_are_counted(
+    server: Server, ledger: Ledger, caplog: pytest.LogCaptureFixture
+) -> None:
+    gone = [count_row(f"bins/gone-{number}.jpg", score=9.0) for number in range(30)]
+    replaced = count_row("bins/3.jpg", etag="e8", counted_at=MOMENT + dt.timedelta(days=1), score=8.0)
+    elsewhere = count_row("bins/0.jpg", bucket="no-such-bucket", score=7.0)  # another cloud's perhaps: who knows
+    ledger.upsert_counts([*gone, replaced, elsewhere])
+    page = httpx.get(f"{server.address}/review", cookies={"binventory_reviewer": b"ann".hex()}).text
+    assert elsewhere["photo"] in page
+    assert "31 of 35 done (31 are gone)" in page
+    assert "31 flagged photos are gone from S3" in caplog.text
+    assert {(row.reviewer, row.answer) for row in ledger.rows(Answer)} == {("", "gone")}
+
+
 def test_the_page_is_served_on_loopback_of_ipv6(ledger: Ledger, s3: Path) -> None:
     async def status(host: str, asked_for: str) -> int:
         app = httpx.ASGITransport(make_app(make_review(ReviewParameters(host=host), ledger)))
@@ -151,6 +167,17 @@ def test_the_page_is_served_on_loopback_of_ipv6(ledger: Ledger, s3: Path) -> Non
     for host in ("::1", "0:0:0:0:0:0:0:1"):
         assert asyncio.run(status(host, "[::1]")) == 200
         assert asyncio.run(status(host, "[::2]")) == 400
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:9000", "http://here", "a" * 64, "two words", "", "[::1]"])
+def test_what_is_no_host_is_refused_before_anything_is_served(host: str) -> None:
+    with pytest.raises(ValidationError, match="a host looks like"):
+        ReviewParameters(host=host)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "fe80::1%eth0", "localhost", "counting.warehouse.lan"])  # noqa: S104
+def test_addresses_and_names_are_hosts(host: str) -> None:
+    assert make_review(ReviewParameters(host=host), Ledger(create_engine("sqlite://"))).hosts
 
 
 def test_a_ledger_that_fails_is_said_on_the_page(server: Server, ledger: Ledger) -> None:

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from sqlalchemy import delete
 
+from tasks.ledger.database import writing
 from tasks.ledger.ledger import Ledger
-from tasks.ledger.models import Answer
+from tasks.ledger.models import Answer, Count
 from tasks.review.labels import Exported, export_labels
-from tasks.review.queue import Flagged, answer, claim, claim_next, flagged, progress, undo
+from tasks.review.queue import Flagged, Scope, answer, claim, claim_next, flagged, leave_out, progress, undo
 from tests.ledgers import MOMENT, count_row
 from tests.tasks.review.conftest import flagged_photos
 from training.errors import ReviewError
@@ -117,6 +119,41 @@ def test_what_is_no_answer_is_refused(ledger: Ledger, said: str) -> None:
     with pytest.raises(ReviewError, match="no photo"):
         answer(ledger, "f" * 32, "ann", "3")
     assert list(ledger.rows(Answer)) == []
+
+
+HELD_BACK = "nightly/261125-162900/held-back/bin-images"
+
+
+def test_photos_that_a_pipeline_held_back_are_asked_about_where_there_are_no_others_or_by_their_prefix(
+    ledger: Ledger,
+) -> None:
+    with writing(ledger.engine) as connection:
+        connection.execute(delete(Count))
+    ledger.upsert_counts([count_row(f"{HELD_BACK}/{name}.jpg", score=9.0) for name in ("8", "9")])
+    assert names([claim_next(ledger, "ann")]) in (["8"], ["9"])  # type: ignore[list-item]
+    assert progress(ledger, "ann").flagged == 2
+    tonight = count_row("bins/1.jpg", score=0.1)
+    ledger.upsert_counts([tonight])
+    assert names([claim_next(ledger, "bob")]) == ["1"]  # type: ignore[list-item]
+    answer(ledger, tonight["photo"], "bob", RECORD)
+    assert claim_next(ledger, "bob") is None  # what tests a model is no warehouse's work
+    assert progress(ledger, "bob").flagged == 1
+    for prefix, found in ((f"s3://bucket/{HELD_BACK}/", 2), ("s3://bucket/bins/", 1), ("s3://bucket", 3)):
+        assert progress(ledger, "bob", Scope(prefix)).flagged == found
+    for prefix in ("s3://bucket/BINS/", "s3://elsewhere/bins/"):
+        assert progress(ledger, "bob", Scope(prefix)).flagged == 0
+    assert names([claim_next(ledger, "bob", Scope(f"s3://bucket/{HELD_BACK}/"))]) in (["8"], ["9"])  # type: ignore[list-item]
+
+
+def test_what_is_gone_is_done_with_and_no_label(ledger: Ledger, tmp_path: Path) -> None:
+    photos = [item.row.photo for item in flagged(ledger)]
+    answer(ledger, photos[0], "ann", "4")  # contradicts both, so that a second person would be asked
+    leave_out(ledger, photos[:2])
+    assert names([claim_next(ledger, "bob")]) == ["2"]  # type: ignore[list-item]
+    bob = progress(ledger, "bob")
+    assert (bob.flagged, bob.done, bob.gone, bob.mine, bob.left) == (4, 2, 2, 0, 2)
+    assert [item.settled for item in flagged(ledger)] == ["gone", "gone", None, None]
+    assert export_labels(ledger, tmp_path / "labels.parquet") == Exported(0, ())
 
 
 def test_settled_counts_become_labels(ledger: Ledger, tmp_path: Path) -> None:
