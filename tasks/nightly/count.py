@@ -22,9 +22,10 @@ from sagemaker.core.shapes import (
 from serving.prediction import Prediction
 from tasks.data.fetch import transfer_errors
 from tasks.jobs import ENDED, LogTail, find_or_create, follow, job_name, tags
+from tasks.nightly.copies import copies_uri, copy_name, copy_photos
 from tasks.nightly.outcomes import GONE, Outcome
 from tasks.nightly.patience import Patience
-from tasks.nightly.photos import NightPhoto, is_gone, read_object, s3_client
+from tasks.nightly.photos import NightPhoto, read_object, s3_client
 from tasks.nightly.plan import Chunk
 from tasks.object_store import ensure_bucket, open_store
 from tasks.settings import Settings
@@ -33,7 +34,7 @@ from training.picture import decode
 
 TRIES = 3
 IN_FLIGHT = 64
-COPIERS = LOOKERS = 16
+LOOKERS = 16
 SMALL_AT_ONCE, SMALL_MB = 16, 6
 LARGE_AT_ONCE, LARGE_MB = 4, 21
 
@@ -49,10 +50,13 @@ def count_by_jobs(
     no successor, which would be as late. Jobs are named by what goes in, so a night that was killed finds the jobs that
     it started.
     """
-    outcomes: dict[str, Outcome] = {}
-    left = list(chunk.photos)
+    ensure_bucket(f"s3://{settings.bucket}")
+    outcomes = copy_photos(chunk.photos, run_id, settings) if chunk.copied else {}
+    left = [photo for photo in chunk.photos if photo.photo not in outcomes]
     reason = ""
     for attempt in range(1, TRIES + 1):
+        if not left:
+            break
         name = job_name(run_id, "night", [model_name, chunk.number, attempt, [photo.photo for photo in left]])
         answers, reason, late = _transform(name, chunk, left, model_name, run_id, instances, settings, logger)
         outcomes |= {photo: Outcome(status="counted", prediction=answer) for photo, answer in answers.items()}
@@ -60,10 +64,8 @@ def count_by_jobs(
         if late:
             break
         outcomes |= _look_at(left)
-        left = [photo for photo in left if photo.photo not in outcomes]
-        if not left:
-            break
-        logger.warning("chunk %d: %d photos are not counted after job %d: %s", chunk.number, len(left), attempt, reason)
+        if left := [photo for photo in left if photo.photo not in outcomes]:
+            logger.warning("chunk %d: job %d left %d photos over: %s", chunk.number, attempt, len(left), reason)
     why = (reason or "the job gave no answer for it").splitlines()[0]
     outcomes |= {photo.photo: Outcome(status="uncounted", reason=why) for photo in left}
     return outcomes
@@ -83,7 +85,6 @@ def _transform(
     folder = folder_of(name, run_id, settings)
 
     def create() -> TransformJob:
-        ensure_bucket(folder)
         manifest = _manifest(chunk, photos, run_id, settings)
         with transfer_errors(folder):
             obstore.put(open_store(folder), "photos.manifest", json.dumps(manifest).encode())
@@ -143,45 +144,12 @@ def _status(job: TransformJob) -> str:
 def _manifest(chunk: Chunk, photos: Sequence[NightPhoto], run_id: str, settings: Settings) -> list[Any]:
     """Name the photos, or copies of them where their keys have what a manifest cannot carry safely."""
     if chunk.copied:
-        _copy(photos, run_id, settings)
-        return [{"prefix": f"s3://{settings.bucket}/{_copies(run_id)}/"}, *(f"{photo.photo}.jpg" for photo in photos)]
+        return [{"prefix": f"{copies_uri(run_id, settings)}/"}, *map(copy_name, photos)]
     return [{"prefix": f"s3://{photos[0].bucket}/"}, *(photo.key for photo in photos)]
 
 
 def _output(chunk: Chunk, photo: NightPhoto) -> str:
-    return f"{photo.photo}.jpg.out" if chunk.copied else f"{photo.key}.out"
-
-
-def _copies(run_id: str) -> str:
-    return f"nightly/{run_id}/copies"
-
-
-def _copy(photos: Sequence[NightPhoto], run_id: str, settings: Settings) -> None:
-    client = s3_client()
-
-    def copy(photo: NightPhoto) -> None:
-        try:
-            client.copy_object(
-                CopySource={"Bucket": photo.bucket, "Key": photo.key},
-                Bucket=settings.bucket,
-                Key=f"{_copies(run_id)}/{photo.photo}.jpg",
-            )
-        except ClientError as error:
-            if not (is_gone(error) or _is_refused(client, photo)):
-                raise  # else the job leaves it over, and then it is found to be gone, or not ours to read
-
-    with ThreadPoolExecutor(COPIERS) as pool:
-        list(pool.map(copy, photos))
-
-
-def remove_copies(run_id: str, settings: Settings) -> None:
-    """Delete the copies that a run made of photos with odd keys."""
-    uri = f"s3://{settings.bucket}/{_copies(run_id)}"
-    store = open_store(uri)
-    with transfer_errors(uri):
-        names = [entry["path"] for page in obstore.list(store) for entry in page]
-        if names:
-            obstore.delete(store, names)
+    return f"{copy_name(photo)}.out" if chunk.copied else f"{photo.key}.out"
 
 
 def read_answers(uri: str, photos: dict[str, str]) -> dict[str, Prediction]:
@@ -205,14 +173,6 @@ async def _read_answers(uri: str, photos: dict[str, str]) -> dict[str, Predictio
 
     await asyncio.gather(*(reader() for _ in range(IN_FLIGHT)))
     return found
-
-
-def _is_refused(client: Any, photo: NightPhoto) -> bool:
-    try:
-        read_object(client, photo.bucket, photo.key)
-    except (ForbiddenObjectError, FileNotFoundError):
-        return True
-    return False
 
 
 def _look_at(photos: Sequence[NightPhoto]) -> dict[str, Outcome]:

@@ -73,6 +73,7 @@ def bring(data: PreparedData, records: Mapping[Photo, Mapping[str, Any]], uri: s
             CopySource={"Bucket": from_bucket, "Key": f"{from_prefix}/{photo.key}"},
             Bucket=bucket,
             Key=f"{folder}/bin-images/{photo.photo_id}.jpg",
+            TaggingDirective="REPLACE",  # by nothing: to copy tags takes rights of their own
         )
 
     with ThreadPoolExecutor(COPIERS) as pool:

@@ -24,6 +24,10 @@ PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png")
 PLAIN_KEY = re.compile(r"(?!.*(?:^|/)\.{0,2}(?:/|$))[A-Za-z0-9_.=+@,/-]+")
 """Keys that every part of a transform job reads alike: no spaces, line ends, other alphabets, ``//`` or ``..``."""
 
+LONGEST_PLAIN_KEY = 900
+"""A job writes a photo's answer below its own folder, and no key on S3 has more than 1,024 bytes."""
+
+_GONE = ("NoSuchKey", "404", "PreconditionFailed", "412")
 _REFUSES_ALL = re.compile(rf"NoSuchBucket|{ABOUT_WHO_ASKS}")
 
 
@@ -59,8 +63,8 @@ class NightPhoto(BaseModel):
 
     @property
     def is_plain(self) -> bool:
-        """Whether a manifest can name it as it is."""
-        return PLAIN_KEY.fullmatch(self.key) is not None
+        """Whether a manifest can name it as it is, and a job its answer after it."""
+        return len(self.key) <= LONGEST_PLAIN_KEY and PLAIN_KEY.fullmatch(self.key) is not None
 
 
 def s3_client(retries: int = 8) -> Any:
@@ -121,6 +125,26 @@ def read_object(client: Any, bucket: str, key: str, etag: str | None = None) -> 
         raise _explained(error, f"s3://{bucket}/{key}") from error
 
 
+def copy_object(client: Any, photo: NightPhoto, bucket: str, key: str) -> None:
+    """Copy a photo on S3, the bytes that were listed and no others.
+
+    Its tags stay behind: to copy them takes rights of their own.
+
+    Raises:
+        FileNotFoundError, ForbiddenObjectError, SourceError, TransferError: as `read_object`.
+    """
+    try:
+        client.copy_object(
+            CopySource={"Bucket": photo.bucket, "Key": photo.key},
+            CopySourceIfMatch=f'"{photo.etag}"',
+            Bucket=bucket,
+            Key=key,
+            TaggingDirective="REPLACE",
+        )
+    except (ClientError, BotoCoreError) as error:
+        raise _explained(error, f"s3://{photo.bucket}/{photo.key}") from error
+
+
 def _read_once(client: Any, bucket: str, key: str, etag: str | None) -> bytes:
     found = client.get_object(Bucket=bucket, Key=key)
     with contextlib.closing(found["Body"]) as stream:
@@ -151,12 +175,7 @@ def _explained(error: ClientError | BotoCoreError, uri: str) -> Exception:
         return TransferError(f"{uri}: {error}")
     if isinstance(error, BotoCoreError):  # no credentials, for one
         return SourceError(f"{uri}: {error}")
-    if is_gone(error):
-        return FileNotFoundError(uri)
     code = error.response.get("Error", {}).get("Code", "")
+    if code in _GONE:
+        return FileNotFoundError(uri)
     return (SourceError if _REFUSES_ALL.fullmatch(code) else ForbiddenObjectError)(f"{uri}: {error}")
-
-
-def is_gone(error: ClientError) -> bool:
-    """Whether S3 says that there is no such object."""
-    return error.response.get("Error", {}).get("Code") in ("NoSuchKey", "404")

@@ -15,6 +15,7 @@ from tasks.ledger.export import export_rows
 from tasks.ledger.models import now
 from tasks.nightly import count, endpoint, late, plan, remember
 from tasks.nightly import tell as telling
+from tasks.nightly.copies import remove_copies
 from tasks.nightly.cost import cost_of_jobs
 from tasks.nightly.coverage import measure_coverage
 from tasks.nightly.model import judged_by, model_of_night
@@ -102,7 +103,7 @@ def judge_and_remember(night: Night) -> int:
 @task(name="tidy", task_run_name="tidy", **RETRIES)
 def tidy(night: Night) -> None:
     """Delete the copies of photos with odd keys."""
-    count.remove_copies(night.run_id, night.settings)
+    remove_copies(night.run_id, night.settings)
 
 
 @task(name="report", task_run_name="report", **RETRIES)
