@@ -7,7 +7,9 @@ from tasks.nightly.parameters import NightParameters
 from tasks.plan.learning import LOGS, dataset_uri
 from tasks.plan.placeholders import RUN
 from tasks.plan.plan import Draft, Stage
+from tasks.plan.release import a_model
 from tasks.plan.storage import Storage, read, s3, written
+from tasks.release.registry import serving_model
 
 _JOBS = (
     "sagemaker DescribeModel",
@@ -24,6 +26,7 @@ _ASK_ENDPOINT = (
     "sagemaker DescribeModel",
     "sagemaker-runtime InvokeEndpoint",
 )
+_MADE_ANEW = "CreateModel only where somebody deleted the approved model's."
 
 
 def hold_back(draft: Draft, parameters: PrepareParameters, most: int) -> None:
@@ -41,14 +44,17 @@ def hold_back(draft: Draft, parameters: PrepareParameters, most: int) -> None:
 def count_night(draft: Draft, parameters: NightParameters) -> None:
     """Find, count and report: the stages of ``flows.nightly_count`` that ask for something."""
     night, prefix = f"s3://{draft.settings.bucket}/nightly/{RUN}", parameters.prefix
-    with draft.stage("find", storage=read(prefix, "photos and their record")):
+    record = parameters.record or ""
+    elsewhere = read(record, "the record") if record.startswith("s3://") else []
+    with draft.stage("find", storage=[*read(prefix, "photos and their record"), *elsewhere]):
         pass
     if parameters.endpoint:
         asked = [s3("GetObject", prefix, "photos")]
         with draft.stage("count", (*_FIND_MODEL, *_ASK_ENDPOINT), asked) as stage:
+            serving_model(a_model(draft.settings), draft.settings)
             stage.note = (
                 "InvokeEndpoint for every new photo; those above 6 MB, which no endpoint takes, are counted by jobs: "
-                "the plan without --endpoint says what they need."
+                f"the plan without --endpoint says what they need. {_MADE_ANEW}"
             )
     else:
         with draft.stage("count", (*_FIND_MODEL, *_JOBS), _files_of_jobs(night, parameters, draft)) as stage:
@@ -58,11 +64,12 @@ def count_night(draft: Draft, parameters: NightParameters) -> None:
 
 
 def _ask_for_jobs(stage: Stage, parameters: NightParameters, draft: Draft) -> None:
+    serving_model(a_model(draft.settings), draft.settings)
     name, model = job_name(RUN, "night", ""), "<approved model>"
     ask_for_counts(name, model, RUN, draft.settings, large=False, instances=parameters.instances)
     stage.note = (
         f"A job for every {parameters.photos_per_job} new photos, those above 6 MB apart; what a job leaves over is "
-        "tried in two more."
+        f"tried in two more. {_MADE_ANEW}"
     )
 
 

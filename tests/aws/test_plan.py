@@ -182,6 +182,15 @@ def test_a_plan_that_takes_photos_of_an_earlier_run_is_told_their_source(begun: 
     assert "s3://binventory/datasets/abid/" in channels
 
 
+@pytest.mark.parametrize("through", [(), ("--endpoint=binventory",)], ids=["jobs", "endpoint"])
+def test_a_plan_of_a_night_has_its_record_and_the_model_that_may_have_been_deleted(through: tuple[str, ...]) -> None:
+    plan = plan_of("nightly_count", "--prefix=s3://bins/new/", "--record=s3://wms/record.csv", *through)
+    find, count, _ = plan.stages
+    assert ("GetObject", "s3://wms/record.csv") in [(each.operation, each.uri) for each in find.storage]
+    assert {"sagemaker:CreateModel", "sagemaker:AddTags", "iam:PassRole"} <= set(count.actions)
+    assert "CreateModel only where" in count.note
+
+
 def test_a_plan_has_the_stages_that_are_wanted() -> None:
     later = plan_of("full_pipeline", "--source", "demo", "--from", "train", "--skip", "night")
     stages = [stage.name for stage in later.stages]
