@@ -12,7 +12,6 @@ from tasks.plan.storage import Storage, read, s3, written
 from tasks.release.registry import serving_model
 
 _JOBS = (
-    "sagemaker DescribeModel",
     "sagemaker DescribeTransformJob",
     "sagemaker ListTransformJobs",
     "sagemaker StopTransformJob",
