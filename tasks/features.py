@@ -49,6 +49,7 @@ def features_script(inputs: JobInputs, recipe: Hyperparameters, settings: Settin
         inputs=inputs,
         request=script_hyperparameters(inputs.code, "compute_features.py", parameters),
         outputs=f"s3://{settings.bucket}/features/{digest}",
+        instance=settings.training_instance,
     )
 
 

@@ -45,7 +45,9 @@ class Settings(BaseSettings):
     training_instance: str = Field("ml.g5.xlarge", description="Instance type of training jobs.", pattern=r"^ml\.")
     tuning_instance: str = Field("ml.g5.xlarge", description="Instance type of tuning trials.", pattern=r"^ml\.")
     head_instance: str = Field(
-        "ml.c5.xlarge", description="Instance type of tuning trials on a frozen backbone's features.", pattern=r"^ml\."
+        "ml.c5.xlarge",
+        description="Instance type of trials and trainings on a frozen backbone's features.",
+        pattern=r"^ml\.",
     )
     training_instances: int = Field(1, description="Instances of the final training; they train together.", ge=1, le=64)
     training_processes: int = Field(

@@ -139,6 +139,7 @@ class Script(BaseModel):
     inputs: JobInputs = Field(description="Data, code and weights.")
     request: dict[str, str] = Field(description="Script mode's hyperparameters.")
     outputs: str = Field(description="S3 prefix below which the job's archive goes.")
+    instance: str = Field(description="Type of what it runs on.")
     instances: int = 1
     debugger: DebugOptions | None = Field(
         None, description="Ask for SageMaker Debugger, to record so much; where it is refused, go without."
@@ -148,7 +149,7 @@ class Script(BaseModel):
 def start_script(
     script: Script, settings: Settings, before_another: Callable[[TrainingJob], None] | None = None
 ) -> TrainingJob:
-    """Start a script on the training instance, or find the job of its name; see `attach`."""
+    """Start a script, or find the job of its name; see `attach`."""
     name, inputs, request = script.name, script.inputs, script.request
 
     def create(candidate: str) -> TrainingJob:
@@ -166,14 +167,14 @@ def start_script(
             training_job_name=candidate,
             role_arn=settings.role,
             algorithm_specification=AlgorithmSpecification(
-                training_image=image_uri(settings, "training", settings.training_instance),
+                training_image=image_uri(settings, "training", script.instance),
                 training_input_mode="File",
                 metric_definitions=metric_definitions(),
             ),
             hyper_parameters=request,
             input_data_config=inputs.channels(),
             output_data_config=OutputDataConfig(s3_output_path=script.outputs),
-            resource_config=resources(settings.training_instance, script.instances),
+            resource_config=resources(script.instance, script.instances),
             stopping_condition=stopping(settings),
             enable_managed_spot_training=settings.spot,
             # Not by the candidate's name: a second attempt goes on where the first one failed.
@@ -236,6 +237,7 @@ def final_training(
         inputs=inputs,
         request=request,
         outputs=jobs_prefix(settings),
+        instance=settings.head_instance if inputs.features else settings.training_instance,
         instances=1 if inputs.features else settings.training_instances,
         debugger=recording if settings.debugger else None,
     )

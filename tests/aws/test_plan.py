@@ -199,6 +199,8 @@ def test_a_plan_has_the_stages_that_are_wanted() -> None:
         plan_of("full_pipeline", "--resume")
     learned = plan_of("tune_and_train", "--recipe", "frozen")
     assert [stage.name for stage in learned.stages] == ["prepare", "features", "tune", "train", "debug"]
+    hired = {cost.what: cost.instance for stage in learned.stages for cost in stage.costs}
+    assert hired["4 tuning trials"] == hired["training job"] == Settings().head_instance
     turned_away = plan_of("deploy", "--model", "7", "--reject", "too slow")
     [request] = [request for stage in turned_away.stages for request in stage.requests]
     assert request.parameters["ModelApprovalStatus"] == "Rejected"

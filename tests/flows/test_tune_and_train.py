@@ -35,7 +35,7 @@ def test_features_are_computed_once_and_a_search_goes_on_from_another(installati
     assert list(first["stages"]) == ["prepare", "features", "tune", "train", "debug"]
     assert first["tuning"]["jobs"] == 2
     assert first["cost"]["billable_seconds"].keys() == {"features", "tune", "train"}
-    assert first["cost"]["instances"]["tune"] == "ml.c5.xlarge"
+    assert first["cost"]["instances"] == {"features": "ml.g5.xlarge", "tune": "ml.c5.xlarge", "train": "ml.c5.xlarge"}
     assert 0 < first["cost"]["total_usd"] < 1
     assert first["cost"]["priced_at"]
 
