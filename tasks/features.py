@@ -2,10 +2,12 @@
 
 import dataclasses
 
+from botocore.exceptions import ClientError
 from prefect import task
 from pydantic import BaseModel, ConfigDict, Field
+from sagemaker.core.resources import TrainingJob
 
-from tasks.jobs import job_name
+from tasks.jobs import is_missing, job_name
 from tasks.object_store import open_store
 from tasks.prices import Cost
 from tasks.retries import RETRIES
@@ -32,7 +34,7 @@ def compute_features(inputs: JobInputs, recipe: Hyperparameters, settings: Setti
         JobError: the job failed; carries SageMaker's reason and the end of the log.
     """
     script = features_script(inputs, recipe, settings)
-    if found := _archive_below(script.outputs):
+    if found := finished_archive(script.outputs):
         return StoredFeatures(uri=found, cost=None)
     job = run_script(script, "Features", settings)
     return StoredFeatures(uri=str(job.model_artifacts.s3_model_artifacts), cost=cost_of([job]))
@@ -53,9 +55,20 @@ def features_script(inputs: JobInputs, recipe: Hyperparameters, settings: Settin
     )
 
 
-def _archive_below(prefix: str) -> str | None:
+def finished_archive(prefix: str) -> str | None:
+    """URI of what a completed job left below a prefix; one that was stopped leaves an archive too, without features."""
     for listed in open_store(f"{prefix}/").list():
         for item in listed:
-            if item["path"].endswith("model.tar.gz"):
+            job, _, rest = item["path"].partition("/")
+            if rest == "output/model.tar.gz" and _is_completed(job):
                 return f"{prefix}/{item['path']}"
     return None
+
+
+def _is_completed(job: str) -> bool:
+    try:
+        return bool(TrainingJob.get(job).training_job_status == "Completed")
+    except ClientError as error:
+        if is_missing(error):  # another account's, or one of an embedded cloud that is gone
+            return False
+        raise
