@@ -195,7 +195,7 @@ def _rows(shard: Path) -> int:
 def _from_shards(shards: list[Path]) -> Iterator[Sample]:
     for shard in shards:
         try:
-            with pq.ParquetFile(shard) as file:
+            with pq.ParquetFile(shard, page_checksum_verification=True) as file:
                 for batch in file.iter_batches(64, columns=["id", "count", "image"]):
                     for row in batch.to_pylist():
                         yield row["id"], row["count"], row["image"]

@@ -33,7 +33,7 @@ SHARD_SCHEMA = pa.schema(
 PHOTOS_A_SHARD = 4096
 PHOTOS_A_ROW_GROUP = 256
 JPEG_QUALITY = 95
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MOST_PACKS = 12
 
 _PLAN_SCHEMA = pa.schema(
@@ -214,7 +214,12 @@ def _write_shard(path: Path, schema: pa.Schema, row_groups: Iterator[pa.Table]) 
     # JPEGs don't compress, and their minimum and maximum tell nothing.
     codecs = {"id": "zstd", "count": "zstd", "bin_group": "zstd", "image": "none"}
     with pq.ParquetWriter(
-        scratch, schema, compression=codecs, use_dictionary=False, write_statistics=["id", "count"]
+        scratch,
+        schema,
+        compression=codecs,
+        use_dictionary=False,
+        write_statistics=["id", "count"],
+        write_page_checksum=True,  # a flipped bit in a JPEG still decodes, to another photo
     ) as writer:
         for rows in row_groups:
             writer.write_table(rows.replace_schema_metadata(schema.metadata))

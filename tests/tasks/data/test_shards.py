@@ -16,6 +16,8 @@ from tasks.data.catalog import CATALOG_SCHEMA
 from tasks.data.partition_state import write_table
 from tasks.data.shards import plan_shards, resize_photo, shard_files, write_pack
 from tasks.data.workspace import Workspace
+from training.data import samples
+from training.errors import TrainingError
 from training.picture import decode, squash
 from training.preprocessing import to_pixels
 
@@ -109,6 +111,27 @@ def test_a_half_written_shard_is_written_again(workspace: Workspace) -> None:
     shard.write_bytes(whole[: len(whole) // 2])
     assert pack(workspace) == (1, 2)
     assert shard.read_bytes() == whole
+
+
+def test_a_flipped_bit_in_a_photo_is_noticed(workspace: Workspace) -> None:
+    pack(workspace)
+    shard = workspace.shards / "test/test-00000.parquet"
+    whole, photos = shard.read_bytes(), list(samples(shard.parent))
+    assert len(photos) == 4
+    for bit, (_, _, photo) in enumerate(photos):
+        damaged = bytearray(whole)
+        damaged[whole.index(photo) + len(photo) // 2] ^= 1 << bit
+        shard.write_bytes(damaged)
+        with pytest.raises(TrainingError, match=r"test-00000\.parquet cannot be read.*checksum"):
+            list(samples(shard.parent))
+
+
+def test_shards_of_an_older_format_are_packed_again(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as before:
+        before.setattr(shards, "FORMAT_VERSION", 1)
+        pack(workspace)
+    assert pack(workspace) == (3, 0)
+    assert pack(workspace) == (0, 3)
 
 
 def test_a_photo_of_the_right_size_keeps_its_bytes() -> None:
