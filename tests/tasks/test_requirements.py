@@ -2,14 +2,18 @@
 
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
-from tasks.jobs import PYTHON
+from tasks.jobs import PYTHON, PYTORCH
 
 ROOT = Path(__file__).resolve().parents[2]
 REQUIREMENTS = ROOT / "training" / "requirements.txt"
+IN_THE_CONTAINER = {"boto3", "numpy", "packaging", "torch"}
+"""What is in AWS's container, and fits whatever is asked for here: pip leaves it as it is."""
 
 
 def pins(file: Path) -> set[str]:
@@ -22,10 +26,20 @@ def test_every_requirement_of_the_container_is_pinned_to_what_is_tested_here() -
     assert pins(REQUIREMENTS) <= pins(ROOT / "requirements.lock")
 
 
-def test_the_requirements_resolve_for_the_containers_python(tmp_path: Path) -> None:
+def test_what_the_requirements_need_is_pinned_too_or_the_containers_own() -> None:
+    pinned = {Requirement(pin).name for pin in pins(REQUIREMENTS)}
+    needed = [Requirement(each) for name in pinned for each in metadata.requires(name) or []]
+    always = {each.name for each in needed if not each.marker or each.marker.evaluate({"extra": ""})}
+    assert {"protobuf", "numpy"} <= always
+    assert always <= pinned | IN_THE_CONTAINER
+
+
+def test_the_requirements_resolve_for_the_containers_python_and_torch(tmp_path: Path) -> None:
     version = f"{PYTHON[2]}.{PYTHON[3:]}"
     command = [str(Path(sys.executable).with_name("uv")), "pip", "compile", "--quiet", "--python-version", version]
     command += ["--python-platform", "x86_64-manylinux_2_28", "--only-binary", "pyarrow"]
+    (tmp_path / "container.txt").write_text(f"torch=={PYTORCH}\ntorchvision==0.21.0\n")
+    command += ["--constraint", "container.txt"]
     done = subprocess.run([*command, str(REQUIREMENTS)], capture_output=True, text=True, cwd=tmp_path, check=False)
     if done.returncode and any(word in done.stderr.lower() for word in ("connect", "dns", "timed out", "offline")):
         pytest.skip(f"no package registry is reachable: {done.stderr.strip().splitlines()[-1]}")
