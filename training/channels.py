@@ -52,10 +52,23 @@ class Channels:
             features=Path(features) if features else None,
         )
 
-    def pretrained(self) -> Path | None:
-        """The file in the weights channel, if there is such a channel."""
-        files = sorted(self.weights.glob("*.pth")) if self.weights else []
-        return files[0] if files else None
+    def pretrained(self, *, needed: bool = False) -> Path | None:
+        """The file in the weights channel, if there is such a channel.
+
+        Raises:
+            TrainingError: there is none though it is needed, or it holds no weights.
+        """
+        if self.weights is None:
+            if needed:
+                raise TrainingError(
+                    "a frozen backbone is of use with pretrained weights only: give the job a channel weights, or by "
+                    "hand set SM_CHANNEL_WEIGHTS to a folder with their .pth file"
+                )
+            return None
+        files = sorted(self.weights.glob("*.pth"))
+        if not files:
+            raise TrainingError(f"the channel {self.weights} holds no .pth file with pretrained weights")
+        return files[0]
 
     def stored_features(self, scratch: Path) -> Path | None:
         """The file in the features channel; out of the archive that the job before left it in.

@@ -20,6 +20,7 @@ from training.errors import PhotoError, TrainingError
 from training.hyperparameters import Hyperparameters
 from training.model import BACKBONES
 from training.outputs import Outputs
+from training.picture import SUFFIXES
 from training.preprocessing import normalise, to_pixels
 
 Sample = tuple[str, int, bytes]
@@ -75,7 +76,13 @@ class CountDataset(Dataset[tuple[Tensor, int]]):
         self.out_of_range = 0
         self._digest = hashlib.sha256()
         counts: list[int] = []
-        pixels = _room(_photos_in(folder), size)
+        most = _photos_in(folder)
+        if not most:
+            raise TrainingError(
+                f"{folder} holds no photo: it takes shards (.parquet), or photos ({', '.join(SUFFIXES)}) in folders "
+                "that are named by their count"
+            )
+        pixels = _room(most, size)
         for photo, count, decoded in self._decoded(size, outputs):
             if isinstance(decoded, PhotoError):
                 self.unreadable[photo] = str(decoded)
@@ -181,7 +188,7 @@ def _shards_in(folder: Path) -> list[Path]:
 def _photos_in(folder: Path) -> int:
     """How many photos there are at most."""
     if not (shards := _shards_in(folder)):
-        return sum(1 for _ in folder.glob("*/*.jpg"))
+        return len(_photo_files(folder))
     return sum(_rows(shard) for shard in shards)
 
 
@@ -198,13 +205,20 @@ def _from_shards(shards: list[Path]) -> Iterator[Sample]:
             with pq.ParquetFile(shard, page_checksum_verification=True) as file:
                 for batch in file.iter_batches(64, columns=["id", "count", "image"]):
                     for row in batch.to_pylist():
+                        if None in row.values():
+                            raise TrainingError(f"the shard {shard.name} has a row without an id, a count or a photo")
                         yield row["id"], row["count"], row["image"]
         except (OSError, KeyError, ValueError) as error:  # Arrow's own errors are among these
             raise TrainingError(f"the shard {shard.name} cannot be read: {error}") from error
 
 
 def _from_folders(folder: Path) -> Iterator[Sample]:
-    for photo in sorted(folder.glob("*/*.jpg")):
+    for photo in _photo_files(folder):
         if not photo.parent.name.isdigit():
             raise TrainingError(f"{photo.parent} is not a count folder: its name should be a number")
-        yield photo.stem, int(photo.parent.name), photo.read_bytes()
+        # The folder is part of the id: 1/000.jpg and 2/000.jpg are two photos.
+        yield f"{photo.parent.name}/{photo.name}", int(photo.parent.name), photo.read_bytes()
+
+
+def _photo_files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("*/*") if path.suffix.lower() in SUFFIXES)

@@ -107,10 +107,10 @@ def compute(recipe: Hyperparameters, channels: Channels) -> Path:
     """Run the backbone over both splits, each photo as it is and mirrored; returns the file.
 
     Raises:
-        TrainingError: a channel is absent or damaged.
+        TrainingError: a channel is absent or damaged, or there are no pretrained weights.
         ModelError: the pretrained weights do not fit the backbone.
     """
-    network = model.net(recipe.backbone, 2, channels.pretrained()).eval()
+    network = model.net(recipe.backbone, 2, channels.pretrained(needed=True)).eval()
     setattr(network, model.BACKBONES[recipe.backbone].head, _Recorder())
     stored: dict[str, object] = {"made_with": {"backbone": recipe.backbone, "image_size": recipe.image_size}}
     for split, folder in (("train", channels.train), ("valid", channels.valid)):

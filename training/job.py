@@ -54,7 +54,10 @@ def run(
     if world.main:
         _report(recipe, dataclasses.replace(fitted, precision=used), train, valid)
     recipe = fitted
-    network = model.net(recipe.backbone, len(recipe.outputs.counts), channels.pretrained(), recipe.dropout)
+    weights = channels.pretrained(needed=recipe.frozen)
+    if world.main and weights is None:
+        print("There is no channel weights: the training starts from random weights")
+    network = model.net(recipe.backbone, len(recipe.outputs.counts), weights, recipe.dropout)
     if recipe.frozen:
         model.freeze(network, recipe.backbone)
     learner = model.head(network, recipe.backbone) if channels.features else network

@@ -16,6 +16,9 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from training.errors import LargePhotoError, PhotoError
 
 FORMATS = ("JPEG", "PNG")
+SUFFIXES = (".jpg", ".jpeg", ".png")
+"""How names of files with such photos end, in lower case."""
+
 MAX_BYTES = 20 * 1024**2
 MAX_PIXELS = 50_000_000
 LARGE = 2_000_000

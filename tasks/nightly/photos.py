@@ -20,7 +20,6 @@ from tasks.transient import is_transient
 from training.errors import ForbiddenObjectError, SourceError, TransferError
 from training.picture import MAX_BYTES
 
-PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png")
 PLAIN_KEY = re.compile(r"(?!.*(?:^|/)\.{0,2}(?:/|$))[A-Za-z0-9_.=+@,/-]+")
 """Keys that every part of a transform job reads alike: no spaces, line ends, other alphabets, ``//`` or ``..``."""
 

@@ -13,9 +13,9 @@ from tasks.nightly.bins import name_bins, order
 from tasks.nightly.coverage import RecordRead
 from tasks.nightly.outcomes import read_outcomes
 from tasks.nightly.parameters import NightParameters
-from tasks.nightly.photos import PHOTO_SUFFIXES, NightPhoto, list_objects
+from tasks.nightly.photos import NightPhoto, list_objects
 from tasks.nightly.record import record_of, with_record
-from training.picture import MAX_BYTES
+from training.picture import MAX_BYTES, SUFFIXES
 
 SMALL_BYTES = 6 * 2**20
 """Photos up to this size go sixteen at a time through a transform job, larger ones four at a time."""
@@ -112,7 +112,7 @@ def _new(parameters: NightParameters, ledger: Ledger, kept: set[str]) -> tuple[l
     seen = 0
     for item in list_objects(parameters.prefix):
         seen += 1
-        if not item.key.lower().endswith(PHOTO_SUFFIXES):
+        if not item.key.lower().endswith(SUFFIXES):
             skipped["not a photo by its name"] += 1
         elif not _in_range(item.taken_at.date(), parameters):
             skipped["outside the dates"] += 1

@@ -4,6 +4,8 @@ import dataclasses
 import shutil
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -62,9 +64,9 @@ def test_the_same_seed_gives_the_same_weights(channels: Channels) -> None:
 def test_shards_and_count_folders_are_the_same_data(channels: Channels, tmp_path: Path) -> None:
     write_shard(channels.train, tmp_path / "shards" / "train-00000.parquet")
     folders, shards = (CountDataset(path, 32, Outputs(CLASSES)) for path in (channels.train, tmp_path / "shards"))
-    assert folders.ids == shards.ids
+    assert [photo.rpartition("/")[2] for photo in folders.ids] == [f"{photo}.jpg" for photo in shards.ids]
+    assert torch.equal(folders.counts, shards.counts)
     assert torch.equal(folders.pixels, shards.pixels)
-    assert folders.digest == shards.digest
 
 
 def test_the_model_says_what_it_was_trained_in(channels: Channels, capsys: pytest.CaptureFixture[str]) -> None:
@@ -75,11 +77,25 @@ def test_the_model_says_what_it_was_trained_in(channels: Channels, capsys: pytes
 
 
 def test_a_frozen_backbone_stays_as_it_was(channels: Channels) -> None:
-    torch.manual_seed(RECIPE.seed)
-    before = model.net("resnet18", len(CLASSES)).state_dict()
-    after = run(dataclasses.replace(RECIPE, frozen=True), channels).weights
-    changed = {name for name in after if not torch.equal(before[name], after[name])}
+    before = model.net("resnet18", 1000).state_dict()
+    weights = channels.train.with_name("weights")
+    weights.mkdir()
+    torch.save(before, weights / "resnet18.pth")
+    after = run(dataclasses.replace(RECIPE, frozen=True, epochs=1), dataclasses.replace(channels, weights=weights))
+    changed = {name for name in after.weights if not torch.equal(before[name], after.weights[name])}
     assert changed == {"fc.weight", "fc.bias"}
+
+
+def test_a_training_without_pretrained_weights_says_so(
+    channels: Channels, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(dataclasses.replace(RECIPE, epochs=1), channels)
+    assert "starts from random weights" in capsys.readouterr().out
+    with pytest.raises(TrainingError, match="set SM_CHANNEL_WEIGHTS"):
+        run(dataclasses.replace(RECIPE, frozen=True), channels)
+    (tmp_path / "weights").mkdir()
+    with pytest.raises(TrainingError, match=r"weights holds no \.pth file"):
+        run(RECIPE, dataclasses.replace(channels, weights=tmp_path / "weights"))
 
 
 def test_a_trial_measures_but_uploads_no_model(channels: Channels) -> None:
@@ -96,7 +112,7 @@ def test_unreadable_photos_and_other_counts_are_left_out_and_named(
     (channels.train / "9" / "many.jpg").write_bytes(photo(1, 0))
     run(dataclasses.replace(RECIPE, epochs=1), channels)
     said = capsys.readouterr().out
-    assert "photo broken in train is left out" in said
+    assert "photo 1/broken.jpg in train is left out" in said
     assert "1 photos in train have a count that the network has no output for" in said
 
 
@@ -182,6 +198,40 @@ def test_no_channel(channels: Channels) -> None:
     shutil.rmtree(channels.valid)
     with pytest.raises(TrainingError, match="no channel folder"):
         run(RECIPE, channels)
+
+
+@pytest.mark.parametrize("held", ["nothing", "photos without a count", "a shard without rows"])
+def test_a_channel_without_photos(held: str, tmp_path: Path) -> None:
+    folder = tmp_path / "train"
+    folder.mkdir()
+    if held == "photos without a count":
+        (folder / "a.jpg").write_bytes(photo(1, 0))
+    elif held == "a shard without rows":
+        pq.write_table(pa.table({"id": [""], "count": [1], "image": [b""]}).slice(1), folder / "train-00000.parquet")
+    with pytest.raises(TrainingError, match="train holds no photo: it takes shards"):
+        CountDataset(folder, 32, Outputs(CLASSES))
+
+
+@pytest.mark.parametrize("missing", ["id", "count", "image"])
+def test_a_row_without_a_value_is_named(missing: str, tmp_path: Path) -> None:
+    row = {"id": ["a"], "count": pa.array([1], pa.int32()), "image": [photo(1, 0)]}
+    table = pa.table(row).set_column(list(row).index(missing), missing, pa.nulls(1, pa.table(row)[missing].type))
+    pq.write_table(table, tmp_path / "train-00000.parquet")
+    with pytest.raises(TrainingError, match=r"train-00000\.parquet has a row without"):
+        CountDataset(tmp_path, 32, Outputs(CLASSES))
+
+
+def test_photos_of_equal_names_and_of_every_suffix_are_photos_of_their_own(tmp_path: Path) -> None:
+    names = ["1/000.jpg", "1/001.JPG", "2/000.jpeg", "2/000.jpg", "2/001.PNG"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(photo(int(name[0]), 0))
+    (tmp_path / "2" / "000.jpg").write_bytes(b"no photo")
+    (tmp_path / "1" / "notes.txt").write_text("no photo either")
+    data = CountDataset(tmp_path, 32, Outputs(CLASSES))
+    data.resize(48)
+    assert data.ids == [name for name in names if name != "2/000.jpg"]
+    assert data.unreadable.keys() == {"2/000.jpg"}
 
 
 def test_a_folder_that_is_not_a_count(channels: Channels) -> None:
