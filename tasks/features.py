@@ -13,7 +13,7 @@ from tasks.prices import Cost
 from tasks.retries import RETRIES
 from tasks.run_record import digest_of
 from tasks.settings import Settings
-from tasks.training_job import JobInputs, Script, cost_of, run_script, script_hyperparameters
+from tasks.training_job import JobInputs, Script, cost_of_attempts, run_script, script_hyperparameters
 from training.hyperparameters import Hyperparameters
 
 
@@ -37,7 +37,7 @@ def compute_features(inputs: JobInputs, recipe: Hyperparameters, settings: Setti
     if found := finished_archive(script.outputs):
         return StoredFeatures(uri=found, cost=None)
     job = run_script(script, "Features", settings)
-    return StoredFeatures(uri=str(job.model_artifacts.s3_model_artifacts), cost=cost_of([job]))
+    return StoredFeatures(uri=str(job.model_artifacts.s3_model_artifacts), cost=cost_of_attempts(script.name, job))
 
 
 def features_script(inputs: JobInputs, recipe: Hyperparameters, settings: Settings) -> Script:

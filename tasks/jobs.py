@@ -122,6 +122,17 @@ def find_or_create(get: Callable[[], Job], create: Callable[[], Job]) -> Job:
         return once_seen(get)
 
 
+def attempts(name: str) -> list[str]:
+    """Names of a job and of the successors that it gets when it fails, in order."""
+    return [name, *(f"{name}-{number}" for number in range(2, ATTEMPTS + 1))]
+
+
+def attempts_before(name: str, last: str) -> list[str]:
+    """Names of the attempts before the last one: they failed or were stopped, and are billed for too."""
+    names = attempts(name)
+    return names[: names.index(last)]
+
+
 def attach(
     name: str,
     get: Callable[[str], Job],
@@ -141,8 +152,7 @@ def attach(
     Raises:
         JobError: it failed nine times.
     """
-    for attempt in range(1, ATTEMPTS + 1):
-        candidate = name if attempt == 1 else f"{name}-{attempt}"
+    for candidate in attempts(name):
         job = find_or_create(partial(get, candidate), partial(create, candidate))
         if status(job) not in ("Failed", "Stopped"):
             return job

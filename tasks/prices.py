@@ -7,6 +7,9 @@ from pydantic import BaseModel, ConfigDict, Field
 PRICED_AT = "2025-06"
 """When the list below was copied; prices change a few times a year: https://aws.amazon.com/sagemaker/ai/pricing/."""
 
+PRICED_IN = "us-east-1"
+"""The region whose prices these are; others differ."""
+
 HOURLY_USD = {
     "ml.m5.large": 0.115,
     "ml.m5.xlarge": 0.23,
@@ -25,7 +28,7 @@ HOURLY_USD = {
     "ml.g5.2xlarge": 1.515,
     "ml.g5.12xlarge": 7.09,
 }
-"""US dollars an hour of an instance, on demand, in us-east-1; the same in a job and behind an endpoint."""
+"""US dollars an hour of an instance, on demand; the same in a job and behind an endpoint."""
 
 SERVERLESS_USD = 0.00002
 """US dollars a second of computing and GB of memory of a serverless endpoint."""
@@ -57,6 +60,7 @@ def told(summary: dict[str, Any], stage: str) -> Cost | None:
 def summed(costs: dict[str, Cost]) -> dict[str, object]:
     """The section ``cost`` of a summary: billable seconds by stage, and dollars where the price is known.
 
+    Stages whose instance has no price in the list are named as ``unpriced``: the sum is without them.
     On the embedded cloud nothing is billed; the figure is what the same seconds would cost on AWS.
     """
     known = {stage: cost.usd for stage, cost in costs.items() if cost.usd is not None}
@@ -64,6 +68,9 @@ def summed(costs: dict[str, Cost]) -> dict[str, object]:
         "billable_seconds": {stage: cost.billable_seconds for stage, cost in costs.items()},
         "instances": {stage: cost.instance for stage, cost in costs.items()},
     }
-    if len(known) == len(costs):
-        section |= {"usd": known, "total_usd": round(sum(known.values()), 4), "priced_at": PRICED_AT}
+    if known:
+        section |= {"usd": known, "total_usd": round(sum(known.values()), 4)}
+        section |= {"priced_at": PRICED_AT, "priced_in": PRICED_IN}
+    if unpriced := [stage for stage in costs if stage not in known]:
+        section["unpriced"] = unpriced
     return section

@@ -28,7 +28,7 @@ from sagemaker.core.shapes import (
 from tasks import code_archive
 from tasks.debugger import managed
 from tasks.debugger.watch import Watch
-from tasks.jobs import LogTail, attach, follow, image_uri, job_name, tags
+from tasks.jobs import LogTail, attach, attempts_before, follow, image_uri, job_name, tags
 from tasks.object_store import open_store, split_uri
 from tasks.prices import Cost
 from tasks.progress import Progress
@@ -120,6 +120,11 @@ def jobs_prefix(settings: Settings) -> str:
     return f"s3://{settings.bucket}/jobs"
 
 
+def checkpoints(name: str, settings: Settings) -> CheckpointConfig:
+    """Where a job's checkpoints go, and come from when it starts again."""
+    return CheckpointConfig(s3_uri=f"s3://{settings.bucket}/checkpoints/{name}")
+
+
 def stopping(settings: Settings) -> StoppingCondition:
     """How long a job may run and, on spot capacity, wait for an instance besides."""
     seconds = settings.job_timeout_minutes * 60
@@ -178,7 +183,7 @@ def start_script(
             stopping_condition=stopping(settings),
             enable_managed_spot_training=settings.spot,
             # Not by the candidate's name: a second attempt goes on where the first one failed.
-            checkpoint_config=CheckpointConfig(s3_uri=f"s3://{settings.bucket}/checkpoints/{name}"),
+            checkpoint_config=checkpoints(name, settings),
             environment=MEMORY_ENVIRONMENT,
             tags=tags(inputs.run_id),
             **more,
@@ -274,14 +279,20 @@ def train(
         seconds=seconds,
         phases=job_phases(card["phases"], seconds),
         metrics=card["metrics"],
-        cost=cost_of([job]),
+        cost=cost_of_attempts(script.name, job),
     )
 
 
+def cost_of_attempts(name: str, job: TrainingJob) -> Cost:
+    """What a job is billed for, and with it those of its name that failed or were stopped before it."""
+    earlier = [TrainingJob.get(each) for each in attempts_before(name, job.training_job_name)]
+    return cost_of([*earlier, job])
+
+
 def cost_of(jobs: Sequence[TrainingJob]) -> Cost:
-    """What these jobs, all on the same kind of instance, are billed for."""
+    """What these jobs are billed for, as if all were on the last one's kind of instance."""
     seconds = sum(int(job.billable_time_in_seconds or 0) * int(job.resource_config.instance_count) for job in jobs)
-    return Cost(instance=str(jobs[0].resource_config.instance_type), billable_seconds=seconds)
+    return Cost(instance=str(jobs[-1].resource_config.instance_type), billable_seconds=seconds)
 
 
 def job_phases(measured: dict[str, float], seconds: float) -> dict[str, float]:

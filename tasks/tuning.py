@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from prefect import get_run_logger, task
@@ -23,7 +24,7 @@ from sagemaker.core.shapes import (
     ResourceLimits,
 )
 
-from tasks.jobs import ENDED, attach, follow, image_uri, job_name, tags
+from tasks.jobs import ENDED, attach, attempts_before, follow, image_uri, job_name, tags
 from tasks.learning import Search
 from tasks.prices import Cost
 from tasks.progress import Progress
@@ -31,6 +32,7 @@ from tasks.retries import RETRIES
 from tasks.settings import Settings
 from tasks.training_job import (
     JobInputs,
+    checkpoints,
     cost_of,
     jobs_prefix,
     metric_definitions,
@@ -73,10 +75,11 @@ def tune(inputs: JobInputs, recipe: Hyperparameters, search: Search, settings: S
         JobError: the tuning job failed, or no trial came to a number.
     """
     job = start_search(inputs, recipe, search, settings)
+    earlier = attempts_before(search_name(inputs, recipe, search), str(job.hyper_parameter_tuning_job_name))
     diary = _Diary(job, search.trials)
     follow(job, _status, settings, get_run_logger(), watch=diary.look, minutes=longest_minutes(search, settings))
     diary.progress.finish()
-    return _outcome(job)
+    return _outcome(job, [HyperParameterTuningJob.get(name) for name in earlier])
 
 
 def longest_minutes(search: Search, settings: Settings) -> int:
@@ -88,22 +91,33 @@ def start_search(
     inputs: JobInputs, recipe: Hyperparameters, search: Search, settings: Settings
 ) -> HyperParameterTuningJob:
     """Start the search, or find the one of its name; see `tune`."""
-    fixed = {k: v for k, v in dataclasses.asdict(recipe).items() if k not in ("lr", "batch_size")}
-    request = script_hyperparameters(inputs.code, "hpo.py", fixed)
-    name = job_name(
-        inputs.run_id, "hpo", [inputs.model_dump(exclude={"run_id"}), request, search.model_dump(exclude={"parallel"})]
-    )
+    name, request = search_name(inputs, recipe, search), _trial_hyperparameters(inputs, recipe)
 
     def create(candidate: str) -> HyperParameterTuningJob:
         return HyperParameterTuningJob.create(
             hyper_parameter_tuning_job_name=candidate,
             hyper_parameter_tuning_job_config=_search(search, recipe.seed),
-            training_job_definition=_trial(inputs, request, settings),
+            training_job_definition=_trial(name, inputs, request, settings),
             warm_start_config=_warm_start(search),
             tags=tags(inputs.run_id),
         )
 
     return attach(name, HyperParameterTuningJob.get, create, _status)
+
+
+def search_name(inputs: JobInputs, recipe: Hyperparameters, search: Search) -> str:
+    """The name of the search's first attempt; stands for everything that goes in."""
+    told = [
+        inputs.model_dump(exclude={"run_id"}),
+        _trial_hyperparameters(inputs, recipe),
+        search.model_dump(exclude={"parallel"}),
+    ]
+    return job_name(inputs.run_id, "hpo", told)
+
+
+def _trial_hyperparameters(inputs: JobInputs, recipe: Hyperparameters) -> dict[str, str]:
+    fixed = {k: v for k, v in dataclasses.asdict(recipe).items() if k not in ("lr", "batch_size")}
+    return script_hyperparameters(inputs.code, "hpo.py", fixed)
 
 
 def _status(job: HyperParameterTuningJob) -> str:
@@ -145,7 +159,9 @@ def _warm_start(search: Search) -> HyperParameterTuningJobWarmStartConfig | None
     )
 
 
-def _trial(inputs: JobInputs, request: dict[str, str], settings: Settings) -> HyperParameterTrainingJobDefinition:
+def _trial(
+    name: str, inputs: JobInputs, request: dict[str, str], settings: Settings
+) -> HyperParameterTrainingJobDefinition:
     instance = settings.head_instance if inputs.features else settings.tuning_instance
     return HyperParameterTrainingJobDefinition(
         algorithm_specification=HyperParameterAlgorithmSpecification(
@@ -160,6 +176,7 @@ def _trial(inputs: JobInputs, request: dict[str, str], settings: Settings) -> Hy
         resource_config=resources(instance),
         stopping_condition=stopping(settings),
         enable_managed_spot_training=settings.spot,
+        checkpoint_config=checkpoints(name, settings),  # of all trials: each has a folder of its own there
         environment=MEMORY_ENVIRONMENT,
     )
 
@@ -189,7 +206,8 @@ class _Diary:
         self.progress.show(len(self._told), self._trials)
 
 
-def _outcome(job: HyperParameterTuningJob) -> TunedHyperparameters:
+def _outcome(job: HyperParameterTuningJob, earlier: Sequence[HyperParameterTuningJob]) -> TunedHyperparameters:
+    """What a search came to; those of its name that failed before it are billed for too."""
     name = str(job.hyper_parameter_tuning_job_name)
     trials = [_trial_of(trial) for trial in job.get_all_training_jobs()]
     create_table_artifact(table=[_row(trial) for trial in trials], key="tuning", description=f"Trials of {name}")
@@ -200,13 +218,14 @@ def _outcome(job: HyperParameterTuningJob) -> TunedHyperparameters:
         failed = next((trial.status for trial in trials if trial.status != "Completed"), "no trial completed")
         raise JobError(f"{name} found no best trial: {failed}")
     chosen = _trial_of(best)
+    billed = [trial for each in (*earlier, job) for trial in each.get_all_training_jobs()]
     return TunedHyperparameters(
         job_name=name,
         jobs=len(trials),
         objective=best.final_hyper_parameter_tuning_job_objective_metric.value,
         lr=chosen.lr,
         batch_size=chosen.batch_size,
-        cost=cost_of([TrainingJob.get(trial.name) for trial in trials]),
+        cost=cost_of([TrainingJob.get(trial.training_job_name) for trial in billed]),
         trials=trials,
     )
 

@@ -1,9 +1,11 @@
 """One trial of a tuning job: trains like ``train.py`` and prints the objective, but keeps no weights.
 
-A trial is asked for a number; uploading a model for each of them is paid for and never read.
+A trial is asked for a number; uploading a model for each of them is paid for and never read. A tuning job has one place
+for checkpoints, of which every trial may be given a copy: each keeps its own in a folder of its job's name.
 """
 
 import dataclasses
+import os
 import tempfile
 from pathlib import Path
 
@@ -23,7 +25,14 @@ def trial(
         TrainingError: the data or the recipe do not allow training.
     """
     with tempfile.TemporaryDirectory() as scratch:
-        return run(recipe, dataclasses.replace(channels, model=Path(scratch)), observer, world)
+        own = dataclasses.replace(channels, model=Path(scratch), checkpoints=_own(channels.checkpoints))
+        return run(recipe, own, observer, world)
+
+
+def _own(checkpoints: Path | None) -> Path | None:
+    """The folder of this trial, so that none goes on from another's; none where the job's name is not known."""
+    name = os.environ.get("TRAINING_JOB_NAME")
+    return checkpoints / name if checkpoints and name else None
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from tasks.plan.costs import PlannedCost
 from tasks.plan.plan import Plan, Stage
+from tasks.prices import PRICED_IN
 
 
 def show(plan: Plan, console: Console, as_json: bool) -> None:
@@ -24,7 +25,7 @@ def show(plan: Plan, console: Console, as_json: bool) -> None:
     console.print(_actions(plan))
     console.print(
         f"Nothing was sent. Words in <angle brackets> are known when the run has come so far. Prices are those of "
-        f"us-east-1 in {plan.priced_at}, on demand, without storage, transfer and requests.",
+        f"{PRICED_IN} in {plan.priced_at}, on demand, without storage, transfer and requests.",
         highlight=False,
     )
 

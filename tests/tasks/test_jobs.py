@@ -2,16 +2,21 @@
 
 import io
 import tarfile
+from types import SimpleNamespace
+from typing import Any
 
 import boto3
 import pytest
+from sagemaker.core.resources import TrainingJob
 from sagemaker.core.shapes import ContainerDefinition
 
 from tasks import code_archive
-from tasks.jobs import job_name
+from tasks.jobs import attempts_before, job_name
 from tasks.learning import Search
+from tasks.prices import Cost
 from tasks.release.registry import make_model
 from tasks.settings import Settings
+from tasks.training_job import cost_of_attempts
 from tasks.tuning import longest_minutes
 from tests.installation import Installation
 
@@ -29,6 +34,19 @@ def test_a_job_name_stands_for_run_stage_and_inputs() -> None:
         job_name("261123-014512", "train", {"lr": 0.2}),
     ]
     assert len({name, *others}) == 4
+
+
+def test_attempts_that_failed_are_billed_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert attempts_before("job", "job") == []
+    assert attempts_before("job", "job-3") == ["job", "job-2"]
+    seconds = {"job": 100, "job-2": None, "job-3": 7}  # the second one never got its instances
+
+    def get(name: str) -> Any:
+        asked = SimpleNamespace(instance_type="ml.g5.xlarge", instance_count=2)
+        return SimpleNamespace(training_job_name=name, billable_time_in_seconds=seconds[name], resource_config=asked)
+
+    monkeypatch.setattr(TrainingJob, "get", get)
+    assert cost_of_attempts("job", get("job-3")) == Cost(instance="ml.g5.xlarge", billable_seconds=214)
 
 
 def test_equal_code_gives_equal_archives() -> None:

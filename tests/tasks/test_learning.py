@@ -64,10 +64,14 @@ def test_cost_is_billable_time_at_the_price_list() -> None:
     assert summed(costs)["priced_at"]
 
 
-def test_without_every_price_no_sum_is_told() -> None:
-    section = summed({"train": Cost(instance="ml.x9.huge", billable_seconds=60)})
-    assert section["billable_seconds"] == {"train": 60}
-    assert "total_usd" not in section
+def test_what_has_no_price_hides_no_other_cost() -> None:
+    huge, small = Cost(instance="ml.x9.huge", billable_seconds=60), Cost(instance="ml.c5.xlarge", billable_seconds=3600)
+    section = summed({"tune": small, "train": huge})
+    assert section["billable_seconds"] == {"tune": 3600, "train": 60}
+    assert section["usd"] == {"tune": section["total_usd"]}
+    assert (section["unpriced"], section["priced_in"]) == (["train"], "us-east-1")
+    assert "total_usd" not in summed({"train": huge})
+    assert "unpriced" not in summed({"tune": small})
 
 
 def test_epochs_are_found_in_the_lines_that_the_loop_prints() -> None:

@@ -104,6 +104,17 @@ def test_a_trial_measures_but_uploads_no_model(channels: Channels) -> None:
     assert (channels.output / "history.json").exists()
 
 
+def test_trials_that_are_given_each_others_checkpoints_go_on_from_their_own(
+    channels: Channels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    channels, short = dataclasses.replace(channels, checkpoints=tmp_path), dataclasses.replace(RECIPE, epochs=1)
+    for name, recipe in (("hpo-001", short), ("hpo-002", dataclasses.replace(short, lr=0.01)), ("hpo-001", short)):
+        monkeypatch.setenv("TRAINING_JOB_NAME", name)
+        trial(recipe, channels)
+    assert [path.parent.name for path in sorted(tmp_path.rglob("checkpoint.pt"))] == ["hpo-001", "hpo-002"]
+    assert capsys.readouterr().out.count("Epoch 1/1") == 2  # the third one had nothing left to do
+
+
 def test_unreadable_photos_and_other_counts_are_left_out_and_named(
     channels: Channels, capsys: pytest.CaptureFixture[str]
 ) -> None:

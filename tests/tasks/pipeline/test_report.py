@@ -1,6 +1,7 @@
 """The page about a run, in a real browser."""
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from tasks.pipeline.results import (
     tell_tuning,
 )
 from tasks.pipeline.stages import STAGES
-from tasks.prices import Cost
+from tasks.prices import Cost, summed
 from tasks.release.deployment import Deployment
 from tasks.release.registry import RegisteredModel
 from tasks.release.smoke import SmokeTest
@@ -159,6 +160,19 @@ def test_the_page_says_what_every_stage_came_to_and_asks_nobody(run: Run) -> Non
     assert "<i>odd.jpg" in text
     assert "1.4079" in text  # 3 x 1200 s at 1.408 dollars an hour
     assert "0.115 US dollars an hour for each ml.m5.large" in text
+
+
+def test_the_page_tells_known_costs_beside_unknown_ones(run: Run) -> None:
+    costs = {
+        "tune": Cost(instance="ml.x9.huge", billable_seconds=60),
+        "train": Cost(instance="ml.g5.xlarge", billable_seconds=60),
+    }
+    run.record(cost=summed(costs))
+    page = write_report(run).read_text()
+    assert re.search(
+        "<td>ml.x9.huge</td>.*not in the list.*<td>ml.g5.xlarge</td>.*0.0235.*all with a price", page, re.DOTALL
+    )
+    assert "list prices of us-east-1 in 20" in page
 
 
 def test_every_stage_has_a_line_in_the_table(run: Run) -> None:
