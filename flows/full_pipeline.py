@@ -9,7 +9,7 @@ from flows.command_line import console, run
 from flows.deploy import DeployParameters, deploy
 from flows.evaluate import evaluate_model
 from flows.nightly_count import nightly_count
-from flows.tune_and_train import prepare, tune_and_train
+from flows.tune_and_train import check_training, prepare, tune_and_train
 from tasks.data.prepared_data import PreparedData
 from tasks.evaluation.evaluate import EvaluatedModel
 from tasks.nightly.held_back import FirstNight, hold_back, outcome
@@ -43,6 +43,7 @@ def full_pipeline(parameters: FullPipelineParameters) -> str:
     with run_of(here, "full_pipeline", parameters, resume=parameters.resume, check=check, ending=ending) as record:
         parameters = record.parameters(FullPipelineParameters)
         set_out(record, parameters.stages, here, parameters.run, **_same(parameters))
+        check_training(record, parameters, here)
         prepare(record, parameters)
         if record.is_to_do("tune", "train", "debug"):
             tune_and_train(parameters.of(TuneAndTrainParameters))

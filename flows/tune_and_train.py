@@ -19,7 +19,7 @@ from tasks.run_record import Run
 from tasks.runs import run_of
 from tasks.services import use_cloud
 from tasks.settings import Settings, settings
-from tasks.training_job import JobInputs, TrainedModel, train, upload_code
+from tasks.training_job import JobInputs, TrainedModel, check_precision, train, upload_code
 from tasks.tuning import TunedHyperparameters, tune
 from tasks.weights import stage_weights
 from training.errors import JobError
@@ -32,6 +32,7 @@ def tune_and_train(parameters: TuneAndTrainParameters) -> str:
     here = settings()
     use_cloud(here)
     with run_of(here, "tune_and_train", parameters, ending=partial(conclude, console=console)) as record:
+        check_training(record, parameters, here)
         prepare(record, parameters)
         if record.is_to_do("tune", "train"):
             _learn(record, parameters, here)
@@ -41,6 +42,17 @@ def tune_and_train(parameters: TuneAndTrainParameters) -> str:
             tell_debugging,
         )
     return record.run_id
+
+
+def check_training(record: Run, parameters: TuneAndTrainParameters, here: Settings) -> None:
+    """Refuse a training that cannot be, before anything is prepared for it.
+
+    Raises:
+        TrainingError: its arithmetic is none for the instances that it is to run on.
+    """
+    if record.is_to_do("tune", "train"):
+        recipe = parameters.final_recipe(parameters.source, parameters.classes, parameters.seed, record.run_id)
+        check_precision(recipe, here)
 
 
 def prepare(record: Run, parameters: PrepareParameters) -> None:

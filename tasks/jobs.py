@@ -1,6 +1,7 @@
 """What all SageMaker jobs have in common: names that re-attach, waiting, logs, and failing with the reason."""
 
 import logging
+import re
 import time
 from collections.abc import Callable
 from functools import partial
@@ -64,6 +65,11 @@ def image_uri(settings: Settings, scope: str, instance: str) -> str:
         image_scope=scope,
     )
     return uri
+
+
+def has_gpu(instance: str) -> bool:
+    """Whether an instance type is of a family with NVIDIA's GPUs."""
+    return re.match(r"ml\.(g|gr|p)\d", instance) is not None
 
 
 def is_missing(error: ClientError) -> bool:

@@ -1,20 +1,23 @@
 """What the tuning and training stages take: which recipe, how much of it, and how to search."""
 
 import dataclasses
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, field_validator, model_validator
 
 from training.errors import TrainingError
 from training.features import can_stand_for_photos
 from training.hyperparameters import Hyperparameters, preset, read
 from training.model import BACKBONES
 from training.precision import PRECISION_CHOICES
-from training.recipes import PRESETS
 from training.schedule import phases
 
 CLASSES = (1, 2, 3, 4, 5)
 TRIAL_SIZE = 112
+TUNING_JOB = r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,31}"
+"""Names that SageMaker lets tuning jobs have."""
+
 DEMO: dict[str, str | int] = {"image_size": 112, "epochs": 4}
 TOLD_OTHERWISE = {
     "lr": "tuning finds it; see --learning-rates",
@@ -35,7 +38,7 @@ def _as_text(value: Any) -> Any:
 
 
 Told = Annotated[str, BeforeValidator(_as_text)]
-"""A hyperparameter as jobs are told it; may be given as a number, or as a list of them."""
+"""A parameter as jobs are told it; may be given as a number, or as a list of them."""
 
 
 class Search(BaseModel):
@@ -104,7 +107,7 @@ class LearnParameters(BaseModel):
     learning_rates: tuple[float, float] = Field(
         (0.001, 0.1), title="Learning rates", description="Lowest and highest that tuning tries, on a log scale."
     )
-    batch_sizes: tuple[int, ...] = Field(
+    batch_sizes: tuple[PositiveInt, ...] = Field(
         (32, 64, 128), min_length=1, title="Batch sizes", description="Those that tuning tries."
     )
     early_stopping: bool = Field(
@@ -157,6 +160,14 @@ class LearnParameters(BaseModel):
             raise ValueError("give the lowest learning rate first, above zero")
         return rates
 
+    @field_validator("warm_start")
+    @classmethod
+    def _warm_start_names_jobs(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if not re.fullmatch(TUNING_JOB, name):
+                raise ValueError(f"{name!r} is not the name of a tuning job: letters, digits and dashes, 32 at most")
+        return names
+
     @model_validator(mode="after")
     def _one_way_to_say_it(self) -> "LearnParameters":
         if self.schedule is not None and (self.image_size is not None or self.epochs is not None):
@@ -167,19 +178,23 @@ class LearnParameters(BaseModel):
         """How the final training goes, before tuning has chosen its learning rate and batch size.
 
         Rendered photos are learned from a few looks at small ones; real photos get the recipe's own schedule.
+
+        Raises:
+            TrainingError: it makes no sense.
         """
         own = {name: getattr(self, name) for name in ("schedule", "image_size", "epochs", "precision")}
         said: dict[str, Any] = {name: value for name, value in own.items() if value is not None}
         if source == "demo" and "schedule" not in said:
             said = DEMO | said
         said |= read(self.hyperparameters)
-        extra = said.pop("extra_classes", PRESETS[self.recipe].get("extra_classes", ()))
+        classes = classes or CLASSES
+        if "extra_classes" in said:  # what is answered need not be learned besides
+            said["extra_classes"] = tuple(count for count in said["extra_classes"] if count not in classes)
         return preset(
             self.recipe,
             **said,
-            extra_classes=tuple(count for count in extra if count not in (classes or CLASSES)),
             backbone=self.backbone,
-            classes=classes or CLASSES,
+            classes=classes,
             seed=seed,
             version=version,
         )

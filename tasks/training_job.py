@@ -28,7 +28,7 @@ from sagemaker.core.shapes import (
 from tasks import code_archive
 from tasks.debugger import managed
 from tasks.debugger.watch import Watch
-from tasks.jobs import LogTail, attach, attempts_before, follow, image_uri, job_name, tags
+from tasks.jobs import LogTail, attach, attempts_before, follow, has_gpu, image_uri, job_name, tags
 from tasks.object_store import open_store, split_uri
 from tasks.prices import Cost
 from tasks.progress import Progress
@@ -36,7 +36,9 @@ from tasks.retries import RETRIES
 from tasks.settings import Settings
 from training import metrics
 from training.debugger.options import DebugOptions
-from training.errors import JobError
+from training.distributed import default_device
+from training.errors import JobError, TrainingError
+from training.features import can_stand_for_photos
 from training.hyperparameters import Hyperparameters
 from training.launch import MEMORY_ENVIRONMENT
 from training.model import CARD_FILE
@@ -246,6 +248,24 @@ def final_training(
         instances=1 if inputs.features else settings.training_instances,
         debugger=recording if settings.debugger else None,
     )
+
+
+def check_precision(recipe: Hyperparameters, settings: Settings) -> None:
+    """Refuse what jobs would refuse, before data and other jobs are paid for.
+
+    Raises:
+        TrainingError: float16 is asked for where there is no GPU: on an instance, or, in the embedded cloud, here.
+    """
+    if recipe.precision != "float16":
+        return
+    asked = {settings.head_instance}
+    if not can_stand_for_photos(recipe):
+        asked = {settings.tuning_instance, settings.training_instance}
+    without = "this machine" if default_device().type == "cpu" else ""
+    if settings.target == "aws":
+        without = ", ".join(sorted(name for name in asked if not has_gpu(name)))
+    if without:
+        raise TrainingError(f"precision float16 needs a GPU, and {without} has none: take auto, bfloat16 or float32")
 
 
 @task(name="train", task_run_name="train", **RETRIES)

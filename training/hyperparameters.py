@@ -2,9 +2,11 @@
 
 import argparse
 import dataclasses
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from training.arguments import Parser
 from training.augmentation import KINDS
 from training.channels import Channels
 from training.errors import TrainingError
@@ -86,7 +88,8 @@ HELP = {
     "schedule": "sizes of the photos and epochs at each, like 112x8,144x8,192x4; instead of image_size and epochs",
     "classes": "the counts to answer, comma-separated",
     "extra_classes": "counts learned besides, comma-separated, so that none of them is taken for a class; above all "
-    "classes, the largest stands for every larger count too; those that no photo has are dropped",
+    "classes, the largest stands for every larger count too; those that no photo has are dropped; in finetune by "
+    "default all others up to three above the classes",
     "optimizer": f"one of {', '.join(OPTIMIZERS)}",
     "weight_decay": "of every weight that is not a bias or a normalisation; decoupled with adamw",
     "head_lr": "the last layer's learning rate, as a multiple of lr",
@@ -121,6 +124,8 @@ def preset(name: str = DEFAULT, **explicit: Any) -> Hyperparameters:
     if name not in PRESETS:
         raise TrainingError(f"no recipe named {name!r}; there are {', '.join(PRESETS)}")
     values = PRESETS[name] | explicit
+    if callable(values.get("extra_classes")):
+        values["extra_classes"] = values["extra_classes"](values.get("classes", Hyperparameters.classes))
     if explicit.keys() & {"image_size", "epochs"} and not explicit.get("schedule"):
         plan = phases(PRESETS[name]["schedule"])
         whole = {"image_size": plan[-1].size, "epochs": sum(phase.epochs for phase in plan)}
@@ -137,13 +142,13 @@ def parse(arguments: list[str] | None = None) -> Hyperparameters:
     Raises:
         TrainingError: a value makes no sense.
     """
-    parser = argparse.ArgumentParser(description=__doc__, argument_default=argparse.SUPPRESS)
+    parser = Parser(description=__doc__, argument_default=argparse.SUPPRESS)
     parser.add_argument("--recipe", default=DEFAULT, help=f"what the others' defaults are: {', '.join(PRESETS)}")
     for field in dataclasses.fields(Hyperparameters):
         names = {f"--{field.name}", f"--{field.name.replace('_', '-')}"}
-        parser.add_argument(*sorted(names), type=_reader(field.default), help=HELP[field.name])
+        parser.add_argument(*sorted(names), help=HELP[field.name])
     given = vars(parser.parse_args(arguments))
-    return preset(given.pop("recipe"), **given)
+    return preset(_unquoted(given.pop("recipe")), **read(given))
 
 
 def read(given: Mapping[str, str]) -> dict[str, Any]:
@@ -157,19 +162,43 @@ def read(given: Mapping[str, str]) -> dict[str, Any]:
     for name, text in given.items():
         if name not in known:
             raise TrainingError(f"there is no hyperparameter {name!r}; there are {', '.join(known)}")
+        reader, kind = _READERS[type(known[name])]
         try:
-            values[name] = _reader(known[name])(text)
-        except (ValueError, KeyError) as error:
-            raise TrainingError(f"hyperparameter {name} = {text!r} cannot be read: {HELP[name]}") from error
+            values[name] = reader(_unquoted(text))
+        except ValueError as error:
+            raise TrainingError(f"hyperparameter {name} = {text!r} cannot be read as {kind}: {HELP[name]}") from error
     return values
 
 
-def _reader(default: Any) -> Any:
-    if isinstance(default, bool):
-        return lambda text: {"true": True, "false": False}[text.lower()]
-    if isinstance(default, tuple):
-        return lambda text: tuple(sorted(int(part) for part in text.split(",") if part))
-    return type(default)
+def _unquoted(text: str) -> str:
+    """A value without the quotes of JSON, in which some of SageMaker's tools send it: ``"0.01"``."""
+    text = text.strip()
+    return text[1:-1] if len(text) > 1 and text[0] == text[-1] == '"' else text
+
+
+def _boolean(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise ValueError(text)
+    return text.lower() == "true"
+
+
+def _whole(text: str) -> int:
+    """A whole number, also as ``64.0``: JSON's numbers have no kinds."""
+    return int(text.removesuffix(".0"))
+
+
+def _counts(text: str) -> tuple[int, ...]:
+    return tuple(sorted(int(part) for part in text.split(",") if part))
+
+
+_READERS: dict[type, tuple[Callable[[str], Any], str]] = {
+    bool: (_boolean, "true or false"),
+    int: (_whole, "a whole number"),
+    float: (float, "a number"),
+    tuple: (_counts, "whole numbers, comma-separated"),
+    str: (str, "text"),
+}
+"""How a hyperparameter of each type is read, and what it should be in words."""
 
 
 def _checked(given: Hyperparameters) -> Hyperparameters:
@@ -179,7 +208,7 @@ def _checked(given: Hyperparameters) -> Hyperparameters:
         "epochs": given.epochs >= 1,
         "patience": given.patience >= 1,
         "image_size": given.image_size >= 32,
-        "classes": len(set(given.classes)) == len(given.classes) >= 2,
+        "classes": len(set(given.classes)) == len(given.classes) >= 2 and min(given.classes) >= 0,
         "extra_classes": not set(given.extra_classes) & set(given.classes) and min(given.extra_classes, default=0) >= 0,
         "optimizer": given.optimizer in OPTIMIZERS,
         "weight_decay": given.weight_decay >= 0,
@@ -196,8 +225,10 @@ def _checked(given: Hyperparameters) -> Hyperparameters:
         "precision": given.precision in PRECISION_CHOICES,
         "processes": given.processes >= 0,
         "backbone": given.backbone in BACKBONES,
+        "seed": given.seed >= 0,
     }
     for name, good in wrong.items():
-        if not good:
-            raise TrainingError(f"hyperparameter {name} = {getattr(given, name)!r} makes no sense: {HELP[name]}")
+        value = getattr(given, name)
+        if not good or (isinstance(value, float) and not math.isfinite(value)):
+            raise TrainingError(f"hyperparameter {name} = {value!r} makes no sense: {HELP[name]}")
     return given

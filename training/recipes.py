@@ -5,6 +5,14 @@ What was tried on the way to `finetune`, and what each part gave, is in ``docs/r
 
 from typing import Any
 
+BEYOND = 3
+
+
+def neighbours(classes: tuple[int, ...]) -> tuple[int, ...]:
+    """Every other count up to three above the largest class: those that a model would take for one of its classes."""
+    return tuple(count for count in range(max(classes, default=0) + BEYOND + 1) if count not in classes)
+
+
 PRESETS: dict[str, dict[str, Any]] = {
     # The system that this one rebuilds: the backbone as ImageNet left it, and a linear layer on top. As nothing
     # before that layer changes, its input can be computed once: see `training.features`.
@@ -20,14 +28,14 @@ PRESETS: dict[str, dict[str, Any]] = {
         "patience": 10,
     },
     # Everything trainable, on photos of the size that the backbone knows. Counts are learned as an order, and those
-    # out of range besides.
+    # out of range besides: which ones, the classes say.
     "finetune": {
         "schedule": "224x10",
         "optimizer": "adamw",
         "lr": 0.001,
         "weight_decay": 0.05,
         "batch_size": 32,
-        "extra_classes": (0, 6, 7, 8),
+        "extra_classes": neighbours,
         "ordinal_sigma": 0.5,
         "label_smoothing": 0.0,
         "mixup": 0.2,

@@ -6,10 +6,11 @@ from typing import Any
 from pydantic import BaseModel, Field, ValidationInfo, field_validator
 
 from tasks.debugger.evaluate import TENSOR_RULES, check
+from tasks.learning import Told
 from training.debugger.options import HELP, LIMITS, DebugOptions, check_patterns
 from training.errors import DebuggerError, TrainingError
 
-Rules = dict[str, dict[str, str]]
+Rules = dict[str, dict[str, Told]]
 OF_THE_WHOLE = {"LossNotDecreasing": "num_steps"}
 """Parameters whose defaults follow from the length of the training, which nobody knows while it runs."""
 

@@ -5,17 +5,27 @@ A form shows the fields of a model's last base first, so bases stand in reverse 
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tasks.data.prepared_data import PrepareParameters
 from tasks.debugger.parameters import WatchParameters
 from tasks.learning import LearnParameters
 from tasks.names import LOOKS_LIKE_A_NAME, LOOKS_LIKE_A_RUN, NAME, RUN_ID
 from tasks.pipeline.stages import StageParameters
+from training.errors import TrainingError
 
 
 class TuneAndTrainParameters(WatchParameters, LearnParameters, PrepareParameters):
     """Prepare data unless that is done, tune, and train."""
+
+    @model_validator(mode="after")
+    def _recipe_makes_sense(self) -> "TuneAndTrainParameters":
+        """Make the recipe, so that nonsense is refused before data and jobs are paid for."""
+        try:
+            self.final_recipe(self.source, self.classes, self.seed, "unnamed")
+        except TrainingError as error:
+            raise ValueError(str(error)) from error
+        return self
 
 
 class ReleaseParameters(BaseModel):

@@ -1,12 +1,18 @@
 """From a flow's parameters to recipes, and from jobs to what a person reads of them."""
 
+from typing import Any
+
 import pytest
 from pydantic import ValidationError
 
 from tasks.learning import LearnParameters
+from tasks.pipeline.parameters import TuneAndTrainParameters
 from tasks.prices import HOURLY_USD, Cost, summed
 from tasks.progress import EPOCH
+from tasks.settings import Settings
+from tasks.training_job import check_precision
 from tasks.tuning_picture import Trial, draw_trials
+from training.errors import TrainingError
 from training.hyperparameters import preset
 from training.schedule import Phase
 
@@ -39,8 +45,24 @@ def test_what_is_said_about_sizes_holds_for_every_source() -> None:
 
 
 def test_a_count_that_is_answered_is_not_learned_besides() -> None:
-    recipe = LearnParameters().final_recipe("abid", (0, 1, 2, 3), 0, "v")
-    assert (recipe.classes, recipe.extra_classes) == ((0, 1, 2, 3), (6, 7, 8))
+    given = LearnParameters(hyperparameters={"extra_classes": "3,4,9"})
+    recipe = given.final_recipe("abid", (0, 1, 2, 3), 0, "v")
+    assert (recipe.classes, recipe.extra_classes) == ((0, 1, 2, 3), (4, 9))
+
+
+@pytest.mark.parametrize(
+    ("classes", "extra"),
+    [
+        ((), (0, 6, 7, 8)),
+        ((1, 2, 3, 4, 5), (0, 6, 7, 8)),
+        ((1, 2, 3), (0, 4, 5, 6)),
+        ((2, 5), (0, 1, 3, 4, 6, 7, 8)),
+        (tuple(range(11)), (11, 12, 13)),
+    ],
+)
+def test_the_neighbours_of_the_classes_are_learned_besides(classes: tuple[int, ...], extra: tuple[int, ...]) -> None:
+    assert LearnParameters().final_recipe("abid", classes, 0, "v").extra_classes == extra
+    assert LearnParameters(recipe="frozen").final_recipe("abid", classes, 0, "v").extra_classes == ()
 
 
 @pytest.mark.parametrize(
@@ -51,11 +73,44 @@ def test_a_count_that_is_answered_is_not_learned_besides() -> None:
         ({"backbone": "vgg"}, "backbone is one of"),
         ({"learning_rates": (0.1, 0.001)}, "lowest learning rate first"),
         ({"precision": "int8"}, "precision is one of"),
+        ({"batch_sizes": (0,)}, "greater than 0"),
+        ({"batch_sizes": (32, -1)}, "greater than 0"),
+        ({"classes": (3,)}, r"classes = \(3,\) makes no sense"),
+        ({"classes": (1, 1, 2)}, "makes no sense"),
+        ({"classes": (-1, 2)}, "makes no sense"),
+        ({"hyperparameters": {"extra_classes": "0,-2"}}, "extra_classes = .* makes no sense"),
+        ({"hyperparameters": {"mixup": "inf"}}, "mixup = inf makes no sense"),
+        ({"seed": -1}, "greater than or equal to 0"),
+        ({"warm_start": ("",)}, "not the name of a tuning job"),
+        ({"warm_start": ("foo bar",)}, "not the name of a tuning job"),
     ],
 )
-def test_parameters_that_make_no_sense(given: dict[str, object], message: str) -> None:
+def test_parameters_that_make_no_sense(given: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
-        LearnParameters(**given)
+        TuneAndTrainParameters(**given)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "target", "instance", "without"),
+    [
+        ("finetune", "local", "ml.g5.xlarge", "this machine"),
+        ("finetune", "aws", "ml.c7g.xlarge", "ml.c7g.xlarge"),
+        ("frozen", "aws", "ml.g5.xlarge", "ml.c5.xlarge"),  # a last layer is trained on the head instance
+        ("finetune", "aws", "ml.g5.xlarge", None),
+        ("finetune", "aws", "ml.p4d.24xlarge", None),
+    ],
+)
+def test_half_precision_without_a_gpu_is_refused_before_anything_is_paid_for(
+    recipe: str, target: str, instance: str, without: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    there = Settings().model_copy(update={"target": target, "training_instance": instance})
+    check_precision(preset(recipe), there)
+    if without is None:
+        check_precision(preset(recipe, precision="float16"), there)
+        return
+    with pytest.raises(TrainingError, match=f"and {without} has none"):
+        check_precision(preset(recipe, precision="float16"), there)
 
 
 def test_cost_is_billable_time_at_the_price_list() -> None:

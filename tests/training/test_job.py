@@ -15,7 +15,7 @@ from training.data import CountDataset
 from training.errors import ModelError, TrainingError
 from training.hpo import trial
 from training.hyperparameters import Channels, Hyperparameters, parse, preset
-from training.job import run
+from training.job import main, run
 from training.outputs import Outputs
 from training.precision import Precision, chosen
 
@@ -268,14 +268,44 @@ def test_weights_of_another_backbone_are_refused(channels: Channels, tmp_path: P
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--lr", "-1"], ["--batch_size", "0"], ["--classes", "3"], ["--backbone", "vgg"], ["--warmup", "1"]],
-    ids=lambda arguments: arguments[0],
+    [
+        ["--lr", "-1"],
+        ["--lr", "inf"],
+        ["--lr", "quick"],
+        ["--lr"],
+        ["--mixup", "inf"],
+        ["--batch_size", "0"],
+        ["--batch_size", "64.5"],
+        ["--seed", "-1"],
+        ["--classes", "3"],
+        ["--classes", "1,a"],
+        ["--classes=-1,2"],
+        ["--backbone", "vgg"],
+        ["--warmup", "1"],
+        ["--frozen", "1"],
+        ["--frozen", "yes"],
+        ["--learning_rat", "1"],
+    ],
+    ids=" ".join,
 )
 def test_hyperparameters_that_make_no_sense(arguments: list[str]) -> None:
-    with pytest.raises(TrainingError, match=arguments[0].strip("-")):
+    with pytest.raises(TrainingError, match=arguments[0].strip("-").partition("=")[0]):
         parse(arguments)
+
+
+def test_what_cannot_be_read_is_told_to_sagemaker(
+    channels: Channels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SM_OUTPUT_DIR", str(tmp_path))
+    assert main(run, ["--frozen", "yes"]) == 1
+    assert "frozen = 'yes' cannot be read as true or false" in (tmp_path / "failure").read_text()
+    assert main(run, ["--learning_rat", "1"]) == 1
+    assert "unrecognized arguments: --learning_rat" in (tmp_path / "failure").read_text()
 
 
 def test_hyperparameters_arrive_as_strings() -> None:
     given = parse(["--lr", "0.05", "--batch_size", "64", "--classes", "3,1,2", "--frozen", "True"])
     assert (given.lr, given.batch_size, given.classes, given.frozen) == (0.05, 64, (1, 2, 3), True)
+    # As JSON, in which tuning jobs and some tools write them.
+    assert parse(["--lr", '"0.05"', "--batch_size", '"64"', "--classes", '"3,1,2"', "--frozen", '"True"']) == given
+    assert parse(["--epochs", "2.0", "--backbone", '"resnet18"']) == parse(["--epochs", "2", "--backbone", "resnet18"])

@@ -26,6 +26,13 @@ def test_what_is_said_explicitly_outranks_the_preset() -> None:
     assert (given.lr, given.frozen, given.batch_size) == (0.05, False, 64)
 
 
+def test_classes_given_by_hand_bring_their_own_neighbours() -> None:
+    assert preset().extra_classes == (0, 6, 7, 8)
+    assert parse(["--classes", "0,1,2,3,4,5"]).extra_classes == (6, 7, 8)
+    assert parse(["--classes", "1,2,3,4,5,6,7,8"]).extra_classes == (0, 9, 10, 11)
+    assert parse(["--classes", "1,2", "--extra_classes", "7"]).extra_classes == (7,)
+
+
 def test_a_size_or_a_number_of_epochs_makes_one_phase() -> None:
     assert preset(image_size=48, epochs=2).phases == (Phase(48, 2),)
     assert preset(epochs=2).phases == (Phase(preset().image_size, 2),)

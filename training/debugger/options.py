@@ -1,6 +1,5 @@
 """What the debugger is told, as hyperparameters, and where the container wants its records."""
 
-import argparse
 import dataclasses
 import json
 import os
@@ -8,6 +7,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from training.arguments import Parser
 from training.channels import Channels
 from training.errors import TrainingError
 
@@ -60,7 +60,7 @@ def split_arguments(arguments: list[str] | None = None) -> tuple[DebugOptions, l
     Raises:
         TrainingError: a value makes no sense.
     """
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser = Parser(add_help=False, allow_abbrev=False)
     for field in dataclasses.fields(DebugOptions):
         reader = (
             (lambda text: tuple(part for part in text.split(",") if part)) if field.name == "whole_layers" else None
@@ -74,7 +74,7 @@ def split_arguments(arguments: list[str] | None = None) -> tuple[DebugOptions, l
 def _checked(given: DebugOptions) -> DebugOptions:
     for name, (least, most) in LIMITS.items():
         value = getattr(given, name)
-        if value < least or (most is not None and value > most):
+        if not value >= least or (most is not None and value > most):
             raise TrainingError(f"hyperparameter {name} = {value!r} makes no sense: {HELP[name]}")
     check_patterns(given.whole_layers)
     return given

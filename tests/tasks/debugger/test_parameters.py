@@ -49,6 +49,11 @@ def test_hyperparameters_that_are_given_reach_the_job() -> None:
     assert trial.average == 0.9
 
 
+def test_parameters_of_rules_may_be_numbers() -> None:
+    numbers = parse(FullPipelineParameters, "x", ["--rules", '{"Overfit": {"ratio_threshold": 0.3, "patience": 2}}'])
+    assert numbers.rules == {"Overfit": {"ratio_threshold": "0.3", "patience": "2"}}
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -175,7 +175,16 @@ def test_the_recorded_training_is_the_unrecorded_one(channels: Channels, precisi
     assert all(torch.equal(watched.weights[name], alone.weights[name]) for name in alone.weights)
 
 
-@pytest.mark.parametrize("given", ["--save_interval_train=0", "--whole_layers=(", "--system_interval=0"])
+@pytest.mark.parametrize(
+    "given",
+    [
+        "--save_interval_train=0",
+        "--whole_layers=(",
+        "--system_interval=0",
+        "--system_interval=nan",
+        "--trace_steps=many",
+    ],
+)
 def test_options_that_make_no_sense(given: str) -> None:
     with pytest.raises(TrainingError, match=given.split("=")[0].strip("-")):
         split_arguments([given])
