@@ -66,7 +66,7 @@ class PrepareParameters(BaseModel):
     seed: int = Field(
         0,
         ge=0,
-        le=2**31 - 2,
+        le=2**31 - 2,  # the search's is one more, and SageMaker takes 32 bits
         title="Seed",
         description="Of the sample, the split and the demo's photos; in training of weights, order and augmentation.",
     )
