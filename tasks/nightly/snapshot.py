@@ -16,9 +16,10 @@ import pyarrow.parquet as pq
 from tasks.data.fetch import transfer_errors
 from tasks.nightly.entry import Entry
 from tasks.nightly.parameters import record_kind
-from tasks.nightly.photos import PHOTO_SUFFIXES, NightPhoto
+from tasks.nightly.photos import NightPhoto
 from tasks.object_store import open_store, split_uri
 from training.errors import DataError
+from training.picture import SUFFIXES
 
 PHOTO_COLUMNS = ("key", "photo", "id")
 QUANTITY_COLUMNS = ("expected", "expected_quantity", "quantity")
@@ -78,7 +79,7 @@ def _meant(name: str, photos: Mapping[str, list[str]]) -> list[str]:
     """
     if name in photos:
         return photos[name]
-    is_file = "/" not in name and name.lower().endswith(PHOTO_SUFFIXES)
+    is_file = "/" not in name and name.lower().endswith(SUFFIXES)
     others = (name.strip(), unquote_plus(name), unquote(name), *([PurePosixPath(name).stem] if is_file else ()))
     return next((photos[other] for other in others if other in photos), [])
 

@@ -1,6 +1,7 @@
 """What the data stage hands on."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,7 +10,8 @@ from training.errors import WorkspaceError
 
 
 def test_a_dataset_that_was_moved_or_deleted_is_said_to_be_gone(tmp_path: Path) -> None:
-    data = PreparedData.model_construct(dataset="abid", folder=tmp_path, catalog=tmp_path / "catalog.parquet")
+    place: dict[str, Any] = {"dataset": "abid", "folder": tmp_path, "catalog": tmp_path / "catalog.parquet"}
+    data = PreparedData.model_construct(**place)
     with pytest.raises(WorkspaceError, match=f"abid is not in {tmp_path} any more.*begin with prepare"):
         data.here()
     data.catalog.touch()
