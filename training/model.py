@@ -23,6 +23,9 @@ CARD_FILE = "model.json"
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 TENSORFLOW = ((127 / 255,) * 3, (128 / 255,) * 3)  # what EfficientNet-Lite was trained with
 
+UNREADABLE = (OSError, EOFError, RuntimeError, LookupError, TypeError, ValueError, AttributeError, pickle.PickleError)
+"""What comes of loading a file that `torch.save` did not write, that was damaged since, or that holds other things."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Backbone:
@@ -128,7 +131,7 @@ def net(
     if weights is not None:
         try:
             model.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
-        except (OSError, RuntimeError, ValueError) as error:
+        except UNREADABLE as error:
             raise ModelError(f"the weights in {weights} are not those of {backbone}: {error}") from error
     last = head(model, backbone)
     setattr(model, BACKBONES[backbone].head, Head(last.in_features, classes, dropout))
@@ -179,7 +182,7 @@ def load(folder: Path) -> tuple[nn.Module, ModelCard]:
     model = net(card.backbone, len(card.outputs.counts))
     try:
         model.load_state_dict(torch.load(folder / WEIGHTS_FILE, map_location="cpu", weights_only=True))
-    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+    except UNREADABLE as error:
         raise ModelError(f"{folder / WEIGHTS_FILE} does not fit {card.backbone}: {error}") from error
     return fold(model.eval()), card
 
