@@ -7,15 +7,19 @@ import contextlib
 import dataclasses
 import datetime
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from training.errors import BinventoryError
 from training.sync_batchnorm import synchronised
 
 TIMEOUT = datetime.timedelta(minutes=10)
+
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,10 +44,16 @@ class World:
     def share(self, photos: int) -> Tensor:
         """The positions of a batch of so many photos that are this process's, ascending.
 
-        A position and its opposite (first and last, and so on), which are mixed, belong to the same process.
+        A position and its opposite (first and last, and so on), which are mixed, belong to the same process; so each
+        gets some only of `smallest_batch` photos or more.
         """
         positions = torch.arange(photos)
         return positions[torch.minimum(positions, photos - 1 - positions) % self.size == self.rank]
+
+    @property
+    def smallest_batch(self) -> int:
+        """Photos of which every process gets a share."""
+        return 2 * self.size - 1
 
     def sums(self, *values: float) -> list[float]:
         """The sums of these values over all processes."""
@@ -63,13 +73,37 @@ class World:
         """
         if self.size == 1:
             return rows
-        parts: list[tuple[Tensor, Tensor] | None] = [None] * self.size
-        dist.all_gather_object(parts, (positions.cpu(), rows.cpu()))
         whole = torch.empty(total, rows.shape[1], dtype=rows.dtype)
-        for part in parts:
-            assert part is not None  # noqa: S101
-            whole[part[0]] = part[1]
+        for theirs, part in self.every((positions.cpu(), rows.cpu())):
+            whole[theirs] = part
         return whole
+
+    def every(self, value: T) -> list[T]:
+        """The value that each process gives, by rank."""
+        if self.size == 1:
+            return [value]
+        values: list[Any] = [None] * self.size
+        dist.all_gather_object(values, value)
+        return values
+
+    def by_main(self, work: Callable[[], T]) -> T:
+        """What the main process's work returns, in every process; or raises, if it is an error of ours.
+
+        The others would otherwise wait for one that has given up.
+        """
+        if self.size == 1:
+            return work()
+        outcome: list[Any] = [None]
+        if self.main:
+            try:
+                outcome = [work()]
+            except BinventoryError as error:
+                outcome = [error]
+        dist.broadcast_object_list(outcome)
+        if isinstance(outcome[0], BinventoryError):
+            raise outcome[0]
+        result: T = outcome[0]
+        return result
 
     def synchronised(self, model: nn.Module) -> nn.Module:
         """The network with normalisation over the batches of all processes; the same object, top layer and all."""

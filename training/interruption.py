@@ -6,6 +6,9 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
+INTERRUPTED = 143
+"""Exit code of a process that SIGTERM ended, as shells count."""
+
 
 class Interruption:
     """Whether the job was told to end.

@@ -7,12 +7,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from training import checkpoint, metrics
+from training import metrics
 from training.augmentation import draw, mix, mixing_share
+from training.checkpoint import Keeper, key_of
 from training.clock import PhaseClock
 from training.data import Split
 from training.distributed import World
-from training.errors import InterruptedTrainingError, TrainingError
+from training.errors import TrainingError
 from training.hyperparameters import Hyperparameters
 from training.interruption import Interruption
 from training.model import head, probabilities
@@ -26,17 +27,18 @@ EVALUATION_BATCH = 64
 CLIP_NORM = 5.0
 
 
-def train_one_epoch(training: Training, data: Split, observer: Observer, interruption: Interruption) -> None:
+def train_one_epoch(training: Training, data: Split, observer: Observer, keeper: Keeper) -> None:
     """Train on the photos once, in a new order; or on those that are left of an epoch under way.
 
     Raises:
         TrainingError: the loss is no longer a number.
-        InterruptedTrainingError: the job was told to end; the step is done.
+        InterruptedTrainingError: the job was told to end; the step is done, and the checkpoint is of it.
     """
     epoch = training.begin_epoch(len(data))
     set_training(training.model, training.recipe)
-    for batch in epoch.order[epoch.done :].split(training.batch):
-        loss, told = training.world.sums(train_one_step(training, data, batch), float(interruption.requested))
+    while epoch.done < len(epoch.order):
+        batch = epoch.order[epoch.done : epoch.done + training.batch]
+        loss, *asked = training.world.sums(train_one_step(training, data, batch), *keeper.asks())
         if not math.isfinite(loss):
             observer.failed(loss)
             step, lr = training.steps["train"], training.recipe.lr
@@ -45,8 +47,7 @@ def train_one_epoch(training: Training, data: Split, observer: Observer, interru
         training.steps["train"] += 1
         epoch.done += len(batch)
         epoch.loss += loss * len(batch)
-        if told:
-            raise InterruptedTrainingError(f"told to end after step {training.steps['train']}")
+        keeper.heed(*asked)
 
 
 def train_one_step(training: Training, data: Split, batch: Tensor) -> float:
@@ -81,34 +82,45 @@ def set_training(model: nn.Module, recipe: Hyperparameters) -> None:
     head(model, recipe.backbone).train()
 
 
-def evaluate(training: Training, data: Split, observer: Observer, final: bool = False) -> dict[str, float]:
+def evaluate(
+    training: Training, data: Split, observer: Observer, keeper: Keeper | None = None, final: bool = False
+) -> dict[str, float]:
     """Measure on a split: the counts in range, each given that it is one. Every photo is measured once.
 
     Args:
         training: whose network is measured.
         data: the split.
         observer: watches.
+        keeper: leaves checkpoints between batches, and ends it there; None measures to the end.
         final: in float32, and with mirror images if the recipe says so; on the way it is done as in training.
 
     Raises:
         TrainingError: no photo's count is in range.
+        InterruptedTrainingError: the job was told to end; the next start measures anew.
     """
     model, recipe, world = training.measured.eval(), training.recipe, training.world
     known = recipe.outputs.in_range(data.counts)
     if not known.any():
         raise TrainingError(f"no photo of the validation split has a count among {list(recipe.classes)}")
-    answers = []
-    mine = torch.arange(world.rank, len(data), world.size)
-    for batch in mine.split(EVALUATION_BATCH):
+    answers: list[Tensor] = []
+    step = training.steps["eval"]
+    mine = torch.arange(len(data))[world.rank :: world.size]
+    for start in range(0, math.ceil(len(data) / world.size), EVALUATION_BATCH):  # as often in each: they pause together
+        if keeper:
+            keeper.pause()
+        batch = mine[start : start + EVALUATION_BATCH]
+        if not len(batch):  # others have one photo more
+            continue
         with contextlib.nullcontext() if final else training.precision():
             inputs = data.inputs(batch, recipe, world.device)
             shares = probabilities(model, inputs, test_flip=final and recipe.test_flip)
         targets = soft_targets(data.counts[batch].to(world.device), recipe.outputs, recipe.ordinal_sigma)
         with torch.inference_mode():  # of log-probabilities the loss is that of logits
             loss = training.loss(shares.clamp_min(1e-12).log(), targets)
-        observer.step("eval", training.steps["eval"], float(loss), len(batch))
-        training.steps["eval"] += 1
+        observer.step("eval", step, float(loss), len(batch))
+        step += 1
         answers.append(shares.cpu())
+    training.steps["eval"] = step  # only now: what is broken off is measured anew, and its steps are the same
     rows = torch.cat(answers) if answers else torch.empty(0, len(recipe.outputs.counts))
     inside, _ = recipe.outputs.answers(world.gather(mine, rows, len(data)))
     return metrics.measure(inside[known], data.counts[known], recipe.classes)
@@ -140,34 +152,26 @@ def fit(
         TrainingError: the loss is no longer a number, or the checkpoint is of another training.
         InterruptedTrainingError: the job was told to end; the checkpoint is of the step that it was at.
     """
-    world = world or World()
+    world, interruption = world or World(), Interruption()
     model = world.synchronised(model.to(world.device))
     training = Training(model, recipe, len(train), world)
     if not world.main:  # what each process leaves out by chance should differ
         torch.manual_seed(recipe.seed + world.rank)
-    key = checkpoint.key_of(recipe, train.digest, valid.digest)
-    if checkpoints and (state := checkpoint.load(checkpoints, key)):
-        training.restore(state)
-        clock.go_on(state.get("seconds", {}))
+    keeper = Keeper(training, checkpoints, key_of(recipe, train.digest, valid.digest), clock, interruption)
+    if keeper.resume():
         _say(world, f"Resuming after epoch {training.epoch}, step {training.steps['train']}")
     watched = (observer if world.main else None) or Observer()
     watched.begin(model, training.loss)
     watched.resume(training.steps)
     try:
-        with Interruption().heeded() as interruption:
+        with interruption.heeded():
             while not training.over:
-                _one_epoch(training, train, valid, clock, watched, interruption)
-                if checkpoints and world.main:
-                    checkpoint.save(checkpoints, key, training.state() | {"seconds": clock.seconds()})
+                keeper.pause()
+                _one_epoch(training, train, valid, clock, watched, keeper)
+                keeper.save()
         with clock.phase("eval"):
             valid.resize(recipe.image_size)
             _measure_best(training, valid)
-    except InterruptedTrainingError as error:
-        if not checkpoints:
-            raise
-        if world.main:
-            checkpoint.save(checkpoints, key, training.state() | {"seconds": clock.seconds()})
-        raise InterruptedTrainingError(f"{error}; the checkpoint in {checkpoints} goes on from there") from None
     finally:
         watched.end()
     if training.epoch < recipe.epochs:
@@ -181,7 +185,7 @@ def _one_epoch(
     valid: Split,
     clock: PhaseClock,
     observer: Observer,
-    interruption: Interruption,
+    keeper: Keeper,
 ) -> None:
     epoch, size = training.epoch + 1, training.size
     with clock.phase("data"):
@@ -189,10 +193,10 @@ def _one_epoch(
         valid.resize(size)
     with clock.phase("train"):
         observer.mode("train", epoch)
-        train_one_epoch(training, train, observer, interruption)
+        train_one_epoch(training, train, observer, keeper)
     with clock.phase("eval"):
         observer.mode("eval", epoch)
-        values = evaluate(training, valid, observer)
+        values = evaluate(training, valid, observer, keeper)
     training.end_epoch(values)
     _say(
         training.world,

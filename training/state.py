@@ -168,5 +168,3 @@ class Training:
         self.steps = dict(state["steps"])
         self.under_way = Epoch(**state["under_way"]) if state["under_way"] else None
         self.best = Fit(**state["best"], history=self.history)
-        if not self.world.main:  # the checkpoint's global random state is the main process's
-            torch.manual_seed(self.recipe.seed + self.world.rank + self.world.size * self.steps["train"])

@@ -1,6 +1,7 @@
 """Where a job's time goes, also over several attempts at it."""
 
 import dataclasses
+import time
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,15 @@ def test_a_phase_that_ends_by_an_interruption_counts() -> None:
     with pytest.raises(InterruptedTrainingError):
         interrupted(clock)
     assert clock.seconds()["train"] > 0
+
+
+def test_a_phase_under_way_counts() -> None:
+    clock = PhaseClock()
+    with clock.phase("train"):
+        time.sleep(0.02)
+        found = clock.seconds()
+    assert found["train"] >= 0.02
+    assert 0 <= found["other"] < found["train"]
 
 
 def test_earlier_attempts_are_added() -> None:
