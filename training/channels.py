@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import tarfile
+import tempfile
 from pathlib import Path
 
 from training.errors import TrainingError
@@ -51,6 +52,22 @@ class Channels:
             checkpoints=checkpoints if checkpoints.is_dir() else None,
             features=Path(features) if features else None,
         )
+
+    def check_writable(self) -> None:
+        """Find out before the work, and not after it, that its results could not be left.
+
+        Raises:
+            TrainingError: a folder cannot be made, or written to.
+        """
+        for folder in (self.model, self.output, *([self.checkpoints] if self.checkpoints else [])):
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                with tempfile.TemporaryFile(dir=folder):
+                    pass
+            except OSError as error:
+                raise TrainingError(
+                    f"the job cannot write to {folder}: {error}; give it a folder that it can"
+                ) from error
 
     def pretrained(self, *, needed: bool = False) -> Path | None:
         """The file in the weights channel, if there is such a channel.

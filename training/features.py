@@ -5,7 +5,6 @@ computes the same numbers again. With them stored, a last layer is trained in se
 """
 
 import hashlib
-import pickle
 from pathlib import Path
 
 import torch
@@ -46,7 +45,7 @@ class FeatureDataset:
             stored = torch.load(file, map_location="cpu", weights_only=True)
             made_with, part = stored["made_with"], stored[split]
             values, counts, ids = part["values"], part["counts"], part["ids"]
-        except (OSError, RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError) as error:
+        except model.UNREADABLE as error:
             raise TrainingError(f"the features in {file} cannot be read: {error}") from error
         _check(recipe, made_with)
         kept = torch.tensor([recipe.outputs.covers(int(count)) for count in counts])
@@ -107,9 +106,10 @@ def compute(recipe: Hyperparameters, channels: Channels) -> Path:
     """Run the backbone over both splits, each photo as it is and mirrored; returns the file.
 
     Raises:
-        TrainingError: a channel is absent or damaged, or there are no pretrained weights.
+        TrainingError: a channel is absent or damaged, there are no pretrained weights, or the file could not be left.
         ModelError: the pretrained weights do not fit the backbone.
     """
+    channels.check_writable()
     network = model.net(recipe.backbone, 2, channels.pretrained(needed=True)).eval()
     setattr(network, model.BACKBONES[recipe.backbone].head, _Recorder())
     stored: dict[str, object] = {"made_with": {"backbone": recipe.backbone, "image_size": recipe.image_size}}
@@ -123,7 +123,6 @@ def compute(recipe: Hyperparameters, channels: Channels) -> Path:
             "digest": data.digest,
         }
         print(f"Features of {len(data)} photos in {split}", flush=True)
-    channels.model.mkdir(parents=True, exist_ok=True)
     torch.save(stored, channels.model / FILE)
     return channels.model / FILE
 

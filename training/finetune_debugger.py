@@ -17,7 +17,7 @@ from training.debugger.timeline import Timeline
 from training.distributed import World
 from training.errors import TrainingError
 from training.hyperparameters import Hyperparameters
-from training.job import main, run
+from training.job import failed, main, run
 from training.loop import Fit
 from training.observer import Observer
 
@@ -60,5 +60,5 @@ if __name__ == "__main__":
     try:
         given, rest = split_arguments(sys.argv[1:])
     except TrainingError as error:
-        raise SystemExit(f"TrainingError: {error}") from None
+        raise SystemExit(failed(error)) from None
     raise SystemExit(main(DebuggedJob(given), rest))

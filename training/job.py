@@ -1,5 +1,6 @@
 """One training job from its channels to its model, shared by the entry scripts."""
 
+import contextlib
 import dataclasses
 import importlib.metadata
 import json
@@ -7,6 +8,7 @@ import os
 import platform
 import sys
 import tempfile
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,15 +18,13 @@ from training import distributed, launch, metrics, model
 from training.channels import Channels
 from training.data import CountDataset, Split
 from training.distributed import World
-from training.errors import BinventoryError, InterruptedTrainingError, TrainingError
+from training.errors import BinventoryError, InterruptedTrainingError, TrainingError, WorkerError
 from training.features import FeatureDataset
 from training.hyperparameters import Hyperparameters, parse
+from training.interruption import INTERRUPTED
 from training.loop import Fit, PhaseClock, fit
 from training.observer import Observer
 from training.precision import chosen
-
-INTERRUPTED = 143
-"""Exit code of a process that SIGTERM ended, as shells count."""
 
 MINIMUM = 2
 """Photos that the statistics of normalisation layers take, at the least."""
@@ -41,15 +41,17 @@ def run(
     the evaluation. They are called "Testing ..." because that is the objective's name in the mission.
 
     Raises:
-        TrainingError: the data or the recipe do not allow training.
+        TrainingError: the data or the recipe do not allow training, or its results cannot be written.
         ModelError: the pretrained weights do not fit the backbone.
         InterruptedTrainingError: the job was told to end.
     """
     clock, world = PhaseClock(), world or World()
+    world.by_main(channels.check_writable)
     torch.manual_seed(recipe.seed)
     with clock.phase("data"):
         train, valid = load(recipe, channels)
     fitted = fitting(recipe, train)
+    check_batch(recipe, len(train), world)
     used = chosen(recipe.precision, world.device)
     if world.main:
         _report(recipe, dataclasses.replace(fitted, precision=used), train, valid)
@@ -67,9 +69,13 @@ def run(
         print("\n".join(metrics.lines(result.values)), flush=True)
         print("Phase seconds: " + ", ".join(f"{k} {v:.1f}" for k, v in clock.seconds().items()), flush=True)
         card = _card(dataclasses.replace(recipe, precision=used), result, train.digest, clock)
-        model.save(network.cpu(), card, channels.model)
-        channels.output.mkdir(parents=True, exist_ok=True)
-        (channels.output / "history.json").write_text(json.dumps(result.history, indent=2))
+        try:
+            model.save(network.cpu(), card, channels.model)
+            (channels.output / "history.json").write_text(json.dumps(result.history, indent=2))
+        except (OSError, RuntimeError) as error:  # the latter is what PyTorch makes of a full disk
+            raise TrainingError(
+                f"the model cannot be written to {channels.model}: {error}; is the disk full?"
+            ) from error
     return result
 
 
@@ -102,6 +108,19 @@ def fitting(recipe: Hyperparameters, train: Split) -> Hyperparameters:
             "give more photos, or other classes"
         )
     return dataclasses.replace(recipe, extra_classes=tuple(c for c in recipe.extra_classes if c in seen))
+
+
+def check_batch(recipe: Hyperparameters, photos: int, world: World) -> None:
+    """See to it that a step is on photos enough for all processes.
+
+    Raises:
+        TrainingError: some would get none.
+    """
+    if (batch := min(recipe.batch_size, photos)) < world.smallest_batch:
+        raise TrainingError(
+            f"a step is on {batch} photos, too few for {world.size} processes, which get pairs of them: give a "
+            f"batch_size and photos of at least {world.smallest_batch}, or fewer processes"
+        )
 
 
 def _report(given: Hyperparameters, recipe: Hyperparameters, train: Split, valid: Split) -> None:
@@ -144,24 +163,57 @@ def _card(recipe: Hyperparameters, result: Fit, digest: str, clock: PhaseClock) 
 def main(job: Job = run, arguments: list[str] | None = None) -> int:
     """Run a job as SageMaker expects: exit code 0, or a reason in ``output/failure`` and exit code 1.
 
-    Where there are several GPUs or hosts, this process becomes torchrun, which starts the script in each.
+    Where there are several GPUs or hosts, this process runs torchrun, which starts the script in each.
 
     Args:
         job: what to run.
         arguments: the command line; default ``sys.argv[1:]``.
     """
+    if "WORLD_SIZE" not in os.environ:  # else torchrun started this process, and another may have failed already
+        _failure_file().unlink(missing_ok=True)
     try:
         recipe, channels = parse(arguments), Channels.from_environment()
-        launch.become_torchrun(recipe)
+        if (code := launch.through_torchrun(recipe)) is not None:
+            return code
         with distributed.joined() as world:
             job(recipe, channels, None, world)
     except InterruptedTrainingError as error:
         print(f"Interrupted: {error}", file=sys.stderr, flush=True)
         return INTERRUPTED
+    except WorkerError as error:  # unless it was killed, it has said why
+        return failed(error, only_if_first=True)
     except BinventoryError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
-        output = Path(os.environ.get("SM_OUTPUT_DIR", "/opt/ml/output"))
-        if output.is_dir():
-            (output / "failure").write_text(f"{type(error).__name__}: {error}")
-        return 1
+        return failed(error)
+    except Exception as error:  # noqa: BLE001 - a job that fails by whatever says why, where SageMaker looks
+        if _is_out_of_memory(error):
+            return failed(
+                TrainingError(f"out of memory: {error}; give a smaller batch_size or an instance with more memory")
+            )
+        traceback.print_exc()
+        return failed(error, only_if_first=True)  # that another process is gone comes up here too
     return 0
+
+
+def failed(error: Exception, only_if_first: bool = False) -> int:
+    """Say why the job failed, where SageMaker looks too; returns the exit code.
+
+    Args:
+        error: why.
+        only_if_first: leave a reason that another process has given.
+    """
+    said = f"{type(error).__name__}: {error}"
+    print(said, file=sys.stderr, flush=True)
+    failure = _failure_file()
+    if failure.parent.is_dir() and not (only_if_first and failure.exists()):
+        with contextlib.suppress(OSError):  # a full disk, say; the log has it
+            failure.write_text(said)
+    return 1
+
+
+def _failure_file() -> Path:
+    return Path(os.environ.get("SM_OUTPUT_DIR", "/opt/ml/output")) / "failure"
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether it is; PyTorch has a type for that of GPUs, and for that of CPUs only a text."""
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)

@@ -1,4 +1,4 @@
-"""One process for each GPU, on every host: the entry scripts start torchrun, which starts them again.
+"""One process for each GPU, on every host: the entry scripts run torchrun, which starts them again.
 
 Nothing but SageMaker's ``SM_*`` variables is needed, so that it works the same in every container that has torch.
 """
@@ -8,7 +8,9 @@ import os
 import sys
 import zlib
 
+from training.errors import WorkerError
 from training.hyperparameters import Hyperparameters
+from training.interruption import INTERRUPTED
 
 PORTS = range(29500, 30500)
 
@@ -27,12 +29,33 @@ SERVING_ENVIRONMENT = MEMORY_ENVIRONMENT | {"MALLOC_ARENA_MAX": "1"}
 """The same for processes that answer: networks run on threads there, whose memory glibc would not keep otherwise."""
 
 
-def become_torchrun(recipe: Hyperparameters) -> None:
-    """Let torchrun take the place of this process, unless it can go on as it is."""
-    if torchrun := command(recipe):
-        cores = os.cpu_count() or 1
-        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // _processes(recipe))))  # or torchrun warns of one
-        os.execv(torchrun[0], torchrun)  # noqa: S606 - our own interpreter
+def through_torchrun(recipe: Hyperparameters) -> int | None:
+    """Let torchrun start this script in several processes, and wait for them.
+
+    Returns:
+        the exit code, which is `INTERRUPTED` where they were told to end; None where this process can go on as it is.
+
+    Raises:
+        WorkerError: a process failed.
+    """
+    if (arguments := command(recipe)) is None:
+        return None
+    from torch.distributed import run  # serving needs none of these, and has this module for its variables
+    from torch.distributed.elastic.multiprocessing import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+    cores = os.cpu_count() or 1
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // _processes(recipe))))  # or torchrun warns of one
+    try:
+        run.main(arguments)
+    except SignalException as error:  # it was passed on, and the processes have ended
+        return 128 + int(error.sigval)
+    except ChildFailedError as error:
+        codes = {failure.exitcode for failure in error.failures.values()}
+        if codes == {INTERRUPTED}:
+            return INTERRUPTED
+        raise WorkerError(f"a process of the training failed, and said why unless it was killed: {error}") from error
+    return 0
 
 
 def _processes(recipe: Hyperparameters) -> int:
@@ -40,7 +63,7 @@ def _processes(recipe: Hyperparameters) -> int:
 
 
 def command(recipe: Hyperparameters) -> list[str] | None:
-    """The torchrun command that this script should become; None where it can go on as it is.
+    """What torchrun is to be told to start this script in several processes; None where it can go on as it is.
 
     Args:
         recipe: says how many processes a host gets.
@@ -49,7 +72,7 @@ def command(recipe: Hyperparameters) -> list[str] | None:
     processes = _processes(recipe)
     if "WORLD_SIZE" in os.environ or len(hosts) * processes == 1:
         return None
-    torchrun = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={processes}"]
+    torchrun = [f"--nproc-per-node={processes}"]
     module = sys.modules["__main__"].__spec__  # none, where a file was run
     script = [*(["-m", module.name] if module else [sys.argv[0]]), *sys.argv[1:]]
     if len(hosts) == 1:

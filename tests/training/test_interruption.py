@@ -2,9 +2,12 @@
 
 import dataclasses
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,7 +16,9 @@ import torch
 from tests.training.conftest import write_folders
 from tests.training.test_job import FINETUNE
 from training import metrics
+from training.errors import TrainingError
 from training.hyperparameters import Channels, Hyperparameters
+from training.job import failed, main, run
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -80,6 +85,41 @@ def test_an_interrupted_training_ends_as_if_it_had_not_been(
         torch.load(folder / "model.pth", weights_only=True) for folder in (channels.model, undisturbed.model)
     )
     assert all(torch.equal(weights[name], tensor) for name, tensor in expected.items())
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        (lambda: torch.empty(2**60), "TrainingError: out of memory: .*give a smaller batch_size"),
+        (lambda: os.environ["ABSENT"], "KeyError: 'ABSENT'"),
+    ],
+    ids=["out of memory", "unforeseen"],
+)
+def test_a_job_says_why_it_failed_whatever_it_was(
+    channels: Channels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Callable[[], object], reason: str
+) -> None:
+    for name, value in (environment_of(channels) | {"SM_OUTPUT_DIR": str(tmp_path)}).items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / "failure").write_text("what an earlier attempt died of")
+    assert main(lambda *given: fault(), []) == 1
+    assert re.match(reason, (tmp_path / "failure").read_text())
+
+
+def test_what_follows_from_another_processs_failure_does_not_take_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SM_OUTPUT_DIR", str(tmp_path))
+    failed(TrainingError("the disk is full"))
+    failed(RuntimeError("Connection closed by peer"), only_if_first=True)
+    assert (tmp_path / "failure").read_text() == "TrainingError: the disk is full"
+
+
+def test_results_that_could_not_be_left_are_found_out_before_the_training(channels: Channels, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    shutil.rmtree(channels.train)  # what would be found out next
+    for name in ("model", "output", "checkpoints"):
+        with pytest.raises(TrainingError, match=f"cannot write to .*{name}"):
+            run(FINETUNE, dataclasses.replace(channels, **{name: tmp_path / "file" / name}))
 
 
 def test_a_failing_job_leaves_its_reason_where_sagemaker_looks(channels: Channels, tmp_path: Path) -> None:
