@@ -149,7 +149,7 @@ def test_photos_that_are_gone_leave_the_queue_by_themselves_and_are_counted(
 ) -> None:
     gone = [count_row(f"bins/gone-{number}.jpg", score=9.0) for number in range(30)]
     replaced = count_row("bins/3.jpg", etag="e8", counted_at=MOMENT + dt.timedelta(days=1), score=8.0)
-    elsewhere = count_row("bins/0.jpg", bucket="no-such-bucket", score=7.0)  # another cloud's perhaps: who knows
+    elsewhere = count_row("bins/0.jpg", etag="e9", bucket="no-such-bucket", score=7.0)  # another cloud's, perhaps
     ledger.upsert_counts([*gone, replaced, elsewhere])
     page = httpx.get(f"{server.address}/review", cookies={"binventory_reviewer": b"ann".hex()}).text
     assert elsewhere["photo"] in page
