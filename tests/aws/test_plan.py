@@ -201,7 +201,8 @@ def test_a_plan_has_the_stages_that_are_wanted() -> None:
     assert [stage.name for stage in learned.stages] == ["prepare", "features", "tune", "train", "debug"]
     hired = {cost.what: cost.instance for stage in learned.stages for cost in stage.costs}
     assert hired["4 tuning trials"] == hired["training job"] == Settings().head_instance
-    [search] = [each for stage in learned.stages for each in stage.requests if "Tuning" in each.operation]
+    asked = {each.operation: each for stage in learned.stages for each in stage.requests}
+    search = asked["CreateHyperParameterTuningJob"]
     kept = search.parameters["TrainingJobDefinition"]["CheckpointConfig"]["S3Uri"]
     assert kept == f"s3://binventory/checkpoints/{search.parameters['HyperParameterTuningJobName']}"
     turned_away = plan_of("deploy", "--model", "7", "--reject", "too slow")
