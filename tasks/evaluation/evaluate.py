@@ -27,6 +27,11 @@ from tasks.settings import Settings
 from tasks.training_job import fetch
 from training.errors import DataError, ModelError, SourceError
 
+ANSWERS = "answers.parquet"
+"""Beside a model's archive on S3: what it says to the photos of validation and test."""
+FEWEST = 30
+"""On fewer photos two models are not compared, unless these are all."""
+
 
 class Answer(BaseModel):
     """What the model says to one photo of the validation or test split."""
@@ -42,7 +47,7 @@ class Answer(BaseModel):
 
 
 class Comparison(BaseModel):
-    """A model and the deployed one on the same photos."""
+    """A model and the deployed one on the same photos, which neither has learned from."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -54,6 +59,8 @@ class Comparison(BaseModel):
     loss: float
     ece: float
     n: int
+    own_accuracy: float | None = Field(None, description="Of the new model on these photos; absent in older runs.")
+    own_rmse: float | None = None
     accuracy_gain: float = Field(description="Accuracy of the new model less that of the deployed one.")
     accuracy_gain_interval: Interval = Field(description="95 % of the bootstrap over bins, both models alike.")
 
@@ -167,6 +174,9 @@ def compare_with_deployed(
 ) -> Comparison | None:
     """Measure the model behind an endpoint on the same photos; None when there is none.
 
+    On those of them that it did not learn from: another split, or a dataset of another name, may have put some of this
+    test split into its training, where it would look far better than it is.
+
     Raises:
         ModelError: there is one, and it cannot be compared with; says why.
     """
@@ -180,8 +190,15 @@ def compare_with_deployed(
         raise ModelError(f"{uri} cannot be loaded: {error}") from error
     if deployed.card.classes != model.card.classes:
         raise ModelError(f"{uri} answers {deployed.card.classes}, this model {model.card.classes}")
-    old = look(deployed, data, "test")
-    theirs, mine = measure(old, deployed), test.in_range(model.card.outputs)
+    fair = _held_back(uri)
+    old, both = look(deployed, data, "test").of(fair), test.of(fair)
+    mine, whole = both.in_range(model.card.outputs), test.in_range(model.card.outputs)
+    if len(mine.photos) < min(FEWEST, len(whole.photos)):
+        raise ModelError(
+            f"{uri} learned from most of these photos: only {len(mine.photos)} of {len(whole.photos)} were held back "
+            f"from it too, and {FEWEST} are needed to compare"
+        )
+    theirs, own = measure(old, deployed), measure(both, model)
     counts = mine.counts.numpy()
     right = errors_of(list(mine.predictions(model).values()), counts)[:, 0]
     before = errors_of(list(old.in_range(deployed.card.outputs).predictions(deployed).values()), counts)[:, 0]
@@ -190,9 +207,24 @@ def compare_with_deployed(
         deployed=uri,
         version=deployed.card.version,
         **theirs.model_dump(include={"accuracy", "rmse", "within_one", "loss", "ece", "n"}),
+        own_accuracy=own.accuracy,
+        own_rmse=own.rmse,
         accuracy_gain=float(gain.mean()),
         accuracy_gain_interval=interval(resampled_means(gain[:, None], mine.groups)[:, 0]),
     )
+
+
+def _held_back(archive: str) -> set[str]:
+    """The ids of the photos that a model was measured on, which it did not learn from.
+
+    Raises:
+        ModelError: nothing says which they are.
+    """
+    answers = f"{archive.rpartition('/')[0]}/{ANSWERS}"
+    try:
+        return set(pq.read_table(io.BytesIO(fetch(answers)), columns=["photo_id"])["photo_id"].to_pylist())
+    except (pa.ArrowException, SourceError, FileNotFoundError, PermissionDeniedError) as error:
+        raise ModelError(f"which photos {archive} learned from is not known: {answers}: {error}") from error
 
 
 def _answers(looked: Looked, model: inference.Model, split: str) -> list[Answer]:

@@ -3,7 +3,7 @@
 import io
 import tarfile
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -54,6 +54,10 @@ class Looked:
             groups=[self.groups[place] for place in kept],
             raw=self.raw[chosen],
         )
+
+    def of(self, ids: Collection[str]) -> "Looked":
+        """The photos with these ids only."""
+        return self.where(torch.tensor([photo.photo_id in ids for photo in self.photos], dtype=torch.bool))
 
     def in_range(self, outputs: Outputs) -> "Looked":
         """Photos whose true count is one that is answered."""

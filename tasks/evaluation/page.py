@@ -104,6 +104,8 @@ def contact_sheet(worst: list[WorstError]) -> bytes:
 def comparison_rows(evaluated: EvaluatedModel) -> list[dict[str, str]]:
     """One row a figure: this model with its interval, the deployed one, and what others have published."""
     found, rival = evaluated.evaluation, evaluated.comparison
+    if rival and rival.n != found.n:
+        rival = None  # figures of fewer photos do not stand beside these; a sentence has them
     rows = []
     for key, title, kind in _FIGURES:
         row = {"figure": title, "this model": _shown(getattr(found, key), kind)}

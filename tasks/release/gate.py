@@ -59,11 +59,13 @@ def judge(evaluated: EvaluatedModel, archive: str, settings: Settings) -> Verdic
     rival = evaluated.comparison
     if rival is None or rival.deployed == archive:
         return Verdict(passed=not against, reasons=against or ["above the floors; nothing else is deployed"])
+    accuracy = found.accuracy if rival.own_accuracy is None else rival.own_accuracy
+    rmse = found.rmse if rival.own_rmse is None else rival.own_rmse
     low, high = (f"{100 * end:+.1f}" for end in rival.accuracy_gain_interval)
     where = f"on the same {rival.n} photos (difference {100 * rival.accuracy_gain:+.1f} points, 95% {low} to {high})"
     if rival.accuracy_gain < -settings.max_drop:
-        against.append(f"accuracy {found.accuracy:.2%} against {rival.accuracy:.2%} of the deployed model, {where}")
-    if found.rmse > RMSE_SLACK * rival.rmse:
-        against.append(f"RMSE {found.rmse:.3f} against {rival.rmse:.3f} of the deployed model, on the same photos")
-    good = f"accuracy {found.accuracy:.2%} against {rival.accuracy:.2%} of the deployed model, {where}"
+        against.append(f"accuracy {accuracy:.2%} against {rival.accuracy:.2%} of the deployed model, {where}")
+    if rmse > RMSE_SLACK * rival.rmse:
+        against.append(f"RMSE {rmse:.3f} against {rival.rmse:.3f} of the deployed model, on the same photos")
+    good = f"accuracy {accuracy:.2%} against {rival.accuracy:.2%} of the deployed model, {where}"
     return Verdict(passed=not against, reasons=against or [good])

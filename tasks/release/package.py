@@ -15,7 +15,7 @@ from serving.prediction import Prediction
 from serving.requests import BUCKETS_VARIABLE, HOSTS_VARIABLE
 from tasks import code_archive
 from tasks.data.prepared_data import PreparedData
-from tasks.evaluation.evaluate import EvaluatedModel
+from tasks.evaluation.evaluate import ANSWERS, EvaluatedModel
 from tasks.jobs import image_uri
 from tasks.nightly.policy import policy_facts
 from tasks.object_store import open_store
@@ -27,7 +27,7 @@ from training.errors import ModelError
 from training.launch import SERVING_ENVIRONMENT
 from training.model import CARD_FILE, WEIGHTS_FILE
 
-ARCHIVE, EVALUATION, ANSWERS, CASES = "model.tar.gz", "evaluation.json", "answers.parquet", "smoke.json"
+ARCHIVE, EVALUATION, CASES = "model.tar.gz", "evaluation.json", "smoke.json"
 
 
 class SmokeCase(BaseModel):

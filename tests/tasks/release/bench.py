@@ -86,6 +86,7 @@ class Bench:
             key = f"{name}/{split}/{said.count}/{number:05}.jpg"
             self.s3.put_object(Bucket=self.here.bucket, Key=key, Body=photo)
         catalog, ids = self.folder / "catalog.parquet", [f"{number:05}" for number in range(PHOTOS)]
+        self.hold_back(version, ids)
         pq.write_table(pa.table({"id": ids, "bin_group": ids}), catalog)
         return PreparedData(
             dataset="fitting", folder=self.folder, catalog=catalog, uri=f"s3://{self.here.bucket}/{name}", digest="ab",
@@ -93,6 +94,13 @@ class Bench:
             splits=SplitCounts(train=0, valid=PHOTOS // 2, test=PHOTOS // 2, grouped=True),
             counts=counts,
         )  # fmt: skip
+
+    def hold_back(self, version: str, ids: list[str]) -> None:
+        """Write down that a model did not learn from these photos."""
+        answers = io.BytesIO()
+        pq.write_table(pa.table({"photo_id": pa.array(ids, pa.string())}), answers)
+        name = f"{self.here.bucket}-{version}"
+        self.s3.put_object(Bucket=self.here.bucket, Key=f"{name}/answers.parquet", Body=answers.getvalue())
 
     def always_another(self, version: str) -> bytes:
         """Weights with which a model says another count than it did, to every photo."""

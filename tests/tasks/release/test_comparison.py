@@ -63,6 +63,10 @@ def test_a_model_is_held_against_the_one_that_serves(bench: Bench, endpoint: str
             compare_with_deployed(model, seen, data, endpoint)
         return str(refusal.value)
 
+    bench.hold_back("serving", ["00001", "00003"])  # it learned from the other four of the test split
+    assert "only 2 of 6 were held back from it too" in refused_to_compare()
+    bench.s3.delete_object(Bucket=here.bucket, Key=key.replace("model.tar.gz", "answers.parquet"))
+    assert "which photos" in refused_to_compare()
     bench.s3.put_object(Bucket=here.bucket, Key=key, Body=other)
     assert "answers (0, 1, 2, 3, 4), this model (1, 2, 3, 4, 5)" in refused_to_compare()
     bench.s3.put_object(Bucket=here.bucket, Key=key, Body=b"no archive")

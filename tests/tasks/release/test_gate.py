@@ -52,6 +52,15 @@ def test_a_worse_model_than_the_deployed_one_is_refused_and_the_reason_has_the_n
     assert "RMSE" in wider.text
 
 
+def test_two_models_are_held_against_each_other_on_the_photos_that_both_were_kept_from() -> None:
+    either = evaluated(6, against=0.7, gain=-0.1)
+    assert either.comparison is not None
+    fewer = either.comparison.model_copy(update={"own_accuracy": 0.5, "own_rmse": 1.5})
+    refused = judge(either.model_copy(update={"comparison": fewer}), URI, Settings())
+    assert "accuracy 50.00% against 70.00%" in refused.text
+    assert "RMSE 1.500 against 1.000" in refused.text
+
+
 def test_what_could_not_be_compared_with_the_deployed_model_waits_for_a_person() -> None:
     unsure = evaluated(6).model_copy(update={"incomparable": "its archive is gone"})
     verdict = judge(unsure, URI, Settings())
