@@ -1,6 +1,6 @@
 """Named recipes: the hyperparameters in which a preset differs from the plain defaults.
 
-What was tried on the way to `finetune`, and what each part gave, is in ``docs/results.md``.
+What was tried on the way to `finetune`, and what each part gave, is in ``docs/results-history.md``.
 """
 
 from typing import Any

@@ -18,7 +18,7 @@ class Phase:
 def phases(schedule: str) -> tuple[Phase, ...]:
     """Read a schedule of sizes: ``112x8,144x8,192x4`` is 8 epochs at 112 pixels, 8 at 144, and 4 at 192.
 
-    Small photos first cost a fraction, but every change of size takes epochs to get over: ``docs/results.md``.
+    Small photos first cost a fraction, but every change of size takes epochs to get over: ``docs/results-history.md``.
 
     Raises:
         TrainingError: it is written otherwise, or sizes shrink.
