@@ -106,7 +106,7 @@ HELP = {
     "test_flip": "the model answers with the mean over a photo and its mirror image",
     "precision": f"one of {', '.join(PRECISION_CHOICES)}; auto is bfloat16 on CPUs with AMX and float32 elsewhere; "
     "float16 needs a GPU",
-    "compile": "compile the network with torch.compile",
+    "compile": "compile the network with torch.compile (experimental: no long training has been done with it)",
     "processes": "on each host; 0: one for each GPU, or one",
     "seed": "of the weights, the order and the augmentation",
     "version": "name that the model will carry",
