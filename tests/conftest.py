@@ -16,6 +16,7 @@ from tests.installation import PHOTOS, ROOT, Installation
 TOGETHER = [ROOT / "tests" / name for name in ("aws", "serving", "tasks/release", "tasks/ledger")]
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Where tests run two at a time, those that share what takes long to start stay in one process."""
     for item in items:
