@@ -38,7 +38,7 @@ review: install ## Count by eye, in a browser, what the last nights flagged
 	$(BIN)/python -m flows.review
 
 test: check ## Check, then run the tests
-	$(PYTEST) -n 2 --dist loadgroup --no-loadscope-reorder
+	$(PYTEST) -n 2 --no-loadscope-reorder
 
 drill: install ## Kill the full pipeline ten times, and run it against a failing cloud
 	$(PYTEST) -m drill
