@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 import uuid
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,15 @@ class Warehouse:
         wanted = {"event": {"prefix": ["binventory."]}, "occurred": {"since": "2020-01-01T00:00:00Z"}}
         found = self.installation.prefect("events/filter", filter=wanted)["events"]
         return [event for event in found if event["payload"]["prefix"] == self.prefix]
+
+    def told(self, *names: str) -> bool:
+        """Whether the nights over this bucket told Prefect these; what was sent may take it some seconds to write."""
+        deadline = time.monotonic() + 30
+        while not {*names} <= {event["event"] for event in self.events()}:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.5)
+        return True
 
     def put(self, key: str, body: bytes) -> None:
         self.s3.put_object(Bucket=self.bucket, Key=key, Body=body)
