@@ -51,8 +51,9 @@ def test_processes_that_are_told_to_end_end_the_script_with_143(sender: str) -> 
         assert process.stdout
         assert process.stderr
         if sender == "parent":
-            assert [process.stdout.readline() for _ in range(2)] == ["ready\n"] * 2
+            ready = [process.stdout.readline() for _ in range(2)]
             process.terminate()
+            assert ready == ["ready\n"] * 2
         said = process.stderr.read()
     assert process.returncode == 143, said
     assert "Traceback" not in said

@@ -12,7 +12,7 @@ if "WORLD_SIZE" in os.environ:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     if sys.argv[1] == "processes":
         os.kill(os.getpid(), signal.SIGTERM)
-    print("ready", flush=True)
+    os.write(1, b"ready\n")  # in one piece: torchrun's processes are unbuffered, and would mix theirs
     time.sleep(600)
 else:
     from training.hyperparameters import Hyperparameters
