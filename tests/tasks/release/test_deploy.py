@@ -1,5 +1,7 @@
 """Which model `flows.deploy` takes, and what it does to it; putting one behind an endpoint is tested elsewhere."""
 
+from typing import Any
+
 import pytest
 from prefect.settings import PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
 from pydantic import ValidationError
@@ -18,11 +20,13 @@ from training.errors import ModelError
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"model": "7", "approve": "seen with Ada", "reject": "counts lids"}, "one of --approve and --reject"),
+        ({"model": "7", "approve": "seen with Ada", "reject": "counts lids"}, "give one of the three"),
+        ({"model": "7", "reject": "counts lids", "list": True}, "give one of the three"),
+        ({"model": "7", "approve": ""}, "at least 1 character"),
         ({"reject": "counts lids"}, "--reject needs --model"),
     ],
 )
-def test_what_could_mean_two_things_is_refused(given: dict[str, str], said: str) -> None:
+def test_what_could_mean_two_things_is_refused(given: dict[str, Any], said: str) -> None:
     with pytest.raises(ValidationError, match=said):
         DeployParameters.model_validate(given)
 
