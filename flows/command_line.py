@@ -36,7 +36,6 @@ _GOES_ON_COSTING = (
     "--delete, with --in-use for an endpoint that serves; RUN is the newest folder of runs in BINVENTORY_HOME."
 )
 
-
 FORESEEN = (BinventoryError, ClientError, BotoCoreError)
 """What is told in one message: our own errors, and what AWS refuses."""
 

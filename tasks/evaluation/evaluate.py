@@ -191,13 +191,14 @@ def compare_with_deployed(
     if deployed.card.classes != model.card.classes:
         raise ModelError(f"{uri} answers {deployed.card.classes}, this model {model.card.classes}")
     fair = _held_back(uri)
-    old, both = look(deployed, data, "test").of(fair), test.of(fair)
+    both = test.of(fair)
     mine, whole = both.in_range(model.card.outputs), test.in_range(model.card.outputs)
     if len(mine.photos) < min(FEWEST, len(whole.photos)):
         raise ModelError(
             f"{uri} learned from most of these photos: only {len(mine.photos)} of {len(whole.photos)} were held back "
             f"from it too, and {FEWEST} are needed to compare"
         )
+    old = look(deployed, data, "test").of(fair)
     theirs, own = measure(old, deployed), measure(both, model)
     counts = mine.counts.numpy()
     right = errors_of(list(mine.predictions(model).values()), counts)[:, 0]
