@@ -5,7 +5,10 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 PRICED_AT = "2025-06"
-"""When the list below was copied; prices change a few times a year: https://aws.amazon.com/sagemaker/ai/pricing/."""
+"""When the list below was copied; prices change a few times a year: https://aws.amazon.com/sagemaker/ai/pricing/.
+
+Those of g6 are of August 2026; g5.2xlarge and g5.12xlarge cost then what they do here.
+"""
 
 PRICED_IN = "us-east-1"
 """The region whose prices these are; others differ."""
@@ -27,6 +30,9 @@ HOURLY_USD = {
     "ml.g5.xlarge": 1.408,
     "ml.g5.2xlarge": 1.515,
     "ml.g5.12xlarge": 7.09,
+    "ml.g6.2xlarge": 1.222,
+    "ml.g6.4xlarge": 1.654,
+    "ml.g6.12xlarge": 5.752,
 }
 """US dollars an hour of an instance, on demand; the same in a job and behind an endpoint."""
 

@@ -1,0 +1,99 @@
+"""The automations of the repository fire on a real Prefect server; what waits for hours waits for seconds here."""
+
+import logging
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from flows.nightly_count import nightly_count
+from tasks import prefect_server
+from tasks.nightly import tell as telling
+from tasks.settings import Settings
+from tests.installation import ROOT
+from tests.tasks.nightly.test_tell import report
+
+NO_NIGHT = "binventory - no night in the last 26 hours"
+LATE = "binventory - the nightly count is late"
+FAILED = "binventory - a nightly count failed"
+ODD = "binventory - a night is partial, hardly judged, or the counts drift"
+SECONDS = 10
+"""The shortest time that Prefect lets an automation wait for what does not come."""
+
+
+class Server:
+    """A Prefect server with the repository's automations, as tests speak to it."""
+
+    def __init__(self, url: str) -> None:
+        self.client = httpx.Client(base_url=url, timeout=30, follow_redirects=True)
+        self.flow = self._post("flows/", name=nightly_count.name)["id"]
+
+    def _post(self, path: str, **body: Any) -> Any:
+        answer = self.client.post(path, json=body)
+        answer.raise_for_status()
+        return answer.json()
+
+    def automate(self) -> None:
+        content = yaml.safe_load((ROOT / "automations" / "nightly.yaml").read_text())
+        for automation in content["automations"]:
+            if automation["trigger"]["posture"] == "Proactive":
+                automation["trigger"]["within"] = SECONDS
+            self._post("automations/", **automation)
+
+    def scheduled_run(self) -> str:
+        state = {"type": "SCHEDULED", "state_details": {"scheduled_time": datetime.now(UTC).isoformat()}}
+        run: str = self._post("flow_runs/", flow_id=self.flow, state=state)["id"]
+        return run
+
+    def becomes(self, run: str, kind: str, name: str) -> None:
+        self._post(f"flow_runs/{run}/set_state", state={"type": kind, "name": name}, force=True)
+
+    def fired(self) -> dict[str, set[str]]:
+        """The automations that fired, with the flow runs that they fired for where they fire for each."""
+        wanted = {"event": {"name": ["prefect.automation.triggered"]}}
+        found: dict[str, set[str]] = {}
+        for event in self._post("events/filter", filter=wanted, limit=50)["events"]:
+            runs = found.setdefault(event["resource"]["prefect.resource.name"], set())
+            runs.update(event["payload"].get("triggering_labels", {}).values())
+        return found
+
+    def firing(self, number: int) -> dict[str, set[str]]:
+        deadline = time.monotonic() + 90
+        while len(fired := self.fired()) < number and time.monotonic() < deadline:
+            time.sleep(0.5)
+        return fired
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    settings = Settings(home=tmp_path / "home")
+    url = prefect_server.start(settings)
+    try:
+        with temporary_settings({PREFECT_API_URL: url}):
+            yield Server(f"{url}/")
+    finally:
+        prefect_server.stop(settings)
+
+
+def test_each_fires_when_it_should_and_a_night_as_it_should_be_fires_none(server: Server, tmp_path: Path) -> None:
+    server.automate()
+    settings, logger = Settings(home=tmp_path), logging.getLogger("test")
+    failing, never_begun, begun = (server.scheduled_run() for _ in range(3))
+    server.becomes(begun, "SCHEDULED", "Late")
+    server.becomes(begun, "RUNNING", "Running")
+    server.becomes(begun, "COMPLETED", "Completed")
+    telling.tell(report(mismatch=3), settings, logger)
+    assert server.firing(1).keys() == {NO_NIGHT}  # the seconds passed that are 26 hours, and no night came
+    server.becomes(failing, "RUNNING", "Running")
+    server.becomes(failing, "FAILED", "Failed")
+    server.becomes(never_begun, "SCHEDULED", "Late")
+    telling.tell(report(seen=99), settings, logger)  # its counts drift
+    fired = server.firing(4)
+    assert fired.keys() == {NO_NIGHT, LATE, FAILED, ODD}
+    assert fired[LATE] == {f"prefect.flow-run.{never_begun}"}
