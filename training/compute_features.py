@@ -9,8 +9,9 @@ from training.observer import Observer
 
 
 def job(recipe: Hyperparameters, channels: Channels, observer: Observer | None, world: World | None) -> None:
-    """Compute and store; the recipe's backbone and image size are what counts."""
-    compute(recipe, channels)
+    """Compute and store; the recipe's backbone and image size are what counts. Of several processes the first does."""
+    if world is None or world.main:
+        compute(recipe, channels)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from tests.training.conftest import CLASSES
-from training import model
+from training import compute_features, model
+from training.distributed import World
 from training.errors import TrainingError
 from training.features import compute
 from training.hyperparameters import Channels, preset
@@ -50,6 +51,12 @@ def test_features_give_what_the_backbone_gives(stored: Channels, tmp_path: Path)
 def test_a_recipe_that_needs_the_photos_is_refused(stored: Channels, changes: dict[str, object]) -> None:
     with pytest.raises(TrainingError, match="must be frozen"):
         run(dataclasses.replace(FROZEN, **changes), stored)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_of_several_processes_one_leaves_the_features(stored: Channels, tmp_path: Path, rank: int) -> None:
+    compute_features.job(FROZEN, dataclasses.replace(stored, model=tmp_path / "again"), None, World(rank, 2))
+    assert (tmp_path / "again" / "features.pt").exists() == (rank == 0)
 
 
 def test_features_of_another_size_are_refused(stored: Channels) -> None:
