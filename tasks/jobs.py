@@ -164,7 +164,10 @@ def attach(
             return job
         if before_another:
             before_another(job)
-    raise JobError(f"{name} failed {ATTEMPTS} times; look at the reason before trying again")
+    raise JobError(
+        f"{name} failed {ATTEMPTS} times, the last time as {candidate}, whose FailureReason says why. When that is "
+        "mended, begin a new run: its jobs have names of their own."
+    )
 
 
 class LogTail:

@@ -37,10 +37,14 @@ class ReviewParameters(BaseModel):
     )
     since: dt.date | None = Field(None, title="Since", description="Only photos flagged on this night or later.")
     export: str | None = Field(
-        None, title="Export", description="Write the settled answers as labels to this Parquet file, and end."
+        None,
+        min_length=1,
+        title="Export",
+        description="Write the settled answers as labels to this Parquet file, and end.",
     )
     export_ledger: str | None = Field(
         None,
+        min_length=1,
         title="Export ledger",
         description="Write every row of the ledger, of all nights, with its answers to this Parquet file, and end.",
     )
