@@ -5,7 +5,11 @@ not be read whole, or not at all, neighbours at a distance of 1 are, too. Measur
 to such a set.
 """
 
-from collections.abc import Collection, Sequence
+from array import array
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
+
+import numpy as np
 
 from tasks.data.photo_ids import numbering_of
 
@@ -16,7 +20,7 @@ class DisjointSets:
     """Sets of row numbers that can be united; the smallest row of a set stands for it."""
 
     def __init__(self, rows: int) -> None:
-        self._parent = list(range(rows))
+        self._parent = array("q", range(rows))
 
     def find(self, row: int) -> int:
         """Return the row that stands for ``row``'s set."""
@@ -42,19 +46,35 @@ def bin_groups(
         asins: For each id the products in its record, as far as they are known (any hashable that stands for them).
         in_part: For each id, whether it may have more products than ``asins`` says; by default none has.
     """
-    numbers = {row: numbering for row, photo_id in enumerate(ids) if (numbering := numbering_of(photo_id))}
-    order = sorted(numbers, key=numbers.__getitem__)
+    order, widths, numbers = _in_order(ids)
     sets = DisjointSets(len(order))
-    for here, row in enumerate(order):
-        for there in range(max(0, here - _FARTHEST), here):
-            near_row = order[there]
-            (width, number), (other_width, other) = numbers[row], numbers[near_row]
-            if other_width != width or number - other > _FARTHEST:
-                continue
-            in_doubt = in_part is not None and (in_part[row] or in_part[near_row])
-            if (in_doubt and number - other == 1) or any(asin in asins[near_row] for asin in asins[row]):
-                sets.unite(here, there)
+    for there, here, distance in _neighbours(widths, numbers):
+        near, row = order[there], order[here]
+        in_doubt = in_part is not None and (in_part[row] or in_part[near])
+        if (in_doubt and distance == 1) or any(asin in asins[near] for asin in asins[row]):
+            sets.unite(there, here)
     groups = list(ids)
-    for here, row in enumerate(order):
-        groups[row] = ids[order[sets.find(here)]]
+    for place, row in enumerate(order):
+        groups[row] = ids[order[sets.find(place)]]
     return groups
+
+
+def _in_order(ids: Sequence[str]) -> tuple[Sequence[int], Any, Any]:
+    """Return the rows of the ids that are numbers, by numbering and number, and both of these as arrays."""
+    rows, widths, numbers = array("q"), array("q"), array("q")  # half a million tuples would fill the memory
+    for row, photo_id in enumerate(ids):
+        if numbering := numbering_of(photo_id):
+            rows.append(row)
+            widths.append(numbering[0])
+            numbers.append(numbering[1])
+    order = np.lexsort((numbers, widths))
+    return array("q", np.asarray(rows)[order].tobytes()), np.asarray(widths)[order], np.asarray(numbers)[order]
+
+
+def _neighbours(widths: Any, numbers: Any) -> Iterator[tuple[int, int, int]]:
+    """Yield the places of every two ids of one numbering that are not too far apart, and how far they are."""
+    for steps in range(1, _FARTHEST + 1):
+        distances = numbers[steps:] - numbers[:-steps]
+        close = np.flatnonzero((widths[steps:] == widths[:-steps]) & (distances <= _FARTHEST))
+        for place in close:
+            yield int(place), int(place) + steps, int(distances[place])

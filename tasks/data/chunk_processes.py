@@ -18,8 +18,8 @@ Options = ParamSpec("Options")
 Result = TypeVar("Result")
 
 _ROOT = Path(__file__).resolve().parents[2]
-_LEAN = {"MALLOC_ARENA_MAX": "2", "ARROW_DEFAULT_MEMORY_POOL": "system"}
-"""Otherwise glibc keeps a heap for almost every thread of obstore's, and Arrow's own pool what it once had."""
+_LEAN = {"MALLOC_ARENA_MAX": "2"}
+"""Otherwise glibc keeps a heap for almost every thread of obstore's."""
 
 
 class Part(Protocol):

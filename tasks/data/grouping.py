@@ -147,7 +147,9 @@ def split_photos(
         units = ids if mode == "random" else _units(ids, groups, photos.duplicate_of)
         splits = assign_splits(ids, units, counts, before, seed)
         if learned or any(before.get(photo_id) != split for photo_id, split in zip(ids, splits, strict=True)):
-            _write_placed(before | dict(zip(ids, splits, strict=True)), path)
+            before.update(zip(ids, splits, strict=True))
+            _write_placed(before, path)
+        del before  # it is large
     random = splits if mode == "random" else assign_splits(ids, ids, counts, {}, seed)
     sizes: dict[str, int] = {}
     for group in groups:

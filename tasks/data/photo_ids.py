@@ -6,6 +6,9 @@ import zlib
 PARTITIONS = 64
 """Parts into which a dataset's ids fall, by their checksum; the same for every list, however it grows."""
 
+_MOST_DIGITS = 18
+"""So many fit into 64 bits."""
+
 _ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
 _ENTRY = re.compile(r"(?:[A-Za-z0-9_-][A-Za-z0-9._-]*/)*([A-Za-z0-9_-][A-Za-z0-9._-]*?)(?:\.json|\.jpe?g)?")
 
@@ -27,12 +30,12 @@ def partition_of(photo_id: str) -> int:
 
 
 def numbering_of(photo_id: str) -> tuple[int, int] | None:
-    """Return an id's numbering (its padded width, 0 for unpadded) and its number; None if it isn't a number.
+    """Return an id's numbering (its padded width, 0 for unpadded) and its number; None if it is none.
 
     ABID has two numberings, one padded to five digits and one not: ``00523`` and ``523`` are different bins,
     and only photos of the same numbering are neighbours.
     """
-    if not (photo_id.isascii() and photo_id.isdigit()):
+    if not (photo_id.isascii() and photo_id.isdigit() and len(photo_id) <= _MOST_DIGITS):
         return None
     width = len(photo_id) if photo_id[0] == "0" and len(photo_id) > 1 else 0
     return width, int(photo_id)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from tasks.data.prepared_data import SPLITS, SplitName
 
@@ -74,7 +75,7 @@ class _Members(Sequence["list[int]"]):
     """The rows of each unit, in arrays: half a million lists would fill the memory."""
 
     def __init__(self, units: Sequence[str]) -> None:
-        _, self.unit_of = np.unique(np.asarray(units, str), return_inverse=True)
+        self.unit_of: Any = pa.array(units, pa.string()).dictionary_encode().indices.to_numpy()
         self._rows = np.argsort(self.unit_of, kind="stable")
         self._ends = np.cumsum(np.bincount(self.unit_of))
 
