@@ -100,7 +100,7 @@ def model_fn(model_dir: str) -> Model:
     return model
 
 
-def input_fn(body: bytes | str, content_type: str) -> requests.Photos:
+def input_fn(body: bytes | bytearray | str, content_type: str) -> requests.Photos:
     """Take the photos out of a request; see `serving.requests.read`.
 
     Raises:

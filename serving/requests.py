@@ -25,6 +25,8 @@ JSON, NPY = "application/json", "application/x-npy"
 CONTENT_TYPES = (*IMAGES, JSON, NPY)
 HOSTS_VARIABLE, BUCKETS_VARIABLE = "BINVENTORY_PHOTO_HOSTS", "BINVENTORY_PHOTO_BUCKETS"
 MOST_PHOTOS = 64
+MOST_READ = 2 * MAX_BYTES
+"""Bytes of a request: a photo may come as base64, a batch uncompressed."""
 _NPY_HEADERS: dict[tuple[int, int], Callable[..., Any]] = {
     (1, 0): npy.read_array_header_1_0,
     (2, 0): npy.read_array_header_2_0,
@@ -35,26 +37,31 @@ Photos = bytes | list[Image.Image]
 """One encoded photo, or a batch of pictures."""
 
 
-def read(body: bytes | str, content_type: str) -> Photos:
+def read(body: bytes | bytearray | str, content_type: str) -> Photos:
     """Take the photos out of a request.
+
+    Args:
+        body: AWS's containers hand text over as ``str`` and everything else as the ``bytearray`` that they read into.
+        content_type: of the body, with parameters or without.
 
     Raises:
         Refusal: 400 when the body is not what its type says, 403 for an address that we do not go to, 413 for too much,
             415 for other types, 424 when the photo could not be fetched.
     """
     kind = content_type.partition(";")[0].strip().lower()
-    if len(body) > 2 * MAX_BYTES:
-        raise Refusal(413, f"the body has {len(body):,} bytes; at most {2 * MAX_BYTES:,} are read")
+    if len(body) > MOST_READ:
+        raise Refusal(413, f"the body has {len(body):,} bytes; at most {MOST_READ:,} are read")
+    body = body.encode() if isinstance(body, str) else bytes(body)
     if kind in IMAGES:
-        return body if isinstance(body, bytes) else body.encode()
+        return body
     if kind == JSON:
         return _from_json(body)
     if kind == NPY:
-        return _from_npy(body if isinstance(body, bytes) else body.encode())
+        return _from_npy(body)
     raise Refusal(415, f"content type {content_type!r} is not one of {', '.join(CONTENT_TYPES)}")
 
 
-def _from_json(body: bytes | str) -> bytes:
+def _from_json(body: bytes) -> bytes:
     try:
         values = json.loads(body)
     except (ValueError, RecursionError):

@@ -18,6 +18,7 @@ from tasks.ledger.database import open_engine
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.models import Count
 from tasks.object_store import ensure_bucket
+from tasks.release.package import container_environment
 from tasks.release.registry import Registration, register
 from tasks.settings import Settings
 from tests.installation import ROOT, Installation
@@ -183,7 +184,7 @@ def approve_brightness(installation: Installation, group: str = "binventory", pa
             name=f"brightness-{uuid.uuid4().hex[:6]}",
             uri=f"s3://{settings.bucket}/{key}",
             image="pytorch-inference",
-            environment={"SAGEMAKER_PROGRAM": "inference.py", "PATIENCE": patience},
+            environment=container_environment(settings) | {"PATIENCE": patience},
             evaluation_uri=f"s3://{settings.bucket}/evaluation.json",
             facts={"run_id": "test", **facts},
         )

@@ -22,7 +22,7 @@ from pathlib import Path
 import uvicorn
 
 from localcloud.model_server.app import ModelApp
-from localcloud.model_server.loading import load_handlers, worker_threads
+from localcloud.model_server.loading import load_handlers, request_limit, worker_threads
 
 LOOPBACK = "127.0.0.1"
 GRACE_SECONDS = 30  # between SIGTERM and SIGKILL on AWS
@@ -36,12 +36,13 @@ def main() -> int:
     try:
         handlers = load_handlers(options.model_dir, os.environ)
         threads = worker_threads(os.environ)
+        most = min(options.max_payload, request_limit(os.environ))
     except Exception as error:  # noqa: BLE001 - whatever user code raises is the reason
         traceback.print_exc()
         reason = " ".join(str(error).split()) or "no message"
         print(f"{type(error).__name__}: {reason}", file=sys.stderr, flush=True)
         return 1
-    app = ModelApp(handlers, threads, options.max_payload)
+    app = ModelApp(handlers, threads, most)
     config = uvicorn.Config(
         app.asgi,
         log_level="warning",

@@ -35,7 +35,7 @@ def media_type(header: str) -> str:
     return header.partition(";")[0].strip().lower()
 
 
-def decode(body: str | bytes, content_type: str) -> np.ndarray[Any, Any]:
+def decode(body: str | bytes | bytearray, content_type: str) -> np.ndarray[Any, Any]:
     """A request body as an array; 415 where no decoder fits, 400 where the body is broken."""
     kind = media_type(content_type)
     raw = body.encode() if isinstance(body, str) else body

@@ -7,7 +7,7 @@ The contract, from `sagemaker-inference` and `sagemaker-pytorch-inference`:
 * Either `transform_fn(model, body, content_type, accept)`, or any of `input_fn(body, content_type)`,
   `predict_fn(data, model)` and `output_fn(prediction, accept)`; both at once is an error.
 * Each of them may take one more argument, the request's context.
-* JSON and CSV bodies arrive as `str`, all others as `bytes`.
+* JSON and CSV bodies arrive as `str`, all others as the `bytearray` that TorchServe reads them into.
 * A result may be a pair (body, content type).
 """
 
@@ -69,7 +69,7 @@ class Handlers:
         accept = context.get_request_header(0, "Accept")
         if not accept or accept == ANY:
             accept = self._default_accept
-        data: str | bytes = body.decode() if media_type(content_type) in TEXT_TYPES else body
+        data = body.decode() if media_type(content_type) in TEXT_TYPES else bytearray(body)
         if self._transform_fn:
             result = _call(self._transform_fn, context, self._model, data, content_type, accept)
         else:

@@ -14,6 +14,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from localcloud.model_server.handlers import Handlers, ModelLoadError
 
 THREADS_A_CORE = 8
+TORCHSERVE_MOST = 6_553_500
 
 
 def load_handlers(model_dir: Path, environ: Mapping[str, str]) -> Handlers:
@@ -92,3 +93,11 @@ def worker_threads(environ: Mapping[str, str]) -> int:
     if named and not (named.isdecimal() and int(named) > 0):
         raise ModelLoadError(f"SAGEMAKER_MODEL_SERVER_WORKERS must be a whole number above 0, not {named!r}")
     return int(named) if named else THREADS_A_CORE * len(os.sched_getaffinity(0))
+
+
+def request_limit(environ: Mapping[str, str]) -> int:
+    """Bytes of the largest request that is read: `TS_MAX_REQUEST_SIZE`, else TorchServe's 6,553,500."""
+    named = environ.get("TS_MAX_REQUEST_SIZE", "")
+    if named and not (named.isdecimal() and int(named) > 0):
+        raise ModelLoadError(f"TS_MAX_REQUEST_SIZE must be a whole number above 0, not {named!r}")
+    return int(named or TORCHSERVE_MOST)

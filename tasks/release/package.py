@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from sagemaker.core.shapes import ContainerDefinition
 
 from serving.prediction import Prediction
-from serving.requests import BUCKETS_VARIABLE, HOSTS_VARIABLE
+from serving.requests import BUCKETS_VARIABLE, HOSTS_VARIABLE, MOST_READ
 from tasks import code_archive
 from tasks.data.prepared_data import PreparedData
 from tasks.evaluation.evaluate import ANSWERS, EvaluatedModel
@@ -117,13 +117,17 @@ def create_model(model: Registration, settings: Settings) -> None:
 
 
 def container_environment(settings: Settings) -> dict[str, str]:
-    """Variables of the inference container: what to run, how much at once, where photos may come from, and memory."""
+    """Variables of the inference container: what to run, how much at once, where photos may come from, and memory.
+
+    TorchServe, which runs in it, reads no more than 6.5 MB of a request unless it is told to.
+    """
     workers = {"SAGEMAKER_MODEL_SERVER_WORKERS": str(settings.serving_workers)} if settings.serving_workers else {}
     return (
         {
             "SAGEMAKER_PROGRAM": "inference.py",
             HOSTS_VARIABLE: settings.photo_hosts,
             BUCKETS_VARIABLE: settings.photo_buckets,
+            "TS_MAX_REQUEST_SIZE": str(MOST_READ),
         }
         | workers
         | SERVING_ENVIRONMENT

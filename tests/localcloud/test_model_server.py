@@ -95,7 +95,7 @@ def test_answers_with_the_models_own_handlers(start: Start) -> None:
     assert (answer.status_code, answer.text, answer.headers["content-type"]) == (200, "42", "application/json")
 
 
-def test_json_and_csv_arrive_as_text_and_everything_else_as_bytes(start: Start) -> None:
+def test_json_and_csv_arrive_as_text_and_everything_else_as_what_a_socket_is_read_into(start: Start) -> None:
     server = start("""
         def model_fn(model_dir):
             return None
@@ -104,7 +104,7 @@ def test_json_and_csv_arrive_as_text_and_everything_else_as_bytes(start: Start) 
             return type(body).__name__, "text/plain"
     """).wait()
     kinds = ("application/json", "text/csv; charset=utf-8", "image/jpeg")
-    assert [server.invoke(b"1", kind).text for kind in kinds] == ["str", "str", "bytes"]
+    assert [server.invoke(b"1", kind).text for kind in kinds] == ["str", "str", "bytearray"]
     assert server.invoke(b"1").headers["content-type"].startswith("text/plain")
 
 
@@ -235,6 +235,18 @@ def test_a_request_beyond_the_limit_is_refused(start: Start) -> None:
     server = start(DOUBLE, arguments=["--max-payload", "10"]).wait()
     assert server.invoke("1" * 11).status_code == 413
     assert server.invoke("1").status_code == 200
+
+
+@pytest.mark.parametrize(("told", "most"), [({}, 6_553_500), ({"TS_MAX_REQUEST_SIZE": "7000000"}, 7_000_000)])
+def test_a_large_request_needs_what_the_container_is_told(start: Start, told: dict[str, str], most: int) -> None:
+    """As with TorchServe, which reads 6.5 MB unless a variable says more, whatever the transform job's limit is."""
+    server = start(
+        "def transform_fn(model, body, kind, accept): return 'read'\ndef model_fn(_): pass",
+        arguments=["--max-payload", "21000000"],
+        **told,
+    )
+    answers = [server.wait().invoke(bytes(size), "image/jpeg").status_code for size in (most, most + 1)]
+    assert answers == [200, 413]
 
 
 def test_requests_run_at_the_same_time(start: Start) -> None:

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -64,6 +65,14 @@ def test_a_photo_becomes_a_count_with_probabilities(loaded: inference.Model) -> 
     assert values["model"] == "v7"
     assert Prediction.from_json(text) == answer
     assert answer.probability_of(answer.count) == answer.confidence
+
+
+def test_a_body_is_read_as_awss_container_hands_it_over(loaded: inference.Model) -> None:
+    array = io.BytesIO()
+    np.save(array, np.zeros((8, 8, 3), np.uint8))
+    for body, kind in ((jpeg(), "image/jpeg"), (array.getvalue(), "application/x-npy")):
+        expected = inference.predict_fn(inference.input_fn(body, kind), loaded)
+        assert inference.predict_fn(inference.input_fn(bytearray(body), kind), loaded) == expected
 
 
 def test_jpeg_bytes_and_base64_json_are_answered_alike(loaded: inference.Model) -> None:

@@ -35,7 +35,7 @@ assert inference.__file__.startswith(model_dir), inference.__file__
 for line in sys.stdin:
     body, headers = json.loads(line)
     context = Context(model_dir, headers)
-    (answer,) = service.handle([{"body": base64.b64decode(body)}], context)
+    (answer,) = service.handle([{"body": bytearray(base64.b64decode(body))}], context)  # as TorchServe does
     print(json.dumps([context.status, context.answered, answer]), flush=True)
 """
 
