@@ -46,6 +46,7 @@ def prepare_data(parameters: PrepareParameters) -> PreparedData:
         digest = _pack_and_upload(workspace, uri, parameters, runner)
     return PreparedData(
         dataset=parameters.dataset_name,
+        source=parameters.source,
         folder=workspace.folder,
         catalog=workspace.catalog,
         uri=uri,

@@ -184,6 +184,7 @@ class PreparedData(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     dataset: str
+    source: str = Field("", description="Where its photos are from, as the parameters name it; absent in older runs.")
     folder: Path = Field(description="Local workspace: catalog.parquet, train_data/<count>/<id>.jpg, quarantine/.")
     catalog: Path
     uri: str = Field(description="s3://bucket/datasets/<dataset>; shards are under shards/{train,valid,test}/.")

@@ -27,6 +27,7 @@ from tasks.settings import Settings
 from tasks.training_job import fetch
 from training.errors import DataError, ModelError, SourceError
 
+_SOURCE = b"source"
 ANSWERS = "answers.parquet"
 """Beside a model's archive on S3: what it says to the photos of validation and test."""
 FEWEST = 30
@@ -78,6 +79,7 @@ class EvaluatedModel(BaseModel):
     policy: Policy | None = Field(
         None, description="What nights judge by, chosen on validation; absent where its photos are too few."
     )
+    source: str = Field("", description="Where the dataset's photos are from; absent in older runs.")
     answers: list[Answer]
 
     @property
@@ -86,7 +88,7 @@ class EvaluatedModel(BaseModel):
         return {each.photo_id: each.prediction for each in self.answers if each.split == "test"}
 
     def table(self) -> bytes:
-        """All answers as Parquet, for whoever chooses a threshold or looks for a pattern."""
+        """All answers as Parquet, for whoever chooses a threshold, looks for a pattern, or compares another model."""
         rows = [
             {
                 **each.model_dump(include={"photo_id", "split", "count", "bin_group"}),
@@ -97,7 +99,7 @@ class EvaluatedModel(BaseModel):
             for each in self.answers
         ]
         body = io.BytesIO()
-        pq.write_table(pa.Table.from_pylist(rows), body)
+        pq.write_table(pa.Table.from_pylist(rows).replace_schema_metadata({_SOURCE: self.source}), body)
         return body.getvalue()
 
 
@@ -137,6 +139,7 @@ def evaluate(archive: str, data: PreparedData, endpoint_name: str, settings: Set
         comparison=comparison,
         incomparable=incomparable,
         policy=policy,
+        source=data.source,
         answers=[*_answers(valid, model, "valid"), *_answers(test, model, "test")],
     )
 
@@ -175,7 +178,8 @@ def compare_with_deployed(
     """Measure the model behind an endpoint on the same photos; None when there is none.
 
     On those of them that it did not learn from: another split, or a dataset of another name, may have put some of this
-    test split into its training, where it would look far better than it is.
+    test split into its training, where it would look far better than it is. A model of another source's photos, as
+    that of rendered ones, has learned from none.
 
     Raises:
         ModelError: there is one, and it cannot be compared with; says why.
@@ -190,13 +194,13 @@ def compare_with_deployed(
         raise ModelError(f"{uri} cannot be loaded: {error}") from error
     if deployed.card.classes != model.card.classes:
         raise ModelError(f"{uri} answers {deployed.card.classes}, this model {model.card.classes}")
-    fair = _held_back(uri)
+    fair = _held_back(uri, data.source, {photo.photo_id for photo in test.photos})
     both = test.of(fair)
     mine, whole = both.in_range(model.card.outputs), test.in_range(model.card.outputs)
     if len(mine.photos) < min(FEWEST, len(whole.photos)):
         raise ModelError(
-            f"{uri} learned from most of these photos: only {len(mine.photos)} of {len(whole.photos)} were held back "
-            f"from it too, and {FEWEST} are needed to compare"
+            f"{uri} may have learned from most of these photos: only {len(mine.photos)} of {len(whole.photos)} are "
+            f"known to have been held back from it too, and {FEWEST} are needed to compare"
         )
     old = look(deployed, data, "test").of(fair)
     theirs, own = measure(old, deployed), measure(both, model)
@@ -215,17 +219,21 @@ def compare_with_deployed(
     )
 
 
-def _held_back(archive: str) -> set[str]:
-    """The ids of the photos that a model was measured on, which it did not learn from.
+def _held_back(archive: str, source: str, photos: set[str]) -> set[str]:
+    """Those photos of a source that a model did not learn from: it was measured on them, or on another source's.
 
     Raises:
         ModelError: nothing says which they are.
     """
     answers = f"{archive.rpartition('/')[0]}/{ANSWERS}"
     try:
-        return set(pq.read_table(io.BytesIO(fetch(answers)), columns=["photo_id"])["photo_id"].to_pylist())
+        table = pq.read_table(io.BytesIO(fetch(answers)), columns=["photo_id"])
     except (pa.ArrowException, SourceError, FileNotFoundError, PermissionDeniedError) as error:
         raise ModelError(f"which photos {archive} learned from is not known: {answers}: {error}") from error
+    learned = (table.schema.metadata or {}).get(_SOURCE, b"").decode()
+    if learned and source and learned != source:  # ids of two sources say nothing about each other
+        return photos
+    return photos.intersection(table["photo_id"].to_pylist())
 
 
 def _answers(looked: Looked, model: inference.Model, split: str) -> list[Answer]:

@@ -53,7 +53,8 @@ def judge(evaluated: EvaluatedModel, archive: str, settings: Settings) -> Verdic
     ]  # fmt: skip
     if evaluated.incomparable and not against:
         text = (
-            f"above the floors, but not compared with the deployed model, so a person decides: {evaluated.incomparable}"
+            "above the floors, but not compared with the deployed model, so a person decides (`python -m flows.deploy "
+            f"--approve WHY` lets it in): {evaluated.incomparable}"
         )
         return Verdict(passed=True, unsure=True, reasons=[text])
     rival = evaluated.comparison

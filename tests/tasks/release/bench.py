@@ -89,16 +89,18 @@ class Bench:
         self.hold_back(version, ids)
         pq.write_table(pa.table({"id": ids, "bin_group": ids}), catalog)
         return PreparedData(
-            dataset="fitting", folder=self.folder, catalog=catalog, uri=f"s3://{self.here.bucket}/{name}", digest="ab",
+            dataset="fitting", source="abid", folder=self.folder, catalog=catalog,
+            uri=f"s3://{self.here.bucket}/{name}", digest="ab",
             images=ImageCounts(listed=PHOTOS, downloaded=0, reused=0, missing=0, corrupt=0, label_mismatch=0),
             splits=SplitCounts(train=0, valid=PHOTOS // 2, test=PHOTOS // 2, grouped=True),
             counts=counts,
         )  # fmt: skip
 
-    def hold_back(self, version: str, ids: list[str]) -> None:
-        """Write down that a model did not learn from these photos."""
+    def hold_back(self, version: str, ids: list[str], source: str = "abid") -> None:
+        """Write down that a model did not learn from these photos of a source."""
         answers = io.BytesIO()
-        pq.write_table(pa.table({"photo_id": pa.array(ids, pa.string())}), answers)
+        table = pa.table({"photo_id": pa.array(ids, pa.string())})
+        pq.write_table(table.replace_schema_metadata({"source": source}), answers)
         name = f"{self.here.bucket}-{version}"
         self.s3.put_object(Bucket=self.here.bucket, Key=f"{name}/answers.parquet", Body=answers.getvalue())
 
