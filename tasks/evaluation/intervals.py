@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-RESAMPLES = 1000
+RESAMPLES, AT_ONCE = 1000, 50
 Floats = NDArray[np.float64]
 
 
@@ -27,8 +27,10 @@ def resampled_means(values: Floats, groups: Sequence[str], seed: int = 0) -> Flo
     size = int(places.max()) + 1
     sums = np.zeros((size, values.shape[1] + 1))
     np.add.at(sums, places, np.column_stack([values, np.ones(len(values))]))
-    draws = np.random.default_rng(seed).multinomial(size, np.full(size, 1 / size), RESAMPLES)
-    totals = draws @ sums
+    random, shares = np.random.default_rng(seed), np.full(size, 1 / size)
+    totals = np.concatenate(  # a few at a time: for 50,000 bins all of the draws are 400 MB
+        [random.multinomial(size, shares, AT_ONCE) @ sums for _ in range(0, RESAMPLES, AT_ONCE)]
+    )
     means: Floats = totals[:, :-1] / totals[:, -1:]
     return means
 
