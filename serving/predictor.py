@@ -3,6 +3,7 @@
 import io
 import json
 import random
+import struct
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,7 @@ from typing import Any, TypeVar, overload
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 
 from serving.prediction import Prediction
 from training.errors import DeploymentError, FaultyModelError, NoAnswerError, PhotoError, RequestError
@@ -114,13 +115,33 @@ def _encoded(photo: Photo) -> bytes:
         return photo
     if isinstance(photo, Image.Image):
         buffer = io.BytesIO()
-        kept = photo if photo.mode in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16") else photo.convert("RGB")
-        kept.save(buffer, "PNG")  # lossless: the model sees what the caller has
+        _for_png(_upright(photo)).save(buffer, "PNG")  # lossless: the model sees what the caller has
         return buffer.getvalue()
     try:
         return Path(photo).read_bytes()
     except OSError as error:
         raise PhotoError(f"{photo} cannot be read: {error.strerror}") from error
+
+
+def _upright(photo: Image.Image) -> Image.Image:
+    """Turned as its EXIF says, which the PNG lacks. Only that is read of it, as Pillow fails at writing some back."""
+    upright = photo.copy()
+    for name in ("exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp"):
+        upright.info.pop(name, None)
+    try:
+        orientation = photo.getexif().get(ExifTags.Base.Orientation, 1)
+    except (SyntaxError, ValueError, struct.error):  # no EXIF, whatever it calls itself: nobody knows another way up
+        return upright
+    upright.getexif()[ExifTags.Base.Orientation] = orientation
+    ImageOps.exif_transpose(upright, in_place=True)
+    return upright
+
+
+def _for_png(photo: Image.Image) -> Image.Image:
+    """In a mode that PNG has."""
+    if photo.mode.startswith("I"):  # 16-bit grayscale; a plain convert would clip it to white
+        return photo.convert("I").convert("I;16")
+    return photo if photo.mode in ("1", "L", "LA", "P", "RGB", "RGBA") else photo.convert("RGB")
 
 
 def _with_patience(once: Callable[[], Result]) -> Result:

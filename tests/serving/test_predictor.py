@@ -2,10 +2,12 @@
 
 import io
 import json
+import struct
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 from PIL import Image
@@ -48,6 +50,34 @@ def test_every_kind_of_photo_is_answered(predictor: ImagePredictor, hosting: Hos
     assert isinstance(predictor.predict(Image.open(file)), Prediction)
     assert predictor.predict(image.convert("CMYK")).count in range(1, 6)
     assert predictor.predict([]) == []
+
+
+def exif(orientation: int, *, malformed: bool = False) -> bytes:
+    """EXIF as a camera writes it; or with a resolution that is text, which Pillow reads and cannot write."""
+    entries = [struct.pack(">HHIHH", 0x0112, 3, 1, orientation, 0)]
+    if malformed:
+        entries.append(struct.pack(">HHI4s", 0x011A, 2, 3, b"72\0"))
+    return b"Exif\0\0MM\0*" + struct.pack(">IH", 8, len(entries)) + b"".join(entries) + bytes(4)
+
+
+def test_a_picture_is_answered_as_its_file_is(predictor: ImagePredictor, tmp_path: Path) -> None:
+    lying = predictor.predict(PHOTO)
+    for orientation in range(2, 9):
+        file = tmp_path / f"{orientation}.jpg"
+        file.write_bytes(encoded(picture(), exif=exif(orientation)))
+        wanted = predictor.predict(file)
+        assert not same(wanted, lying)
+        with Image.open(file) as image:
+            assert same(predictor.predict(image), wanted), orientation
+        with Image.open(io.BytesIO(encoded(picture(), exif=exif(orientation, malformed=True)))) as image:
+            assert same(predictor.predict(image), wanted), orientation
+    with Image.open(io.BytesIO(encoded(picture(), exif=b"Exif\0\0no EXIF at all"))) as image:
+        assert same(predictor.predict(image), lying)
+
+    grey = picture().convert("L")
+    sixteen_bits = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
+    for mode in ("I;16", "I"):
+        assert same(predictor.predict(sixteen_bits.convert(mode)), predictor.predict(encoded(grey, "PNG"))), mode
 
 
 def test_throttling_is_waited_out(predictor: ImagePredictor, running_cloud: RunningCloud) -> None:
