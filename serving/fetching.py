@@ -31,7 +31,9 @@ _MOVED = frozenset({301, 302, 303, 307, 308})
 _PORTS = {"https": 443, "http": 80}
 _NEVER = (ipaddress.ip_network("168.63.129.16/32"),)  # Azure's metadata, at an address that looks public
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
-_resolver = ThreadPoolExecutor(4, thread_name_prefix="resolver")  # getaddrinfo knows no deadline
+LOOKUPS = 32
+"""Names looked up at once. `getaddrinfo` knows no deadline: a slow name keeps its thread when its request gave up."""
+_resolver = ThreadPoolExecutor(LOOKUPS, thread_name_prefix="resolver")
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ def fetch(url: str, rules: Rules, seconds: float = SECONDS) -> bytes:
 
     Raises:
         Refusal: 400 for what is no URL, 403 for where we do not go, 413 for too large a body, 424 when the server
-            does not give one.
+            does not give one, 503 when slow names keep this one from being looked up.
     """
     deadline = time.monotonic() + seconds
     for _ in range(REDIRECTS + 1):
@@ -113,7 +115,11 @@ def _resolve(parts: SplitResult, rules: Rules, deadline: float) -> str:
     asked = _resolver.submit(socket.getaddrinfo, host, parts.port, type=socket.SOCK_STREAM)
     try:
         found = asked.result(max(0.0, deadline - time.monotonic()))
-    except (OSError, UnicodeError, TooLate):
+    except TooLate:  # an OSError too
+        if asked.cancel():  # it had not begun
+            raise Refusal(503, f"{LOOKUPS} slow names are being looked up, and {host} was not; try again") from None
+        raise Refusal(424, f"the name {host} could not be looked up in time") from None
+    except (OSError, UnicodeError):
         raise Refusal(424, f"the name {host} is not known") from None
     addresses = [str(entry[4][0]).partition("%")[0] for entry in found]
     network = rules.hosts.get(host.lower())

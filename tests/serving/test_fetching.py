@@ -2,11 +2,13 @@
 
 import ipaddress
 import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
-from serving.fetching import Rules, fetch
+from serving.fetching import LOOKUPS, Rules, fetch
 from serving.refusal import Refusal
 from tests.serving.web import PHOTO, Web
 
@@ -70,6 +72,39 @@ def test_a_name_whose_answer_changes_is_looked_up_once(web: Web, monkeypatch: py
     assert names.lookups == 1
     with pytest.raises(Refusal, match="not at a public address"):
         fetch(f"http://{NAME}:{web.port}/photo", rules)
+
+
+def test_slow_names_do_not_stop_others(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, asked, over = socket.getaddrinfo, [], threading.Event()
+    rules = Rules({"localhost": ipaddress.ip_network("127.0.0.0/8")})
+
+    def look_up(host: str, *args: Any, **options: Any) -> Any:
+        asked.append(host)
+        if host.startswith("slow"):
+            over.wait(20)
+            raise socket.gaierror(socket.EAI_NONAME, "not known")
+        return real(host, *args, **options)
+
+    def refusal(url: str) -> Refusal:
+        with pytest.raises(Refusal) as refused:
+            fetch(url, rules, seconds=0.5)
+        return refused.value
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    slow = [f"https://slow-{number}.example.com/a.jpg" for number in range(LOOKUPS)]
+    try:
+        with ThreadPoolExecutor(LOOKUPS) as pool:
+            early = list(pool.map(refusal, slow[:4]))
+            assert {each.status_code for each in early} == {424}
+            assert all("could not be looked up in time" in str(each) for each in early)
+            assert fetch(web.url("photo"), rules) == PHOTO
+            list(pool.map(refusal, slow[4:]))
+        busy = refusal("http://localhost/given-up")
+        assert (busy.status_code, "localhost was not; try again" in str(busy)) == (503, True)
+    finally:
+        over.set()
+    assert fetch(web.url("photo"), rules) == PHOTO
+    assert asked.count("localhost") == 2  # what nobody waited for any more was not looked up
 
 
 def test_a_body_that_does_not_say_its_length_is_read_up_to_the_limit(web: Web) -> None:
