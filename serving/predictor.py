@@ -22,7 +22,7 @@ Photo = str | Path | bytes | Image.Image
 Result = TypeVar("Result")
 
 MAX_BODY = 6_291_456
-"""What InvokeEndpoint takes, in bytes."""
+"""What InvokeEndpoint takes, in bytes; 4 MB for a serverless endpoint, but a client cannot tell which is one."""
 BUSY = (429, 503)
 _ATTEMPTS = 6
 
@@ -78,11 +78,13 @@ class ImagePredictor:
             DeploymentError: the endpoint is absent or cannot answer, whatever its model is like.
         """
         if isinstance(photos, str | Path | bytes | Image.Image):
-            return self._ask(*_request(photos))
+            return self._ask(photos)
         with ThreadPoolExecutor(self._concurrency, thread_name_prefix="predict") as pool:
-            return list(pool.map(lambda photo: self._ask(*_request(photo)), photos))
+            return list(pool.map(self._ask, photos))
 
-    def _ask(self, body: bytes, kind: str) -> Prediction:
+    def _ask(self, photo: Photo) -> Prediction:
+        body, kind = _request(photo)
+
         def once() -> bytes:
             answer = self._client.invoke_endpoint(
                 EndpointName=self.endpoint_name, ContentType=kind, Accept="application/json", Body=body
@@ -92,6 +94,10 @@ class ImagePredictor:
         try:
             return Prediction.from_json(_with_patience(once))
         except ClientError as error:
+            if _is_oversize(error):
+                raise _too_large(
+                    photo, body, f"endpoint {self.endpoint_name} takes less, a serverless one 4 MB"
+                ) from error
             raise _explained(error, self.endpoint_name) from error
         except BotoCoreError as error:
             raise NoAnswerError(f"endpoint {self.endpoint_name} did not answer: {error}") from error
@@ -105,9 +111,13 @@ def _request(photo: Photo) -> tuple[bytes, str]:
         return json.dumps({"s3_uri": photo}).encode(), "application/json"
     body = _encoded(photo)
     if len(body) > MAX_BODY:
-        what = "the photo" if isinstance(photo, bytes | Image.Image) else str(photo)
-        raise PhotoError(f"{what} has {len(body):,} bytes; an endpoint takes at most {MAX_BODY:,}: make it smaller")
+        raise _too_large(photo, body, f"an endpoint takes at most {MAX_BODY:,}")
     return body, "image/png" if body.startswith(b"\x89PNG") else "image/jpeg"
+
+
+def _too_large(photo: Photo, body: bytes, limit: str) -> PhotoError:
+    what = "the photo" if isinstance(photo, bytes | Image.Image) else str(photo)
+    return PhotoError(f"{what} has {len(body):,} bytes; {limit}: make it smaller")
 
 
 def _encoded(photo: Photo) -> bytes:
@@ -159,6 +169,13 @@ def _with_patience(once: Callable[[], Result]) -> Result:
 def _status(error: ClientError) -> int:
     members: Mapping[str, Any] = error.response
     return int(members.get("OriginalStatusCode", 0))
+
+
+def _is_oversize(error: ClientError) -> bool:
+    """Whether the service itself refuses a body for its size, in the words of serverless and of other endpoints."""
+    told = error.response["Error"]
+    code = told.get("Code")
+    return code == "413" or (code == "ValidationError" and "oversize body" in told.get("Message", ""))
 
 
 def _explained(error: ClientError, endpoint: str) -> RequestError | DeploymentError:

@@ -31,6 +31,8 @@ from localcloud.store import Document
 
 # botocore's model of InvokeEndpoint: Body has a maximum of 6,291,456 bytes.
 MAX_PAYLOAD_BYTES = 6_291_456
+# AWS's page "Invoke a serverless endpoint": "The maximum request and response payload size ... is 4 MB".
+SERVERLESS_PAYLOAD_BYTES = 4_194_304
 # AWS: "If the container does not begin to pass health checks ... during the 4 minutes after startup".
 STARTUP_SECONDS = 240
 SERVING = frozenset({"InService", "Updating"})
@@ -43,11 +45,12 @@ class Variant:
     def __init__(self, cloud: Cloud, folder: Path, plan: Document, log: LogStream) -> None:
         self.name = str(plan["VariantName"])
         self.weight = float(plan["Weight"])
-        self.max_concurrency: int | None = plan.get("MaxConcurrency")
+        self.max_concurrency: int | None = plan.get("MaxConcurrency")  # of serverless variants, and of all of them
+        self.max_payload = MAX_PAYLOAD_BYTES if self.max_concurrency is None else SERVERLESS_PAYLOAD_BYTES
         self.in_flight = 0
         self.clients = Clients()
         self.port: int | None = None
-        self.server = ModelServer(cloud, folder, plan["Container"], log, max_payload=MAX_PAYLOAD_BYTES)
+        self.server = ModelServer(cloud, folder, plan["Container"], log, max_payload=self.max_payload)
         self._startup_seconds = float(plan["StartupTimeout"])
         self._stopping = cloud.workers.stopping
         self._reviving = asyncio.Lock()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import uuid
 
 import httpx
 
@@ -27,10 +28,15 @@ _log = logging.getLogger(__name__)
 
 @operation("sagemaker-runtime", "InvokeEndpoint")
 async def invoke_endpoint(cloud: Cloud, request: Document) -> Document:
-    """Ask a variant of an endpoint. Raises ValidationError for one that is not in service, and ModelError."""
+    """Ask a variant of an endpoint.
+
+    Raises ValidationError for one that is not in service or takes no body of this size, and ModelError.
+    """
     name = request["EndpointName"]
     deployment, variant = await _enter(cloud, name, request.get("TargetVariant"))
     try:
+        if len(request.get("Body", b"")) > variant.max_payload:
+            raise AwsError("ValidationError", f"Request {uuid.uuid4()} has oversize body.", 400)
         response = await _ask(cloud, name, variant, request)
     finally:
         live.leave(variant)

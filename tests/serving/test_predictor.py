@@ -17,7 +17,7 @@ from serving.prediction import Prediction
 from serving.predictor import MAX_BODY, ImagePredictor
 from tasks.transient import is_transient
 from tests.localcloud.conftest import RunningCloud
-from tests.localcloud.hosting import Hosting
+from tests.localcloud.hosting import Hosting, answering
 from tests.serving.photos import encoded, picture
 from tests.serving.web import PHOTO, Web
 from training.errors import DeploymentError, FaultyModelError, PhotoError, RequestError
@@ -175,3 +175,38 @@ def test_what_cannot_be_sent_says_why(predictor: ImagePredictor, tmp_path: Path)
         predictor.predict(bytes(MAX_BODY + 1))
     with pytest.raises(DeploymentError, match="no-such-endpoint"):
         ImagePredictor("no-such-endpoint").predict(PHOTO)
+
+
+def test_a_photo_too_large_for_serverless_says_so(predictor: ImagePredictor, hosting: Hosting, tmp_path: Path) -> None:
+    answer = Prediction.from_probabilities((1, 2), [0.3, 0.7], "v7")
+    serverless = {"MemorySizeInMB": 1024, "MaxConcurrency": 1}
+    model = hosting.model(answering(json.dumps(answer.to_dict())))
+    variants = [{"VariantName": "v0", "ModelName": model, "ServerlessConfig": serverless}]
+    asking = ImagePredictor(hosting.endpoint(hosting.config(variants=variants)))
+    (tmp_path / "largest.jpg").write_bytes(bytes(4_194_304))
+    (tmp_path / "larger.jpg").write_bytes(bytes(4_194_305))
+    assert asking.predict(tmp_path / "largest.jpg") == answer
+    with pytest.raises(
+        PhotoError,
+        match=r"larger\.jpg has 4,194,305 bytes; endpoint .* takes less, a serverless one 4 MB: make it smaller",
+    ):
+        asking.predict(tmp_path / "larger.jpg")
+    with pytest.raises(RequestError, match="not a whole JPEG or PNG"):
+        predictor.predict(tmp_path / "larger.jpg")  # any other endpoint takes it, and looks at it
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [("ValidationError", "Request 1f has oversize body."), ("413", "HTTP content length exceeded 5246976 bytes.")],
+)
+def test_what_aws_refuses_for_its_size_is_told_so(monkeypatch: pytest.MonkeyPatch, code: str, said: str) -> None:
+    """In AWS's own words; see issues 4271 and 171 of aws/sagemaker-python-sdk."""
+
+    def refuse(**_: object) -> None:
+        raise ClientError({"Error": {"Code": code, "Message": said}}, "InvokeEndpoint")
+
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    asking = ImagePredictor("bins")
+    monkeypatch.setattr(asking, "_client", SimpleNamespace(invoke_endpoint=refuse))
+    with pytest.raises(PhotoError, match=r"endpoint bins takes less.*make it smaller"):
+        asking.predict(PHOTO)
