@@ -9,6 +9,7 @@ import http.client
 import ipaddress
 import socket
 import ssl
+import string
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -16,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as TooLate
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from urllib.parse import SplitResult, urljoin, urlsplit
+from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 from serving.refusal import Refusal
 from training.picture import MAX_BYTES
@@ -81,7 +82,7 @@ def fetch(url: str, rules: Rules, seconds: float = SECONDS) -> bytes:
         address = _resolve(parts, rules, deadline)
         with _request(parts, address, rules, deadline) as response:
             if response.status in _MOVED and (target := response.getheader("Location")):
-                url = urljoin(url, target)
+                url = urljoin(url, quote(target, safe=string.printable, encoding="latin-1"))  # as headers are read
                 continue
             if response.status != 200:
                 raise Refusal(424, f"{parts.hostname} answered {response.status} for the photo")
@@ -90,11 +91,12 @@ def fetch(url: str, rules: Rules, seconds: float = SECONDS) -> bytes:
 
 
 def _checked(url: str, rules: Rules) -> SplitResult:
-    """Refuse what is no URL, or one that we do not follow."""
+    """Refuse what is no URL, or one that we do not follow; letters beyond ASCII are quoted, as HTTP has none."""
     try:
         parts = urlsplit(url)
         port = parts.port
         host = (parts.hostname or "").rstrip(".").encode("idna").decode()
+        path, query = (quote(part, safe=string.printable) for part in (parts.path, parts.query))
     except (ValueError, UnicodeError):
         raise Refusal(400, "url is not a URL") from None
     if parts.scheme and parts.scheme not in _PORTS:
@@ -106,7 +108,8 @@ def _checked(url: str, rules: Rules) -> SplitResult:
     named = host.lower() in rules.hosts
     if not named and (parts.scheme != "https" or (port or 443) != 443):
         raise Refusal(403, f"from {host} photos are fetched by https on port 443 only")
-    return parts._replace(netloc=f"{f'[{host}]' if ':' in host else host}:{port or _PORTS[parts.scheme]}", fragment="")
+    netloc = f"{f'[{host}]' if ':' in host else host}:{port or _PORTS[parts.scheme]}"
+    return parts._replace(netloc=netloc, path=path, query=query, fragment="")
 
 
 def _resolve(parts: SplitResult, rules: Rules, deadline: float) -> str:

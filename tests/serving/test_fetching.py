@@ -107,6 +107,17 @@ def test_slow_names_do_not_stop_others(web: Web, monkeypatch: pytest.MonkeyPatch
     assert asked.count("localhost") == 2  # what nobody waited for any more was not looked up
 
 
+@pytest.mark.parametrize("path", ["umlauts/Füße%20a.jpg?größe=1", "to-umlauts"])
+def test_a_url_with_umlauts_is_fetched(web: Web, path: str) -> None:
+    assert fetch(web.url(path), Rules({"localhost": ipaddress.ip_network("127.0.0.0/8")})) == PHOTO
+
+
+def test_a_url_that_cannot_be_quoted_is_none(connected: list[Any]) -> None:
+    with pytest.raises(Refusal, match="not a URL") as refused:
+        fetch(f"https://{PUBLIC}/\ud800.jpg", Rules())
+    assert (refused.value.status_code, connected) == (400, [])
+
+
 def test_a_body_that_does_not_say_its_length_is_read_up_to_the_limit(web: Web) -> None:
     rules = Rules({"localhost": ipaddress.ip_network("127.0.0.0/8")})
     with pytest.raises(Refusal, match="more than 20,971,520 bytes") as refused:

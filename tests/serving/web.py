@@ -81,6 +81,15 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def page_moved(self) -> None:
         self.move("/photo")
 
+    def page_umlauts(self) -> None:
+        if self.path == "/umlauts/F%C3%BC%C3%9Fe%20a.jpg?gr%C3%B6%C3%9Fe=1":
+            self.answer(PHOTO)
+        else:
+            self.page_missing()
+
+    def page_to_umlauts(self) -> None:
+        self.move("/umlauts/Füße%20a.jpg?größe=1".encode().decode("latin-1"))  # the header has UTF-8, unquoted
+
     def page_missing(self) -> None:
         self.send_error(404)
 
