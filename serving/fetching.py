@@ -30,7 +30,11 @@ REDIRECTS = 3
 CHUNK = 64 * 1024
 _MOVED = frozenset({301, 302, 303, 307, 308})
 _PORTS = {"https": 443, "http": 80}
-_NEVER = (ipaddress.ip_network("168.63.129.16/32"),)  # Azure's metadata, at an address that looks public
+_NEVER = (  # what looks public to `ipaddress` and is not
+    ipaddress.ip_network("168.63.129.16/32"),  # Azure's metadata
+    ipaddress.ip_network("fec0::/10"),  # site-local: private, by an older name
+    ipaddress.ip_network("3fff::/20"),  # for documentation
+)
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 LOOKUPS = 32
 """Names looked up at once. `getaddrinfo` knows no deadline: a slow name keeps its thread when its request gave up."""

@@ -44,7 +44,9 @@ def connected(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return asked
 
 
-@pytest.mark.parametrize("addresses", [[PUBLIC, PRIVATE], [PRIVATE, PUBLIC], [PUBLIC, "fd00::1"]])
+@pytest.mark.parametrize(
+    "addresses", [[PUBLIC, PRIVATE], [PRIVATE, PUBLIC], [PUBLIC, "fd00::1"], ["fec0::1"], ["3fff::1"]]
+)
 def test_a_name_with_an_address_that_is_not_public_is_refused(
     addresses: list[str], connected: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
