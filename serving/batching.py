@@ -9,8 +9,10 @@ import contextlib
 import queue
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from typing import Generic, TypeVar
+
+from serving.refusal import Refusal
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -43,12 +45,21 @@ class Batcher(Generic[Item, Result]):
         self._threads: list[threading.Thread] = []
 
     def __call__(self, items: list[Item]) -> list[Result]:
-        """The results of some items; raises what the function raised."""
+        """The results of some items; raises what the function raised.
+
+        Raises:
+            Refusal: 503 when they took longer than SageMaker waits; what is left of them is not computed.
+        """
         self._ensure_threads()
         futures: list[Future[Result]] = [Future() for _ in items]
         for item, future in zip(items, futures, strict=True):
             self._waiting.put((item, future))
-        return [future.result(PATIENCE_SECONDS) for future in futures]
+        _, late = wait(futures, PATIENCE_SECONDS)
+        for future in late:
+            future.cancel()
+        if late:
+            raise Refusal(503, f"the endpoint is busy: no answer in {PATIENCE_SECONDS:g} seconds; try again")
+        return [future.result() for future in futures]
 
     def _ensure_threads(self) -> None:
         with self._start:
@@ -61,7 +72,8 @@ class Batcher(Generic[Item, Result]):
     def _work(self) -> None:
         self._prepare()
         while True:
-            batch = self._gathered()
+            if not (batch := self._gathered()):
+                continue
             try:
                 results = self._run([item for item, _ in batch])
                 for (_, future), result in zip(batch, results, strict=True):
@@ -72,9 +84,9 @@ class Batcher(Generic[Item, Result]):
                         future.set_exception(error)
 
     def _gathered(self) -> list[tuple[Item, Future[Result]]]:
-        """Wait for one item, and take what waits with it."""
+        """Wait for one item, and take what waits with it; what nobody waits for any more is left out."""
         batch = [self._waiting.get()]
         with contextlib.suppress(queue.Empty):
             while len(batch) < self._largest:
                 batch.append(self._waiting.get_nowait())
-        return batch
+        return [(item, future) for item, future in batch if future.set_running_or_notify_cancel()]

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,7 +19,7 @@ import pytest
 import torch
 from PIL import Image
 
-from serving import inference
+from serving import batching, inference
 from serving.batching import Batcher
 from serving.prediction import Prediction
 from tasks.code_archive import serving_code
@@ -199,6 +200,32 @@ def test_a_failed_batch_fails_each_request_in_it_and_no_other() -> None:
     with pytest.raises(ZeroDivisionError):
         batcher([0])
     assert batcher([2, 4]) == [0.5, 0.25]
+
+
+def test_a_request_that_waited_too_long_is_busy_not_faulty(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, go = threading.Event(), threading.Event()
+    computed: list[str] = []
+
+    def compute(values: list[str]) -> list[str]:
+        begun.set()
+        go.wait(20)
+        computed.extend(values)
+        return values
+
+    batcher = Batcher(compute, largest=1)
+    with monkeypatch.context() as patched, ThreadPoolExecutor(1) as pool:
+        patched.setattr(batching, "PATIENCE_SECONDS", 0.2)
+        first = pool.submit(batcher, ["begun"])
+        assert begun.wait(20)
+        before = time.monotonic()
+        with pytest.raises(inference.Refusal, match="busy") as refused:
+            batcher([f"waits {number}" for number in range(10)])
+        assert time.monotonic() - before < 1.5  # one deadline for all ten
+        assert refused.value.status_code == 503
+        assert isinstance(first.exception(), inference.Refusal)
+    go.set()
+    assert batcher(["next"]) == ["next"]
+    assert computed == ["begun", "next"]  # nothing that nobody waited for any more
 
 
 def test_batches_are_computed_beside_each_other_on_threads_that_were_prepared() -> None:
