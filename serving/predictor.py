@@ -5,8 +5,9 @@ import json
 import random
 import struct
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
@@ -24,6 +25,8 @@ Result = TypeVar("Result")
 MAX_BODY = 6_291_456
 """What InvokeEndpoint takes, in bytes; 4 MB for a serverless endpoint, but a client cannot tell which is one."""
 BUSY = (429, 503)
+AHEAD = 4
+"""Photos taken for each request in flight, so that a generator of many is never in memory as a whole."""
 _ATTEMPTS = 6
 
 
@@ -68,7 +71,7 @@ class ImagePredictor:
 
         Args:
             photos: a path, the bytes of a JPEG or PNG, a PIL image, or an address (``https://…``, ``s3://…``) that
-                the endpoint is to fetch from; or any number of these.
+                the endpoint is to fetch from; or any number of these, which are taken as answers come.
 
         Raises:
             PhotoError: a path holds no photo, or one is too large to be sent.
@@ -79,8 +82,19 @@ class ImagePredictor:
         """
         if isinstance(photos, str | Path | bytes | Image.Image):
             return self._ask(photos)
+        answers: list[Prediction] = []
+        asked: deque[Future[Prediction]] = deque()
         with ThreadPoolExecutor(self._concurrency, thread_name_prefix="predict") as pool:
-            return list(pool.map(self._ask, photos))
+            try:
+                for photo in photos:
+                    if len(asked) == AHEAD * self._concurrency:
+                        answers.append(asked.popleft().result())
+                    asked.append(pool.submit(self._ask, photo))
+                answers.extend(each.result() for each in asked)
+            finally:
+                for each in asked:
+                    each.cancel()
+        return answers
 
     def _ask(self, photo: Photo) -> Prediction:
         body, kind = _request(photo)

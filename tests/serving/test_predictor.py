@@ -3,6 +3,7 @@
 import io
 import json
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +15,7 @@ from PIL import Image
 
 from serving import predictor as predictor_module
 from serving.prediction import Prediction
-from serving.predictor import MAX_BODY, ImagePredictor
+from serving.predictor import AHEAD, MAX_BODY, ImagePredictor
 from tasks.transient import is_transient
 from tests.localcloud.conftest import RunningCloud
 from tests.localcloud.hosting import Hosting, answering
@@ -146,6 +147,32 @@ class Silent:
 
     def invoke_endpoint(self, **_: object) -> None:
         raise ReadTimeoutError(endpoint_url="https://runtime.sagemaker.example")
+
+
+class Telling:
+    """A client whose endpoint tells how many bytes a photo has, as its count."""
+
+    def __init__(self) -> None:
+        self.answered: list[int] = []
+
+    def invoke_endpoint(self, *, Body: bytes, **_: object) -> dict[str, io.BytesIO]:
+        answer = Prediction.from_probabilities((len(Body),), [1.0], "v7")
+        self.answered.append(len(Body))
+        return {"Body": io.BytesIO(json.dumps(answer.to_dict()).encode())}
+
+
+def test_a_generator_of_photos_is_taken_as_it_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    asking, telling, waiting = ImagePredictor("bins", concurrency=3), Telling(), []
+
+    def photos() -> Iterator[bytes]:
+        for number in range(200):
+            waiting.append(number - len(telling.answered))
+            yield bytes(number)
+
+    monkeypatch.setattr(asking, "_client", telling)
+    assert [each.count for each in asking.predict(photos())] == list(range(200))
+    assert max(waiting) <= AHEAD * 3
 
 
 def test_no_answer_is_an_error_of_the_endpoint_and_worth_another_try(monkeypatch: pytest.MonkeyPatch) -> None:
