@@ -2,13 +2,12 @@
 
 from typing import Any
 
-from botocore.exceptions import ClientError
 from prefect import flow, get_run_logger
 from prefect.artifacts import create_table_artifact
 from pydantic import BaseModel, ConfigDict, Field
 from rich.table import Table
 
-from flows.command_line import console, run
+from flows.command_line import FORESEEN, console, run
 from tasks.names import LOOKS_LIKE_A_RUN, RUN_ID
 from tasks.release.teardown import Leftover, leftovers, running_jobs, wait_for_jobs
 from tasks.services import use_cloud
@@ -84,12 +83,21 @@ def _conclusion(delete: bool, kept: bool) -> str:
 
 
 def _delete(found: list[Leftover]) -> list[str]:
-    failed = []
+    """Delete one after the other; what an endpoint needs stays where that could not be deleted. Returns what failed."""
+    failed: list[str] = []
+    still_there: set[str] = set()
     for each in found:
+        if needed_by := sorted(each.behind & still_there):
+            failed.append(f"{each.kind} {each.name} was kept, since endpoint {', '.join(needed_by)} is still there")
+            continue
+        if each.kind == "endpoint":
+            get_run_logger().info("deleting endpoint %s, once nothing changes it any more", each.name)
         try:
             each.delete()
-        except ClientError as error:
+        except FORESEEN as error:
             failed.append(f"{each.kind} {each.name}: {error}")
+            if each.kind == "endpoint":
+                still_there.add(each.name)
         else:
             done = "stopped" if each.kind.endswith(" job") else "deleted"
             get_run_logger().info("%s %s %s", done, each.kind, each.name)

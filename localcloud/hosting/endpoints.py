@@ -86,8 +86,11 @@ def update_weights(cloud: Cloud, request: Document) -> Document:
 
 @operation("sagemaker", "DescribeEndpoint")
 def describe_endpoint(cloud: Cloud, request: Document) -> Document:
-    """The endpoint, its status, and why it failed or was not updated."""
-    return resources.describe(cloud, ENDPOINT, request["EndpointName"])
+    """The endpoint, its status, why it failed or was not updated, and what it is being given."""
+    endpoint = resources.describe(cloud, ENDPOINT, request["EndpointName"])
+    if pending := endpoint.get("Pending"):
+        endpoint["PendingDeploymentSummary"] = {"EndpointConfigName": pending["ConfigName"]}
+    return endpoint
 
 
 @operation("sagemaker", "ListEndpoints")

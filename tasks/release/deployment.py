@@ -20,12 +20,12 @@ from tasks.release.registry import RegisteredModel, serving_model, set_status
 from tasks.release.scaling import scale, stop_scaling
 from tasks.release.serving_now import PROVEN, EndpointState, describe
 from tasks.release.smoke import SmokeTest, smoke_test
+from tasks.release.waiting import delete_endpoint, settled
 from tasks.retries import RETRIES
 from tasks.run_record import digest_of
 from tasks.settings import Settings
 from training.errors import DeploymentError, FaultyModelError, ModelError
 
-ENDPOINT_MINUTES = 30
 VARIANT = "main"
 _CONTAINER_FAILED = ("health check", "CannotStartContainer", "extract model data archive")
 """What AWS's reasons say where a model's container is to blame; others are capacity, permissions and AWS itself."""
@@ -103,7 +103,7 @@ def remember(endpoint_name: str, candidate: str, settings: Settings) -> str | No
         return None
     if found.proven and _config_exists(found.proven):
         return found.proven
-    found = _settled(endpoint_name, settings)
+    found = settled(endpoint_name, settings)
     serves = found.status == "InService" and not found.config.startswith(candidate)
     return found.config if serves else None
 
@@ -118,13 +118,13 @@ def bring_back(changes: Transaction) -> None:
     candidate, run_id = changes.get("candidate", None), changes.get("run_id")
     found = describe(endpoint_name)
     if before is not None and found is not None:
-        found = _settled(endpoint_name, settings)
+        found = settled(endpoint_name, settings)
         if found.config != before or found.status != "InService":
             put_config_behind(endpoint_name, before, found, run_id, settings)
     elif found is not None and found.config == candidate:
         if found.run != run_id:
             return
-        _delete_endpoint(endpoint_name)
+        delete_endpoint(endpoint_name, settings)
     if candidate not in (None, before):
         boto3.client("sagemaker").delete_endpoint_config(EndpointConfigName=candidate)
 
@@ -164,7 +164,7 @@ def put_behind(endpoint_name: str, config: str, run_id: str, settings: Settings)
     """
     found = describe(endpoint_name)
     if found is not None and found.status != "InService":
-        found = _settled(endpoint_name, settings)
+        found = settled(endpoint_name, settings)
     stop_scaling(endpoint_name, VARIANT, settings)
     if found is None or found.config != config or found.status != "InService":
         put_config_behind(endpoint_name, config, found, run_id, settings)
@@ -184,7 +184,7 @@ def put_config_behind(
     """
     client: Any = boto3.client("sagemaker")
     if found is not None and found.status != "InService":
-        _delete_endpoint(endpoint_name)
+        delete_endpoint(endpoint_name, settings)
         found = None
     names = {"EndpointName": endpoint_name, "EndpointConfigName": config}
     if found is None:
@@ -193,7 +193,7 @@ def put_config_behind(
     else:
         keep = settings.autoscaling_instances > 1
         once_seen(partial(client.update_endpoint, **names, RetainAllVariantProperties=keep))
-    after = _settled(endpoint_name, settings)
+    after = settled(endpoint_name, settings)
     if after.status != "InService" or after.config != config:
         with_old = ", still with its earlier model" if after.status == "InService" else ""
         kind = FaultyModelError if any(words in after.reason for words in _CONTAINER_FAILED) else DeploymentError
@@ -208,30 +208,6 @@ def mark_as_proven(endpoint_name: str, config: str) -> None:
     found = describe(endpoint_name)
     if found is not None:
         boto3.client("sagemaker").add_tags(ResourceArn=found.arn, Tags=[{"Key": PROVEN, "Value": config}])
-
-
-def _settled(endpoint_name: str, settings: Settings) -> EndpointState:
-    """The endpoint once it is not being changed any more."""
-    deadline = time.monotonic() + ENDPOINT_MINUTES * 60
-    while True:
-        found = describe(endpoint_name)
-        if found is None:
-            raise DeploymentError(f"endpoint {endpoint_name} is gone: somebody else deleted it")
-        if not found.changing:
-            return found
-        if time.monotonic() > deadline:
-            raise DeploymentError(f"endpoint {endpoint_name} is {found.status} after {ENDPOINT_MINUTES} minutes")
-        time.sleep(settings.poll_seconds)
-
-
-def _delete_endpoint(endpoint_name: str) -> None:
-    """Delete an endpoint and wait until it is gone, so that it costs nothing and its name is free."""
-    client = boto3.client("sagemaker")
-    deadline = time.monotonic() + ENDPOINT_MINUTES * 60
-    while (found := describe(endpoint_name)) is not None and time.monotonic() < deadline:
-        if not found.changing:
-            client.delete_endpoint(EndpointName=endpoint_name)
-        time.sleep(0.2)
 
 
 def _config_exists(name: str) -> bool:

@@ -24,6 +24,8 @@ class EndpointState(BaseModel):
     arn: str
     status: str
     config: str
+    pending: str = ""
+    """The configuration that it is being given."""
     reason: str = ""
     proven: str | None = None
     run: str | None = None
@@ -38,6 +40,15 @@ class EndpointState(BaseModel):
     def changing(self) -> bool:
         """Whether it will be in another state by itself, and takes no request that changes it until then."""
         return self.status in _CHANGING
+
+    def needs(self, name: str) -> bool:
+        """Whether it has, or is being given, a configuration, a model or a model of a run that is called so."""
+        return is_part(self.config, name) or is_part(self.pending, name)
+
+
+def is_part(config: str, name: str) -> bool:
+    """Whether a configuration is that of this name, or of the model or the run of this name: its own begins with it."""
+    return config == name or config.startswith(f"{name}-")
 
 
 def describe(endpoint_name: str) -> EndpointState | None:
@@ -54,6 +65,7 @@ def describe(endpoint_name: str) -> EndpointState | None:
         arn=found["EndpointArn"],
         status=found["EndpointStatus"],
         config=found.get("EndpointConfigName", ""),
+        pending=found.get("PendingDeploymentSummary", {}).get("EndpointConfigName", ""),
         reason=found.get("FailureReason", ""),
         proven=tags.get(PROVEN),
         run=tags.get(RUN_TAG),

@@ -15,7 +15,8 @@ from botocore.exceptions import ClientError
 from tasks.jobs import is_denied, is_missing
 from tasks.object_store import open_store
 from tasks.release.registry import newest_model
-from tasks.release.serving_now import EndpointState, describe
+from tasks.release.serving_now import EndpointState, describe, is_part
+from tasks.release.waiting import delete_endpoint
 from tasks.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -40,6 +41,7 @@ class Leftover:
         note: what makes it worth a look.
         delete: deletes it.
         in_use: what goes on using it; empty where nothing does.
+        behind: endpoints that it is needed for as long as they are there.
     """
 
     kind: str
@@ -47,6 +49,7 @@ class Leftover:
     note: str
     delete: Callable[[], object]
     in_use: str = ""
+    behind: frozenset[str] = frozenset()
 
 
 def running_jobs(run_id: str) -> list[Leftover]:
@@ -77,49 +80,56 @@ def leftovers(run_id: str, settings: Settings) -> list[Leftover]:
     client: Any = boto3.client("sagemaker")
     configs = _named(client, "list_endpoint_configs", "EndpointConfigs", "EndpointConfigName", f"binventory-{run_id}-")
     models = _named(client, "list_models", "Models", "ModelName", f"binventory-{run_id}-")
-    endpoints = _endpoints_with(client, set(configs))
-    use_of = partial(_use_of, _uses(endpoints, settings))
+    endpoints = _endpoints_of(client, run_id)
+    uses = _uses(endpoints, settings)
+
+    def part(kind: str, name: str, of: str, delete: Callable[[], object], note: str = "") -> Leftover:
+        """What is used as a configuration, a model or all models of a run are."""
+        behind = frozenset(each for each, state in endpoints.items() if state.needs(of))
+        return Leftover(kind, name, note, delete, _use_of(uses, of), behind)
+
     found = [
         Leftover(
             "endpoint",
             name,
             "costs money while it is there",
-            partial(client.delete_endpoint, EndpointName=name),
-            use_of(state.config),
+            partial(delete_endpoint, name, settings),
+            _use_of(uses, state.config),
         )
         for name, state in endpoints.items()
     ]
-    found += [
-        Leftover(
-            "endpoint configuration",
-            name,
-            "",
-            partial(client.delete_endpoint_config, EndpointConfigName=name),
-            use_of(name),
+    for name in configs:
+        found.append(
+            part("endpoint configuration", name, name, partial(client.delete_endpoint_config, EndpointConfigName=name))
         )
-        for name in configs
-    ]
-    found += [
-        Leftover("model", name, "", partial(client.delete_model, ModelName=name), use_of(name)) for name in models
-    ]
-    found += [
-        Leftover("model package", arn, status, partial(client.delete_model_package, ModelPackageName=arn), use_of(name))
-        for arn, name, status in _packages(client, run_id, settings)
-    ]
-    return found + list(_objects(run_id, settings, use_of(f"binventory-{run_id}")))
+    for name in models:
+        found.append(part("model", name, name, partial(client.delete_model, ModelName=name)))
+    for arn, name, status in _packages(client, run_id, settings):
+        found.append(
+            part("model package", arn, name, partial(client.delete_model_package, ModelPackageName=arn), status)
+        )
+    for folder, name, note, delete in _objects(run_id, settings):
+        if folder == "models":
+            found.append(part("objects", name, f"binventory-{run_id}", delete, note))
+        else:
+            found.append(Leftover("objects", name, note, delete))
+    return found
 
 
 def _uses(endpoints: Mapping[str, EndpointState], settings: Settings) -> dict[str, str]:
-    """What goes on being used, and for what: configurations that serve, and the model that nights count with."""
-    uses = {state.config: f"in service behind {name}" for name, state in endpoints.items() if state.answers}
+    """What goes on being used, and for what: configurations that serve or will, and the nights' model."""
+    uses: dict[str, str] = {}
+    for name, state in endpoints.items():
+        if state.answers:
+            uses |= {state.pending: f"being put behind {name}", state.config: f"in service behind {name}"}
     if newest := newest_model("Approved", settings):
         uses[newest.name] = "the newest approved model, which nights count with"
     return uses
 
 
 def _use_of(uses: Mapping[str, str], name: str) -> str:
-    """What a configuration, a model or all models of a run are used for: each one's name begins those of its parts."""
-    return "; ".join(use for used, use in uses.items() if used == name or used.startswith(f"{name}-"))
+    """What a configuration, a model or all models of a run are used for."""
+    return "; ".join(use for used, use in uses.items() if is_part(used, name))
 
 
 def _named(client: Any, operation: str, member: str, key: str, prefix: str) -> list[str]:
@@ -135,9 +145,11 @@ def _nothing() -> None:
     """It is being stopped already."""
 
 
-def _endpoints_with(client: Any, configs: set[str]) -> dict[str, EndpointState]:
-    if not configs:
-        return {}
+def _endpoints_of(client: Any, run_id: str) -> dict[str, EndpointState]:
+    """Endpoints that have a model of a run or are being given one, by what their configurations are called.
+
+    These may have been deleted. Where none is named, the run that created the endpoint counts.
+    """
     names = [
         item["EndpointName"] for page in client.get_paginator("list_endpoints").paginate() for item in page["Endpoints"]
     ]
@@ -149,7 +161,11 @@ def _endpoints_with(client: Any, configs: set[str]) -> dict[str, EndpointState]:
             len(denied),
             ", ".join(denied),
         )
-    return {name: state for name, state in states.items() if state.config in configs}
+    return {
+        name: state
+        for name, state in states.items()
+        if state.needs(f"binventory-{run_id}") or (state.run == run_id and not state.config)
+    }
 
 
 def _looked_at(names: list[str]) -> tuple[dict[str, EndpointState], list[str]]:
@@ -183,8 +199,8 @@ def _packages(client: Any, run_id: str, settings: Settings) -> Iterator[tuple[st
             raise
 
 
-def _objects(run_id: str, settings: Settings, use_of_models: str) -> Iterator[Leftover]:
-    """Objects below the prefixes that a run's jobs and models have."""
+def _objects(run_id: str, settings: Settings) -> Iterator[tuple[str, str, str, Callable[[], object]]]:
+    """Folder, prefix, size and deletion of the objects that a run's jobs and models have."""
     store = open_store(f"s3://{settings.bucket}")
     for folder, prefix in (
         ("models", f"binventory-{run_id}-"),
@@ -197,13 +213,8 @@ def _objects(run_id: str, settings: Settings, use_of_models: str) -> Iterator[Le
         if entries:
             paths = [path for path, _ in entries]
             megabytes = sum(size for _, size in entries) / 1e6
-            yield Leftover(
-                "objects",
-                f"s3://{settings.bucket}/{folder}/{prefix}*",
-                f"{len(entries)} objects, {megabytes:.1f} MB",
-                partial(_delete_all, store, paths),
-                use_of_models if folder == "models" else "",
-            )
+            note = f"{len(entries)} objects, {megabytes:.1f} MB"
+            yield folder, f"s3://{settings.bucket}/{folder}/{prefix}*", note, partial(_delete_all, store, paths)
 
 
 def _listed(bucket: str, prefix: str) -> list[tuple[str, int]]:

@@ -72,8 +72,11 @@ def test_an_update_that_fails_keeps_the_old_one(hosting: Hosting) -> None:
     endpoint = hosting.endpoint(config)
     broken = hosting.config(hosting.model(BROKEN))
     hosting.sagemaker.update_endpoint(EndpointName=endpoint, EndpointConfigName=broken)
-    assert hosting.sagemaker.describe_endpoint(EndpointName=endpoint)["EndpointStatus"] == "Updating"
+    described = hosting.sagemaker.describe_endpoint(EndpointName=endpoint)
+    assert described["EndpointStatus"] == "Updating"
+    assert described["PendingDeploymentSummary"]["EndpointConfigName"] == broken
     described = hosting.settle(endpoint)
+    assert "PendingDeploymentSummary" not in described
     assert described["EndpointStatus"] == "InService"
     assert described["EndpointConfigName"] == config
     assert "the weights are missing" in described["FailureReason"]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tasks.plan.rehearsal import Rehearsal, rehearsing
-from tasks.release import deployment
+from tasks.release import deployment, waiting
 from tasks.release.deployment import bring_back, put_config_behind, remember
 from tasks.release.serving_now import EndpointState
 from tasks.settings import Settings
@@ -26,7 +26,8 @@ def aws() -> Iterator[Rehearsal]:
 def described(monkeypatch: pytest.MonkeyPatch, *states: EndpointState | None) -> None:
     """An endpoint that goes through these states, one a look; the last one stays."""
     left = list(states)
-    monkeypatch.setattr(deployment, "describe", lambda _: left.pop(0) if len(left) > 1 else left[0])
+    for module in (deployment, waiting):
+        monkeypatch.setattr(module, "describe", lambda _: left.pop(0) if len(left) > 1 else left[0])
 
 
 def state(status: str, config: str = "theirs", reason: str = "", run: str | None = None) -> EndpointState:

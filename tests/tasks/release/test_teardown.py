@@ -8,11 +8,13 @@ from prefect.settings import PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
 
 from flows import teardown as flow
 from tasks.release import registry
+from tasks.release.serving_now import describe
 from tasks.release.teardown import leftovers, running_jobs, wait_for_jobs
 from tasks.settings import Settings
 from tests.localcloud.hosting import archive, wait_until
 from tests.localcloud.training import source_archive
 from tests.tasks.release.bench import let_aws_answer
+from training.errors import CloudError
 
 ROLE = "arn:aws:iam::000000000000:role/test"
 
@@ -102,6 +104,50 @@ def test_what_is_in_use_is_marked_and_goes_only_when_that_is_said(
         assert [(each.kind, each.in_use) for each in leftovers(run_id, here)] == uses[:5]
         flow.teardown(flow.TeardownParameters(run_id=run_id, delete=True, in_use=True))
     assert leftovers(run_id, here) == []
+
+
+def test_an_endpoint_that_is_being_created_is_waited_for_and_never_forgotten(
+    here: Settings, endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flow, "settings", lambda: here)
+    monkeypatch.setattr(flow, "use_cloud", lambda _: None)  # it is in use
+    run_id = "261125-120004"
+    leave(run_id, here)
+    client, name = boto3.client("sagemaker"), f"binventory-{run_id}-{here.bucket}"
+    slow = archive("import time; time.sleep(2)")
+    boto3.client("s3").put_object(Bucket=here.bucket, Key=f"models/{name}/model.tar.gz", Body=slow)
+    client.create_endpoint(EndpointName=endpoint, EndpointConfigName=f"{name}-c")
+    client.delete_endpoint_config(EndpointConfigName=f"{name}-c")
+    [found] = [each for each in leftovers(run_id, here) if each.kind == "endpoint"]
+    assert (found.name, found.in_use) == (endpoint, "")
+    with temporary_settings({PREFECT_LOGGING_TO_API_ENABLED: False}):  # the server may go before the log is sent
+        flow.teardown(flow.TeardownParameters(run_id=run_id, delete=True, in_use=True))
+    assert describe(endpoint) is None
+    assert leftovers(run_id, here) == []
+
+
+def test_what_an_endpoint_needs_stays_where_that_cannot_be_deleted(
+    here: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flow, "settings", lambda: here)
+    monkeypatch.setattr(flow, "use_cloud", lambda _: None)  # it is in use
+    run_id = "261125-120005"
+    leave(run_id, here)
+    failed = {"EndpointArn": "arn:aws:sagemaker:us-east-1:000000000000:endpoint/bins", "EndpointStatus": "Failed"}
+    failed |= {"EndpointConfigName": "theirs"}
+    pending = {"PendingDeploymentSummary": {"EndpointConfigName": f"binventory-{run_id}-{here.bucket}-c"}}
+    let_aws_answer("sagemaker.ListEndpoints", 200, {"Endpoints": [{"EndpointName": "bins"}]})
+    let_aws_answer("sagemaker.DescribeEndpoint", 200, failed | pending)
+    let_aws_answer("sagemaker.ListTags", 200, {"Tags": []})
+    denied = {"Error": {"Code": "AccessDeniedException", "Message": "is not authorized"}}
+    let_aws_answer("sagemaker.DeleteEndpoint", 400, denied)
+    before = leftovers(run_id, here)
+    with (
+        temporary_settings({PREFECT_LOGGING_TO_API_ENABLED: False}),  # the server may go before the log is sent
+        pytest.raises(CloudError, match=r"endpoint bins: .*AccessDenied.*was kept, since endpoint bins is still there"),
+    ):
+        flow.teardown(flow.TeardownParameters(run_id=run_id, delete=True, in_use=True))
+    assert [each.name for each in leftovers(run_id, here)] == [each.name for each in before[:5]]
 
 
 def training(here: Settings) -> dict[str, Any]:
