@@ -71,7 +71,7 @@ def deploy(draft: Draft, endpoint: str, photos: str) -> None:
     cases = [s3("GetObject", f"s3://{here.bucket}/", "smoke test and its photos")]
     with draft.stage("deploy", ("sagemaker-runtime InvokeEndpoint", *_SERVING, *_ROLLBACK), cases) as stage:
         deployment.remember.fn(endpoint, model.name, here)
-        config = deployment.create_config.fn(model, RUN, here)
+        config = deployment.create_config.fn(model, endpoint, RUN, here)
         stop_scaling(endpoint, deployment.VARIANT, here)
         deployment.put_config_behind(endpoint, config, None, RUN, here)
         scale(endpoint, deployment.VARIANT, here)

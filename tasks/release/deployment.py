@@ -66,7 +66,7 @@ def release(
             changes.set("run_id", run_id)
             before = remember(endpoint_name, model.name, settings)
             changes.set("before", before)
-            config = create_config(model, run_id, settings)
+            config = create_config(model, endpoint_name, run_id, settings)
             changes.set("candidate", config)
             status = put_behind(endpoint_name, config, run_id, settings)
             smoke = smoke_test(endpoint_name, cases)
@@ -130,8 +130,11 @@ def bring_back(changes: Transaction) -> None:
 
 
 @task(name="create endpoint configuration", task_run_name="configure {model.name}", **RETRIES)
-def create_config(model: RegisteredModel, run_id: str, settings: Settings) -> str:
-    """The endpoint configuration of a model, real-time or serverless; returns its name."""
+def create_config(model: RegisteredModel, endpoint_name: str, run_id: str, settings: Settings) -> str:
+    """The configuration of a model for an endpoint, real-time or serverless; returns its name.
+
+    No two endpoints share one: a rollback deletes it.
+    """
     variant: dict[str, Any] = {"VariantName": VARIANT, "ModelName": serving_model(model, settings)}
     if settings.serverless_memory_mb:
         variant["ServerlessConfig"] = {
@@ -144,7 +147,7 @@ def create_config(model: RegisteredModel, run_id: str, settings: Settings) -> st
             "InitialInstanceCount": 1,
             "ContainerStartupHealthCheckTimeoutInSeconds": settings.startup_seconds,
         }
-    name = f"{model.name}-{digest_of(variant)}"
+    name = f"{model.name}-{digest_of([endpoint_name, variant])}"
     client: Any = boto3.client("sagemaker")
     create = partial(client.create_endpoint_config, EndpointConfigName=name, ProductionVariants=[variant])
     try:

@@ -92,7 +92,7 @@ def test_a_swap_loses_no_request_and_a_broken_model_is_taken_back(bench: Bench, 
 
     # A run that died after the swap, before the proof, is not what a later rollback goes back to.
     unproven, cases = bench.model("unproven", seed=3)
-    config = deployment.create_config.fn(unproven, "261125-120000", here)
+    config = deployment.create_config.fn(unproven, endpoint, "261125-120000", here)
     deployment.put_config_behind(endpoint, config, describe(endpoint), "261125-120000", here)
     with pytest.raises(DeploymentError):
         release(unproven, second_cases, endpoint, here)
@@ -140,6 +140,17 @@ def test_a_model_that_could_not_be_asked_is_taken_back_and_stays_approved(bench:
         release(model, cases, endpoint, bench.here)
     assert bench.status(model) == ("Approved", "passed")
     assert describe(endpoint) is None
+
+
+def test_a_rollback_keeps_a_configuration_that_it_did_not_make(bench: Bench, endpoint: str) -> None:
+    model, cases = bench.model("shared")
+    others = deployment.create_config.fn(model, "of-others", "261125-120000", bench.here)
+    denied = {"Error": {"Code": "AccessDeniedException", "Message": "is not authorized"}}
+    let_aws_answer("sagemaker.CreateEndpoint", 400, denied)
+    with pytest.raises(ClientError, match="CreateEndpoint"):
+        release(model, cases, endpoint, bench.here)
+    left = boto3.client("sagemaker").list_endpoint_configs(NameContains=bench.here.bucket)["EndpointConfigs"]
+    assert [each["EndpointConfigName"] for each in left] == [others]
 
 
 def test_a_smoke_test_with_a_photo_that_cannot_be_sent_has_failed(bench: Bench) -> None:
