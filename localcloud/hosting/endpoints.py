@@ -50,6 +50,7 @@ def update_endpoint(cloud: Cloud, request: Document) -> Document:
             raise ValidationException(
                 f'Cannot update endpoint "{endpoint["EndpointArn"]}" in status {endpoint["EndpointStatus"]}.'
             )
+        _refuse_serverless(endpoint, config)
         if request.get("RetainAllVariantProperties"):
             retain_variants(endpoint, config, plan, request)
         endpoint["EndpointStatus"] = "Updating"
@@ -207,6 +208,15 @@ def _failed(reason: str) -> Any:
 def _refuse_in_progress(endpoint: Document) -> None:
     if endpoint["EndpointStatus"] in _IN_PROGRESS:
         raise ValidationException(f'Cannot update in-progress endpoint "{endpoint["EndpointArn"]}".')
+
+
+def _refuse_serverless(endpoint: Document, config: Document) -> None:
+    """AWS's guide has it in "Update a serverless endpoint": this way round it is not supported."""
+    has_instances = any("CurrentInstanceCount" in variant for variant in endpoint["ProductionVariants"])
+    if has_instances and any("ServerlessConfig" in variant for variant in config["ProductionVariants"]):
+        raise ValidationException(
+            f'Cannot update endpoint "{endpoint["EndpointArn"]}" with instances to a serverless configuration.'
+        )
 
 
 def _summary(row: Row) -> Document:

@@ -163,17 +163,34 @@ def put_behind(endpoint_name: str, config: str, run_id: str, settings: Settings)
     """Put a configuration behind the endpoint, new or there already, and wait until it serves; returns its status.
 
     Raises:
-        DeploymentError: the endpoint did not come up; says why.
+        DeploymentError: the endpoint did not come up, or is of the other kind, serverless or not; says why.
     """
     found = describe(endpoint_name)
     if found is not None and found.status != "InService":
         found = settled(endpoint_name, settings)
+    if found is not None and found.status == "InService":
+        _check_kind(endpoint_name, found, settings)
     stop_scaling(endpoint_name, VARIANT, settings)
     if found is None or found.config != config or found.status != "InService":
         put_config_behind(endpoint_name, config, found, run_id, settings)
     get_run_logger().info("endpoint %s serves %s", endpoint_name, config)
     scale(endpoint_name, VARIANT, settings)
     return "InService"
+
+
+def _check_kind(endpoint_name: str, found: EndpointState, settings: Settings) -> None:
+    """AWS updates no endpoint with instances to a serverless one; so neither could a rollback of the opposite.
+
+    Raises:
+        DeploymentError: the endpoint is not of the kind that the settings ask for.
+    """
+    if found.serverless != bool(settings.serverless_memory_mb):
+        is_now = "serverless" if found.serverless else "one with instances"
+        raise DeploymentError(
+            f"endpoint {endpoint_name} is {is_now}, which BINVENTORY_SERVERLESS_MEMORY_MB="
+            f"{settings.serverless_memory_mb} would change, and no update can: take another --endpoint-name, or delete "
+            f"the endpoint first (aws sagemaker delete-endpoint --endpoint-name {endpoint_name})"
+        )
 
 
 def put_config_behind(

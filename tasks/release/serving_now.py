@@ -26,6 +26,7 @@ class EndpointState(BaseModel):
     config: str
     pending: str = ""
     """The configuration that it is being given."""
+    serverless: bool = False
     reason: str = ""
     proven: str | None = None
     run: str | None = None
@@ -66,6 +67,7 @@ def describe(endpoint_name: str) -> EndpointState | None:
         status=found["EndpointStatus"],
         config=found.get("EndpointConfigName", ""),
         pending=found.get("PendingDeploymentSummary", {}).get("EndpointConfigName", ""),
+        serverless=any("CurrentServerlessConfig" in variant for variant in found.get("ProductionVariants", ())),
         reason=found.get("FailureReason", ""),
         proven=tags.get(PROVEN),
         run=tags.get(RUN_TAG),

@@ -87,6 +87,19 @@ def test_an_update_that_fails_keeps_the_old_one(hosting: Hosting) -> None:
     assert hosting.invoke(endpoint) == b"better"
 
 
+def test_an_endpoint_with_instances_does_not_become_serverless(hosting: Hosting) -> None:
+    model = hosting.model()
+    config = hosting.config(model)
+    endpoint = hosting.endpoint(config)
+    serverless = {"MemorySizeInMB": 1024, "MaxConcurrency": 1}
+    variant = {"VariantName": "v0", "ModelName": model, "ServerlessConfig": serverless}
+    with pytest.raises(ClientError, match="serverless") as refused:
+        hosting.sagemaker.update_endpoint(EndpointName=endpoint, EndpointConfigName=hosting.config(variants=[variant]))
+    assert refused.value.response["Error"]["Code"] == "ValidationException"
+    described = hosting.sagemaker.describe_endpoint(EndpointName=endpoint)
+    assert (described["EndpointStatus"], described["EndpointConfigName"]) == ("InService", config)
+
+
 def test_an_update_can_retain_the_variants_weights(hosting: Hosting) -> None:
     model = hosting.model()
     endpoint = hosting.endpoint(hosting.config(model, model))

@@ -178,3 +178,6 @@ def test_a_serverless_endpoint_by_setting(bench: Bench, endpoint: str) -> None:
     release(model, cases, endpoint, here)
     variant = boto3.client("sagemaker").describe_endpoint(EndpointName=endpoint)["ProductionVariants"][0]
     assert variant["CurrentServerlessConfig"] == {"MemorySizeInMB": 3072, "MaxConcurrency": 7}
+    found = describe(endpoint)
+    assert found is not None
+    assert found.serverless

@@ -8,7 +8,7 @@ import pytest
 
 from tasks.plan.rehearsal import Rehearsal, rehearsing
 from tasks.release import deployment, waiting
-from tasks.release.deployment import bring_back, put_config_behind, remember
+from tasks.release.deployment import bring_back, put_behind, put_config_behind, remember
 from tasks.release.serving_now import EndpointState
 from tasks.settings import Settings
 from training.errors import DeploymentError, FaultyModelError
@@ -59,6 +59,20 @@ def test_a_model_is_to_blame_only_if_its_container_failed(
     with pytest.raises(DeploymentError, match="did not come up with new") as failed:
         put_config_behind("bins", "new", None, RUN, HERE)
     assert type(failed.value) is kind
+
+
+@pytest.mark.parametrize(
+    ("serverless", "memory_mb", "said"),
+    [(False, 3072, "is one with instances"), (True, 0, "is serverless")],
+)
+def test_an_endpoint_does_not_change_between_serverless_and_instances(
+    aws: Rehearsal, monkeypatch: pytest.MonkeyPatch, serverless: bool, memory_mb: int, said: str
+) -> None:
+    described(monkeypatch, state("InService").model_copy(update={"serverless": serverless}))
+    here = HERE.model_copy(update={"serverless_memory_mb": memory_mb, "target": "aws"})
+    with pytest.raises(DeploymentError, match=rf"{said}.*--endpoint-name.*delete-endpoint"):
+        put_behind.fn("bins", "mine-c", RUN, here)
+    assert aws.requests == []  # no scaling was ended either
 
 
 @pytest.mark.parametrize("status", ["Creating", "Updating", "SystemUpdating", "RollingBack"])
