@@ -25,6 +25,7 @@ PUBLIC_BUCKETS = frozenset({"aft-vbi-pds"})
 """Buckets of the open-data registry that AWS serves without credentials."""
 
 _DEFAULT_REGION = "us-east-1"
+_LONGEST = 400
 
 
 def split_uri(uri: str) -> tuple[str, str]:
@@ -97,6 +98,12 @@ def is_unsigned(bucket: str, endpoint: str | None) -> bool:
     """Whether requests go without a signature: AWS's own public buckets, never a mirror of them."""
     host = urlsplit(endpoint).hostname or "" if endpoint else "amazonaws.com"
     return bucket in PUBLIC_BUCKETS and (host == "amazonaws.com" or host.endswith(".amazonaws.com"))
+
+
+def brief(error: Exception) -> str:
+    """The telling part of an error of obstore's, which go on for pages: its beginning and its end."""
+    said = " ".join(str(error).split("Debug source")[0].split())
+    return said if len(said) <= _LONGEST else f"{said[: _LONGEST // 2]} ... {said[-_LONGEST // 2 :]}"
 
 
 def check_bucket(uri: str, *, endpoint: str | None = None) -> None:

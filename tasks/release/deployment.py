@@ -19,7 +19,7 @@ from tasks.release.package import SmokeCase
 from tasks.release.registry import RegisteredModel, serving_model, set_status
 from tasks.release.scaling import scale, stop_scaling
 from tasks.release.serving_now import PROVEN, EndpointState, describe
-from tasks.release.smoke import SmokeTest, smoke_test
+from tasks.release.smoke import SmokeTest, read_photos, smoke_test
 from tasks.release.waiting import delete_endpoint, settled
 from tasks.retries import RETRIES
 from tasks.run_record import digest_of
@@ -50,6 +50,7 @@ def release(
 
     Raises:
         ModelError: the model is not approved.
+        DeploymentError: a photo of the smoke test cannot be read; nothing was changed.
         FaultyModelError: its container did not come up, or it answers wrongly. What served before serves again, and
             the model is marked as rejected, with the reason.
         DeploymentError: it could not be deployed or proven, and is not to blame as far as anybody can tell. What served
@@ -58,6 +59,7 @@ def release(
     if model.status != "Approved":
         raise ModelError(f"model {model.version} is {model.status}, so it is not deployed: {model.reason}")
     began = time.monotonic()
+    photos = read_photos(cases)
     before: str | None = None
     try:
         with transaction() as changes:
@@ -69,7 +71,7 @@ def release(
             config = create_config(model, endpoint_name, run_id, settings)
             changes.set("candidate", config)
             status = put_behind(endpoint_name, config, run_id, settings)
-            smoke = smoke_test(endpoint_name, cases)
+            smoke = smoke_test(endpoint_name, cases, photos)
     except FaultyModelError as error:
         set_status(model.arn, "Rejected", f"deployment was rolled back: {error}")
         _check_rolled_back(endpoint_name, None, model, error)

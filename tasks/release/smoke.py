@@ -2,11 +2,13 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
+from obstore.exceptions import BaseError
 from prefect import get_run_logger, task
 from pydantic import BaseModel, ConfigDict, Field
 
 from serving.prediction import Prediction
 from serving.predictor import BUSY, ImagePredictor
+from tasks.object_store import brief
 from tasks.release.package import SmokeCase
 from tasks.retries import RETRIES
 from tasks.training_job import fetch
@@ -26,18 +28,36 @@ class SmokeTest(BaseModel):
     largest_difference: float = Field(description="Of any probability, to evaluation's.")
 
 
+def read_photos(cases: list[SmokeCase]) -> list[bytes]:
+    """The photos of a smoke test, to be read before anything is changed.
+
+    Raises:
+        DeploymentError: there is none, or one cannot be read.
+    """
+    if not cases:
+        raise DeploymentError("there is no photo to prove the endpoint with")
+    with ThreadPoolExecutor(8) as pool:
+        return list(pool.map(_read, cases))
+
+
+def _read(case: SmokeCase) -> bytes:
+    try:
+        return fetch(case.photo)
+    except (BaseError, OSError) as error:
+        raise DeploymentError(
+            f"{case.photo}, which the endpoint is to be proven with, cannot be read: {brief(error)}. Bring it back, or "
+            "evaluate the model anew on photos that are there: python -m flows.evaluate"
+        ) from error
+
+
 @task(name="smoke test", task_run_name="smoke test", **RETRIES)
-def smoke_test(endpoint_name: str, cases: list[SmokeCase]) -> SmokeTest:
-    """Ask the endpoint about photos; its answers must be evaluation's.
+def smoke_test(endpoint_name: str, cases: list[SmokeCase], photos: list[bytes]) -> SmokeTest:
+    """Ask the endpoint about the cases' photos; its answers must be evaluation's.
 
     Raises:
         FaultyModelError: an answer differs, or a photo is refused that evaluation could read.
-        DeploymentError: there is no answer, or nothing to ask, and nothing says that the model is to blame.
+        DeploymentError: there is no answer, and nothing says that the model is to blame.
     """
-    if not cases:
-        raise DeploymentError(f"there is no photo to prove endpoint {endpoint_name} with")
-    with ThreadPoolExecutor(8) as pool:
-        photos = list(pool.map(lambda case: fetch(case.photo), cases))
     try:
         answers = ImagePredictor(endpoint_name).predict(photos)
     except (RequestError, PhotoError) as error:

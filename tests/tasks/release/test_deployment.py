@@ -17,7 +17,7 @@ from serving.predictor import MAX_BODY
 from tasks.code_archive import ROOT
 from tasks.release import deployment, registry
 from tasks.release.serving_now import describe
-from tasks.release.smoke import smoke_test
+from tasks.release.smoke import read_photos, smoke_test
 from tests.tasks.release.bench import PHOTO, Bench, let_aws_answer, release
 from training.errors import DeploymentError, FaultyModelError, ModelError
 
@@ -158,10 +158,19 @@ def test_a_smoke_test_with_a_photo_that_cannot_be_sent_has_failed(bench: Bench) 
     bench.s3.put_object(Bucket=bench.here.bucket, Key="large.jpg", Body=PHOTO + bytes(MAX_BODY))
     large = case.model_copy(update={"photo": f"s3://{bench.here.bucket}/large.jpg"})
     with pytest.raises(DeploymentError, match="make it smaller") as failed:
-        smoke_test.fn("no-endpoint", [large])
+        smoke_test.fn("no-endpoint", [large], read_photos([large]))
     assert not isinstance(failed.value, FaultyModelError)
+
+
+def test_a_smoke_test_without_its_photos_changes_no_endpoint(bench: Bench, endpoint: str) -> None:
+    model, (case,) = bench.model("unproven")
+    gone = case.model_copy(update={"photo": f"s3://{bench.here.bucket}/gone.jpg"})
+    with pytest.raises(DeploymentError, match=r"gone\.jpg, which the endpoint is to be proven with, cannot be read"):
+        release(model, [case, gone], endpoint, bench.here)
     with pytest.raises(DeploymentError, match="no photo to prove"):
-        smoke_test.fn("no-endpoint", [])
+        release(model, [], endpoint, bench.here)
+    assert describe(endpoint) is None
+    assert not boto3.client("sagemaker").list_endpoint_configs(NameContains=bench.here.bucket)["EndpointConfigs"]
 
 
 def test_only_approved_models_are_deployed(bench: Bench, endpoint: str) -> None:
