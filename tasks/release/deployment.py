@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 import boto3
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 from prefect import get_run_logger, task
 from prefect.transactions import Transaction, transaction
 from pydantic import BaseModel, ConfigDict, Field
@@ -54,13 +54,14 @@ def release(
         FaultyModelError: its container did not come up, or it answers wrongly. What served before serves again, and
             the model is marked as rejected, with the reason.
         DeploymentError: it could not be deployed or proven, and is not to blame as far as anybody can tell. What served
-            before serves again, and the model keeps its status.
+            before serves again, and the model keeps its status. Or, whatever it failed at, it was not rolled back.
     """
     if model.status != "Approved":
         raise ModelError(f"model {model.version} is {model.status}, so it is not deployed: {model.reason}")
     began = time.monotonic()
     photos = read_photos(cases)
     before: str | None = None
+    config: str | None = None
     try:
         with transaction() as changes:
             changes.set("endpoint_name", endpoint_name)
@@ -72,12 +73,14 @@ def release(
             changes.set("candidate", config)
             status = put_behind(endpoint_name, config, run_id, settings)
             smoke = smoke_test(endpoint_name, cases, photos)
-    except FaultyModelError as error:
-        set_status(model.arn, "Rejected", f"deployment was rolled back: {error}")
-        _check_rolled_back(endpoint_name, None, model, error)
-        raise
-    except DeploymentError as error:
-        _check_rolled_back(endpoint_name, before, model, error)
+    except Exception as error:
+        blamed = isinstance(error, FaultyModelError)
+        if blamed:
+            set_status(model.arn, "Rejected", f"deployment was rolled back: {error}")
+        if config is not None:  # the endpoint may have been changed
+            _check_rolled_back(endpoint_name, None if blamed else before, model, error)
+        if blamed or not isinstance(error, DeploymentError):
+            raise
         raise DeploymentError(
             f"{str(error).rstrip(' .')}. The deployment was rolled back. Nothing says that model {model.version} is to "
             f"blame, so it stays {model.status}; once the cause is gone: python -m flows.deploy --model {model.version}"
@@ -242,12 +245,18 @@ def _config_exists(name: str) -> bool:
     return True
 
 
-def _check_rolled_back(endpoint_name: str, before: str | None, model: RegisteredModel, cause: DeploymentError) -> None:
-    """A rollback hook that fails is only logged by Prefect; a person must hear of it.
+def _check_rolled_back(endpoint_name: str, before: str | None, model: RegisteredModel, cause: Exception) -> None:
+    """A rollback hook that fails is only logged by Prefect; a person must hear of it, whatever failed.
 
     The model may be what an endpoint is to go back to, when it was deployed once more.
     """
-    found = describe(endpoint_name)
+    try:
+        found = describe(endpoint_name)
+    except (BotoCoreError, ClientError) as error:
+        raise DeploymentError(
+            f"endpoint {endpoint_name} cannot be looked at ({error}), so nobody knows whether it was rolled back: look "
+            f"at it now. The deployment failed because: {cause}"
+        ) from cause
     if found is None or (found.status == "InService" and found.config == before):
         return
     if found.status != "InService" or found.config.startswith(model.name):

@@ -153,6 +153,20 @@ def test_a_rollback_keeps_a_configuration_that_it_did_not_make(bench: Bench, end
     assert [each["EndpointConfigName"] for each in left] == [others]
 
 
+def test_a_denied_scaling_says_what_the_endpoint_serves(
+    bench: Bench, endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, cases = bench.model("scaled")
+    here = bench.here.model_copy(update={"autoscaling_instances": 2})
+    denied = {"Error": {"Code": "AccessDeniedException", "Message": "is not authorized"}}
+    let_aws_answer("application-autoscaling.RegisterScalableTarget", 400, denied)
+    let_aws_answer("sagemaker.DeleteEndpoint", 400, denied)  # the rollback's
+    with pytest.raises(DeploymentError, match=rf"{model.name}.* was not rolled back.*RegisterScalableTarget"):
+        release(model, cases, endpoint, here)
+    assert bench.status(model) == ("Approved", "passed")
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)  # the endpoint can be deleted again
+
+
 def test_a_smoke_test_with_a_photo_that_cannot_be_sent_has_failed(bench: Bench) -> None:
     _, (case,) = bench.model("large")
     bench.s3.put_object(Bucket=bench.here.bucket, Key="large.jpg", Body=PHOTO + bytes(MAX_BODY))
