@@ -52,7 +52,7 @@ def release(
         ModelError: the model is not approved.
         DeploymentError: a photo of the smoke test cannot be read; nothing was changed.
         FaultyModelError: its container did not come up, or it answers wrongly. What served before serves again, and
-            the model is marked as rejected, with the reason.
+            the model is marked as rejected, with the reason; unless it is what served, with other settings.
         DeploymentError: it could not be deployed or proven, and is not to blame as far as anybody can tell. What served
             before serves again, and the model keeps its status. Or, whatever it failed at, it was not rolled back.
     """
@@ -74,16 +74,18 @@ def release(
             status = put_behind(endpoint_name, config, run_id, settings)
             smoke = smoke_test(endpoint_name, cases, photos)
     except Exception as error:
-        blamed = isinstance(error, FaultyModelError)
+        proven = before is not None and before != config and before.startswith(f"{model.name}-")
+        blamed = isinstance(error, FaultyModelError) and not proven
         if blamed:
             set_status(model.arn, "Rejected", f"deployment was rolled back: {error}")
         if config is not None:  # the endpoint may have been changed
             _check_rolled_back(endpoint_name, None if blamed else before, model, error)
         if blamed or not isinstance(error, DeploymentError):
             raise
+        why = "was proven with other settings" if proven else "is not to blame as far as anybody can tell"
         raise DeploymentError(
-            f"{str(error).rstrip(' .')}. The deployment was rolled back. Nothing says that model {model.version} is to "
-            f"blame, so it stays {model.status}; once the cause is gone: python -m flows.deploy --model {model.version}"
+            f"{str(error).rstrip(' .')}. The deployment was rolled back. Model {model.version} {why}, so it stays "
+            f"{model.status}; once the cause is gone: python -m flows.deploy --model {model.version}"
         ) from error
     mark_as_proven(endpoint_name, config)
     return Deployment(

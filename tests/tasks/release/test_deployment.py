@@ -187,6 +187,26 @@ def test_a_smoke_test_without_its_photos_changes_no_endpoint(bench: Bench, endpo
     assert not boto3.client("sagemaker").list_endpoint_configs(NameContains=bench.here.bucket)["EndpointConfigs"]
 
 
+def test_a_proven_model_on_other_settings_is_not_rejected(bench: Bench, endpoint: str) -> None:
+    model, cases = bench.model("proven")
+    release(model, cases, endpoint, bench.here)
+    proven = describe(endpoint)
+    failed = {"Error": {"Code": "ModelError", "Message": "out of memory"}, "OriginalStatusCode": 500}
+    let_aws_answer("sagemaker-runtime.InvokeEndpoint", 424, failed)
+    with pytest.raises(DeploymentError, match=r"out of memory.* proven with other settings.*stays Approved") as error:
+        release(model, cases, endpoint, bench.here.model_copy(update={"startup_seconds": 60}))
+    assert not isinstance(error.value, FaultyModelError)
+    assert bench.status(model) == ("Approved", "passed")
+    found = describe(endpoint)
+    assert proven is not None
+    assert found is not None
+    assert (found.status, found.config) == ("InService", proven.config)
+
+    with pytest.raises(DeploymentError, match=r"was not rolled back.*out of memory"):  # there is nothing else
+        release(model, cases, endpoint, bench.here)
+    assert bench.status(model)[0] == "Rejected"
+
+
 def test_only_approved_models_are_deployed(bench: Bench, endpoint: str) -> None:
     model, cases = bench.model("refused")
     registry.set_status(model.arn, "Rejected", "worse than what serves")
