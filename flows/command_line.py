@@ -11,6 +11,7 @@ from copy import copy
 from typing import Any, TypeVar, get_origin
 
 from botocore.exceptions import BotoCoreError, ClientError
+from obstore.exceptions import BaseError
 from prefect.logging.handlers import APILogHandler
 from pydantic import BaseModel, Field, ValidationError, create_model
 from pydantic.fields import FieldInfo
@@ -20,6 +21,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from tasks.names import LOOKS_LIKE
+from tasks.object_store import brief
 from tasks.plan.plan import Draft, make_plan
 from tasks.plan.show import show
 from tasks.services import use_prefect_server
@@ -36,8 +38,8 @@ _GOES_ON_COSTING = (
     "--delete, with --in-use for an endpoint that serves; RUN is the newest folder of runs in BINVENTORY_HOME."
 )
 
-FORESEEN = (BinventoryError, ClientError, BotoCoreError)
-"""What is told in one message: our own errors, and what AWS refuses."""
+FORESEEN = (BinventoryError, ClientError, BotoCoreError, BaseError)
+"""What is told in one message: our own errors, and what AWS refuses, S3 by obstore too."""
 
 _HOW_VALUES_ARE_WRITTEN = (
     "Several values are separated by commas, like --batch-sizes 32,64; what has names is JSON, like "
@@ -218,6 +220,8 @@ def tell(error: Exception) -> None:
         message = f"{error.operation_name} was refused: {refused.get('Code')}: {refused.get('Message')}"
     elif isinstance(error, BotoCoreError):
         kind = "AWS"
+    elif isinstance(error, BaseError):
+        kind, message = "AWS", brief(error)
     if kind == "AWS":
         message = f"{message.rstrip('.')}. docs/troubleshooting.md, AWS, has what to do; the same command goes on."
     errors.print(f"[bold red]{kind}:[/] {escape(message)}", highlight=False, soft_wrap=True)

@@ -101,7 +101,7 @@ def is_unsigned(bucket: str, endpoint: str | None) -> bool:
 
 
 def brief(error: Exception) -> str:
-    """The telling part of an error of obstore's, which go on for pages: its beginning and its end."""
+    """The telling part of an error: obstore's go on for pages, and name a thousand keys before they say why."""
     said = " ".join(str(error).split("Debug source")[0].split())
     return said if len(said) <= _LONGEST else f"{said[: _LONGEST // 2]} ... {said[-_LONGEST // 2 :]}"
 

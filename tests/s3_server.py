@@ -1,13 +1,15 @@
-"""A real S3 server over a folder, for tests: rclone, with keys of its own."""
+"""A real S3 server over a folder, for tests: rclone, with keys of its own; and one that denies everything."""
 
 import os
 import secrets
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 
@@ -39,6 +41,34 @@ def serving_s3(folder: Path) -> Iterator[dict[str, str]]:
             }
         finally:
             server.kill()
+
+
+class _Denying(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def _deny(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        body = b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
+        self.send_response(403)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_GET = do_PUT = do_POST = do_DELETE = _deny
+
+    def log_message(self, *_: object) -> None:
+        """Says nothing."""
+
+
+@contextmanager
+def denying_s3() -> Iterator[str]:
+    """An S3 that denies every request; yields its URL."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Denying) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
 
 
 def _wait_for(port: int) -> None:

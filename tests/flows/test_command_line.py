@@ -4,15 +4,18 @@ import re
 from pathlib import Path
 from typing import Any, Literal
 
+import obstore
 import pytest
 from botocore.exceptions import ClientError, NoRegionError
 from pydantic import BaseModel, Field
 
 from flows import command_line
-from flows.command_line import parse
+from flows.command_line import FORESEEN, parse, tell
+from tasks.object_store import open_store
 from tasks.pipeline.parameters import FullPipelineParameters, TuneAndTrainParameters
 from tasks.settings import Settings
 from tests.installation import Installation
+from tests.s3_server import denying_s3
 from training.errors import SettingsError
 
 
@@ -153,6 +156,30 @@ def test_what_is_foreseen_is_said_in_one_message(
     monkeypatch.setattr("signal.signal", lambda *_: None)
     assert command_line.run(flow, Parameters, "x") == 1
     assert capsys.readouterr().err.startswith(said)
+
+
+def test_what_s3_denies_is_said_in_one_message(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "x")
+    with denying_s3() as url:
+        store = open_store("s3://bins", endpoint=url)
+        for refused in (
+            lambda: obstore.get(store, "1.jpg"),
+            lambda: obstore.put(store, "1.jpg", b"x"),
+            lambda: obstore.delete(store, [f"{number:050}.jpg" for number in range(1000)]),
+            lambda: [*obstore.list(store)],
+        ):
+            with pytest.raises(FORESEEN) as error:
+                refused()
+            tell(error.value)
+            said = capsys.readouterr().err
+            assert said.startswith("AWS: ")
+            assert "AccessDenied" in said
+            assert "docs/troubleshooting.md" in said
+            assert len(said.splitlines()) == 1
+            assert len(said) < 600
 
 
 @pytest.mark.parametrize(
