@@ -9,6 +9,7 @@ from rich.table import Table
 
 from flows.command_line import FORESEEN, console, run
 from tasks.names import LOOKS_LIKE_A_RUN, RUN_ID
+from tasks.object_store import brief
 from tasks.release.teardown import Leftover, leftovers, running_jobs, wait_for_jobs
 from tasks.services import use_cloud
 from tasks.settings import settings
@@ -94,8 +95,8 @@ def _delete(found: list[Leftover]) -> list[str]:
             get_run_logger().info("deleting endpoint %s, once nothing changes it any more", each.name)
         try:
             each.delete()
-        except FORESEEN as error:
-            failed.append(f"{each.kind} {each.name}: {error}")
+        except (*FORESEEN, OSError) as error:
+            failed.append(f"{each.kind} {each.name}: {brief(error)}")
             if each.kind == "endpoint":
                 still_there.add(each.name)
         else:

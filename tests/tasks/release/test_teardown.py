@@ -7,12 +7,14 @@ import pytest
 from prefect.settings import PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
 
 from flows import teardown as flow
-from tasks.release import registry
+from tasks.object_store import open_store
+from tasks.release import registry, teardown
 from tasks.release.serving_now import describe
 from tasks.release.teardown import leftovers, running_jobs, wait_for_jobs
 from tasks.settings import Settings
 from tests.localcloud.hosting import archive, wait_until
 from tests.localcloud.training import source_archive
+from tests.s3_server import denying_s3
 from tests.tasks.release.bench import let_aws_answer
 from training.errors import CloudError
 
@@ -148,6 +150,24 @@ def test_what_an_endpoint_needs_stays_where_that_cannot_be_deleted(
     ):
         flow.teardown(flow.TeardownParameters(run_id=run_id, delete=True, in_use=True))
     assert [each.name for each in leftovers(run_id, here)] == [each.name for each in before[:5]]
+
+
+def test_objects_that_may_not_be_deleted_are_named_and_the_rest_goes(
+    here: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flow, "settings", lambda: here)
+    monkeypatch.setattr(flow, "use_cloud", lambda _: None)  # it is in use
+    run_id = "261125-120006"
+    leave(run_id, here)
+    with denying_s3() as url:
+        monkeypatch.setattr(teardown, "open_store", lambda uri: open_store(uri, endpoint=url))  # what deletes
+        with (
+            temporary_settings({PREFECT_LOGGING_TO_API_ENABLED: False}),  # the server may go before the log is sent
+            pytest.raises(CloudError, match=rf"objects s3://{here.bucket}/models/.*objects .*AccessDenied") as error,
+        ):
+            flow.teardown(flow.TeardownParameters(run_id=run_id, delete=True, in_use=True))
+    assert "Debug source" not in str(error.value)
+    assert [each.kind for each in leftovers(run_id, here)] == ["objects"] * 3
 
 
 def training(here: Settings) -> dict[str, Any]:
