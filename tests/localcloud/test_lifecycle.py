@@ -1,6 +1,8 @@
 """Up, down, reset and crashes: one cloud per home, everything found again, nothing left behind."""
 
 import contextlib
+import gzip
+import io
 import json
 import os
 import random
@@ -8,6 +10,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tarfile
 import time
 from pathlib import Path
 
@@ -220,6 +223,53 @@ def test_load_bucket_takes_folders_files_and_archives(cloud: RunningCloud, tmp_p
     missing = run(cloud.home, "load-bucket", bucket, str(tmp_path / "none"))
     assert missing.returncode == 1
     assert "there is no" in missing.stderr
+
+
+def flipped(content: bytes, at: int) -> bytes:
+    return content[:at] + bytes([content[at] ^ 0x10]) + content[at + 1 :]
+
+
+def test_a_damaged_archive_is_refused_not_loaded_in_part(cloud: RunningCloud, tmp_path: Path) -> None:
+    plain = io.BytesIO()
+    with tarfile.open(fileobj=plain, mode="w") as archive:
+        for number in range(10):
+            member = tarfile.TarInfo(f"{number}.jpg")
+            member.size = 512
+            archive.addfile(member, io.BytesIO(random.Random(number).randbytes(512)))
+    whole, packed = plain.getvalue(), gzip.compress(plain.getvalue())
+    damaged = {
+        "header.tar": flipped(whole, 3 * 1024 + 5),
+        "end.tar": whole[: 7 * 1024],
+        "cut.tar": whole[: 7 * 1024 + 700],
+        "begin.tar": flipped(whole, 5),
+        "middle.tar.gz": flipped(packed, len(packed) // 2),
+        "checksum.tar.gz": flipped(packed, len(packed) - 6),
+        "cut.tar.gz": packed[: len(packed) // 2],
+    }
+    bucket = unique("damaged")
+    for name, content in damaged.items():
+        (tmp_path / name).write_bytes(content)
+        refused = run(cloud.home, "load-bucket", bucket, str(tmp_path / name))
+        assert refused.returncode == 1, name
+        assert refused.stderr.startswith(f"localcloud: cannot read {tmp_path / name} to its end, so nothing was loaded")
+    with pytest.raises(ClientError, match="NoSuchBucket"):
+        cloud.client("s3").list_objects_v2(Bucket=bucket)
+    (tmp_path / "whole.tar.gz").write_bytes(packed)
+    assert cloud.command("load-bucket", bucket, str(tmp_path / "whole.tar.gz")).startswith("10 objects")
+
+
+def test_load_bucket_says_what_it_refuses(cloud: RunningCloud, tmp_path: Path) -> None:
+    (tmp_path / "list.json").write_text("[]")
+    refused = run(cloud.home, "load-bucket", "Bad_Name", str(tmp_path / "list.json"))
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("localcloud: cannot create bucket Bad_Name")
+    for name in ("../1.jpg", "a//1.jpg"):
+        with tarfile.open(tmp_path / "odd.tar", "w") as archive:
+            archive.addfile(tarfile.TarInfo(name))
+        refused = run(cloud.home, "load-bucket", unique("odd"), str(tmp_path / "odd.tar"))
+        assert refused.returncode == 1
+        assert refused.stderr.startswith("localcloud: stopped at a name that is no key")
+        assert name in refused.stderr
 
 
 FAULTS = {
