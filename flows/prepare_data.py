@@ -34,7 +34,7 @@ def prepare_data(parameters: PrepareParameters) -> PreparedData:
         chunk_runner(parameters.runner, parameters.dask_address, workspace_lock=lock) as runner,
     ):
         step.open_destination(uri)
-        source = step.open_source(parameters, f"{here.bucket}-demo")
+        source = step.open_source(parameters, f"{here.bucket}-demo", here.target)
         if workspace.changes_source(source.identity):  # same ids, other photos: compare each with the source
             parameters = parameters.model_copy(update={"refresh": True})
         records = _list_photos(workspace, source, parameters, runner)

@@ -25,11 +25,16 @@ class Source:
     uri: str
     endpoint: str | None = None
     made_by: str = ""
+    cloud: str = ""
 
     @property
     def identity(self) -> str:
-        """What tells this source's photos from another's of the same ids."""
-        return f"{self.uri} {self.made_by}".strip()
+        """What tells this source's photos from another's of the same ids.
+
+        A bucket's name says too little, since each cloud may have one; its own address would say too much, as the
+        embedded cloud's port changes.
+        """
+        return f"{self.uri} {self.made_by or self.endpoint or self.cloud}".strip()
 
     def open(self) -> ObjectStore:
         """Open the bucket."""
@@ -51,8 +56,13 @@ def metadata_key(photo_id: str) -> str:
     return f"metadata/{photo_id}.json"
 
 
-def open_source(parameters: PrepareParameters, *, demo_bucket: str) -> Source:
+def open_source(parameters: PrepareParameters, *, demo_bucket: str, cloud: str) -> Source:
     """Return the source that ``parameters`` name, ready to be read; the demo's photos are rendered first.
+
+    Args:
+        parameters: which source, and where it is if elsewhere than in ``cloud``.
+        demo_bucket: the bucket for the demo's photos.
+        cloud: the name of the cloud that answers, as ``BINVENTORY_TARGET`` has it.
 
     Raises:
         CloudError: no credentials, or nothing answers.
@@ -64,7 +74,7 @@ def open_source(parameters: PrepareParameters, *, demo_bucket: str) -> Source:
         stage_demo_bucket(source.uri, photos=parameters.demo_photos, seed=parameters.seed)
         return source
     uri = f"s3://{ABID_BUCKET}" if parameters.source == "abid" else parameters.source
-    source = Source(uri, parameters.source_endpoint)
+    source = Source(uri, parameters.source_endpoint, cloud=cloud)
     check_bucket(source.uri, endpoint=source.endpoint)
     return source
 

@@ -37,9 +37,9 @@ def open_destination(uri: str) -> None:
 
 
 @task(name="open-source", task_run_name="open {parameters.source}", **_OPTIONS)
-def open_source(parameters: PrepareParameters, demo_bucket: str) -> Source:
+def open_source(parameters: PrepareParameters, demo_bucket: str, cloud: str) -> Source:
     """Open the source; render the demo's photos if it is the demo."""
-    return sources.open_source(parameters, demo_bucket=demo_bucket)
+    return sources.open_source(parameters, demo_bucket=demo_bucket, cloud=cloud)
 
 
 @task(name="read-list", task_run_name="list of {parameters.dataset_name}", **_OPTIONS)

@@ -1,0 +1,43 @@
+"""Where photos come from: what tells sources apart, and what is listed of them."""
+
+from pathlib import Path
+
+import pytest
+
+from tasks.data.prepared_data import PrepareParameters
+from tasks.data.sources import Source, open_source
+from tests.tasks.bucket_server import serving
+from tests.tasks.data.photo_bucket import Bucket
+
+
+def opened(bucket: Bucket, cloud: str, endpoint: str | None = None) -> Source:
+    parameters = PrepareParameters(source=bucket.source.uri, source_endpoint=endpoint)
+    return open_source(parameters, demo_bucket="demo", cloud=cloud)
+
+
+def test_a_bucket_of_the_same_name_elsewhere_is_another_source(
+    bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = bucket.workspace
+    assert not workspace.changes_source(opened(bucket, "local").identity)
+    with serving(bucket.folder) as elsewhere:
+        assert workspace.changes_source(opened(bucket, "local", elsewhere).identity)
+        workspace.remember_source(opened(bucket, "local").identity, given_up=0)
+        assert workspace.changes_source(opened(bucket, "aws").identity)
+        workspace.remember_source(opened(bucket, "local").identity, given_up=0)
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", elsewhere)  # the embedded cloud, at another port
+        assert not workspace.changes_source(opened(bucket, "local").identity)
+
+
+def test_a_dataset_from_before_clouds_were_told_apart_is_asked_about_once(bucket: Bucket) -> None:
+    bucket.put("7", 4)
+    chunk = bucket.listed(_7=4)
+    bucket.workspace.changes_source(bucket.source.uri)
+    bucket.fetch(chunk)
+    source = opened(bucket, "local")
+    assert bucket.workspace.changes_source(source.identity)
+    bucket.gets()
+    assert bucket.fetch(chunk, refresh=True) == {"7": "ok"}
+    assert (bucket.counts.reused, bucket.gets()) == (1, [])
+    bucket.workspace.remember_source(source.identity, given_up=0)
+    assert not bucket.workspace.changes_source(source.identity)
