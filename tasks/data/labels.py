@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from tasks.data.chunks import read_listing
 from tasks.data.partition_state import write_table
 from tasks.data.workspace import Workspace, explain_disk_errors
 from training.errors import DataError
@@ -22,7 +23,7 @@ def keep_labels(workspace: Workspace, source: Path | None) -> int:
         source: Parquet with the columns ``id`` and ``count``, as ``python -m flows.review --export`` writes it.
 
     Raises:
-        DataError: it cannot be read, or holds counts that are none.
+        DataError: it cannot be read, its ids are no strings, or it holds counts that are none.
     """
     labels = _SCHEMA.empty_table() if source is None else _read(source)
     with explain_disk_errors(workspace.folder):
@@ -40,14 +41,33 @@ def overruled(workspace: Workspace, ids: pa.ChunkedArray, counts: pa.ChunkedArra
     return pc.coalesce(given, counts)
 
 
+def count_listed(workspace: Workspace) -> tuple[int, int]:
+    """Return how many of the labels are of listed photos, and how many labels there are."""
+    if not _file(workspace).exists():
+        return 0, 0
+    labels = pq.read_table(_file(workspace), schema=_SCHEMA)["id"]
+    listed = read_listing(workspace)["id"].combine_chunks()
+    return sum(pc.is_in(labels, value_set=listed).to_pylist()), len(labels)
+
+
 def _file(workspace: Workspace) -> Path:
     return workspace.state / "labels.parquet"
 
 
 def _read(source: Path) -> pa.Table:
     try:
-        table = pq.read_table(source, columns=["id", "count"]).cast(_SCHEMA)
-    except (OSError, pa.ArrowException) as error:
+        with source.expanduser().open("rb") as file:
+            table = pq.read_table(file, columns=["id", "count"])
+        kind = table.schema.field("id").type
+        if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+            raise DataError(
+                f"the ids in the labels {source} are {kind}, not strings: 00523 and 523 are different bins. Write the "
+                "column as strings."
+            )
+        table = table.cast(_SCHEMA)
+    except OSError as error:
+        raise DataError(f"the labels {source} cannot be read: {error.strerror or error}") from error
+    except (KeyError, pa.ArrowException) as error:
         raise DataError(f"the labels {source} cannot be read: {error}") from error
     counts: list[Any] = table["count"].to_pylist()
     if any(count is None or count < 0 for count in counts) or table["id"].null_count:

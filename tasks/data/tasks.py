@@ -1,5 +1,6 @@
 """The data stage as Prefect tasks: thin wrappers that name, retry and report; the work is in plain functions."""
 
+import logging
 from collections import Counter
 from typing import Any
 
@@ -11,6 +12,7 @@ from tasks.data.catalog import CatalogSummary, write_catalog
 from tasks.data.chunk_processes import apart
 from tasks.data.chunks import Chunk
 from tasks.data.contact_sheet import write_contact_sheets
+from tasks.data.labels import count_listed
 from tasks.data.manifest import Recipe
 from tasks.data.metadata_stage import MetadataCounts
 from tasks.data.photos import PhotoCounts
@@ -45,7 +47,13 @@ def open_source(parameters: PrepareParameters, demo_bucket: str, cloud: str) -> 
 @task(name="read-list", task_run_name="list of {parameters.dataset_name}", **_OPTIONS)
 def read_list(workspace: Workspace, source: Source, parameters: PrepareParameters) -> int:
     """Read the file list, or list the bucket."""
-    return listing_stage.write_initial_listing(workspace, source, parameters)
+    listed = listing_stage.write_initial_listing(workspace, source, parameters)
+    if parameters.labels is not None:
+        hits, labels = count_listed(workspace)
+        get_run_logger().log(
+            logging.INFO if hits else logging.WARNING, "%d of %d labels are of listed photos", hits, labels
+        )
+    return listed
 
 
 @task(name="build-list", task_run_name="list of {parameters.dataset_name} from its metadata", **_OPTIONS)

@@ -9,7 +9,7 @@ import pytest
 
 from tasks.data.chunks import read_listing, write_listing
 from tasks.data.file_list import SCHEMA
-from tasks.data.labels import keep_labels
+from tasks.data.labels import count_listed, keep_labels
 from tasks.data.metadata_stage import effective_counts
 from tasks.data.photo_ids import PARTITIONS
 from tasks.data.workspace import Workspace
@@ -37,6 +37,7 @@ def test_labels_overrule_and_can_be_taken_away_again(tmp_path: Path) -> None:
     write_listing(workspace, pa.table({"id": ["523", "00523", "7"], "listed_count": [2, 3, None]}, schema=SCHEMA))
     labels = write(tmp_path / "labels.parquet", id=["00523", "7", "elsewhere"], count=[1, 4, 5], reviewers=[["a"]] * 3)
     assert keep_labels(workspace, labels) == 3
+    assert count_listed(workspace) == (2, 3)
     assert counts(workspace) == {"523": 2, "00523": 1, "7": 4}
     assert keep_labels(workspace, None) == 0
     assert counts(workspace) == {"523": 2, "00523": 3, "7": None}
@@ -55,5 +56,21 @@ def test_labels_overrule_and_can_be_taken_away_again(tmp_path: Path) -> None:
 def test_what_is_no_file_of_labels_is_refused(tmp_path: Path, columns: dict[str, Any], complaint: str) -> None:
     with pytest.raises(DataError, match=complaint):
         keep_labels(Workspace(tmp_path / "data"), write(tmp_path / "labels.parquet", **columns))
-    with pytest.raises(DataError, match=r"nowhere\.parquet"):
+    with pytest.raises(DataError, match=r"nowhere\.parquet cannot be read: No such file"):
         keep_labels(Workspace(tmp_path / "data"), tmp_path / "nowhere.parquet")
+
+
+@pytest.mark.parametrize("kind", [pa.int64(), pa.float64(), pa.null()])
+def test_labels_whose_ids_are_numbers_are_refused(tmp_path: Path, kind: pa.DataType) -> None:
+    """What pandas makes of ids that look like numbers: 00523 would be 523."""
+    path = tmp_path / "labels.parquet"
+    pq.write_table(pa.table({"id": pa.array([None], kind), "count": [4]}), path)
+    with pytest.raises(DataError, match=f"the ids in the labels .* are {kind}, not strings: 00523 and 523"):
+        keep_labels(Workspace(tmp_path / "data"), path)
+
+
+def test_labels_with_long_strings_are_read(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path / "data")
+    workspace.state.mkdir(parents=True)
+    pq.write_table(pa.table({"id": pa.array(["00523"], pa.large_string()), "count": [4]}), tmp_path / "l.parquet")
+    assert keep_labels(workspace, tmp_path / "l.parquet") == 1
