@@ -5,6 +5,7 @@ import contextlib
 import hashlib
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -31,6 +32,9 @@ _STATUS = re.compile(r"status code: (4\d\d)")
 _MD5 = re.compile(r"[0-9a-f]{32}")
 
 Item = TypeVar("Item")
+
+_last_failure: ContextVar[TransferError | None] = ContextVar("last_failure", default=None)
+"""What a worker of ``for_each`` failed with last: its ``work`` says only that it gave up."""
 
 
 class TooLargeError(Exception):
@@ -217,6 +221,9 @@ class Reader:
             raise
         self._trusted = True
         return found
+        except TransferError as error:
+            _last_failure.set(error)
+            raise
 
 
 async def for_each(items: Iterable[Item], work: Callable[[Item], Awaitable[bool]], in_flight: int = IN_FLIGHT) -> int:
@@ -243,14 +250,17 @@ async def for_each(items: Iterable[Item], work: Callable[[Item], Awaitable[bool]
             given_up += 1
             in_a_row += 1
             if in_a_row >= _FAILURES_IN_A_ROW:
-                raise TransferError(f"{in_a_row} transfers in a row failed: the store cannot be reached.")
+                why = _last_failure.get()
+                raise TransferError(
+                    f"{in_a_row} transfers in a row failed, so no more are tried. The last: {why}"
+                ) from why
 
     try:
         async with asyncio.TaskGroup() as group:
             for _ in range(in_flight):
                 group.create_task(worker())
     except BaseExceptionGroup as errors:  # one worker's failure ended them all
-        raise errors.exceptions[0] from None
+        raise errors.exceptions[0] from errors.exceptions[0].__cause__
     return given_up
 
 

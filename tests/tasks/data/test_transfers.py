@@ -8,6 +8,7 @@ import pytest
 from tasks.data.fetch import Reader, fetch
 from tasks.data.metadata_stage import fetch_metadata
 from tasks.data.sources import Source
+from tasks.transient import is_transient
 from tests.tasks.bucket_server import serving
 from tests.tasks.data.photo_bucket import Bucket, a_photo
 from training.errors import SourceError, TransferError
@@ -118,13 +119,16 @@ def test_a_bucket_that_is_not_there_is_no_missing_photo(bucket: Bucket) -> None:
         fetch_metadata(bucket.listed(_7=4), Source("s3://elsewhere"))
 
 
-def test_a_store_out_of_reach_is_worth_another_try(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_row_of_failures_says_why_the_last_one_failed(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tasks.data.fetch.fetch_again.retry.stop", lambda _: True)
     monkeypatch.setattr("tasks.data.fetch._FAILURES_IN_A_ROW", 3)
     chunk = bucket.listed(**{f"_{i}": 1 for i in range(5)})
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
-    with pytest.raises(TransferError, match="3 transfers in a row failed"):
+    why = r"3 transfers in a row failed.*metadata/\d\.json.*http://127\.0\.0\.1:9/bins"
+    with pytest.raises(TransferError, match=why) as caught:
         fetch_metadata(chunk, bucket.source)
+    assert is_transient(caught.value)
+    assert isinstance(caught.value.__cause__, TransferError)
 
 
 def test_failing_and_cut_answers_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
