@@ -19,7 +19,7 @@ from obstore.auth.boto3 import Boto3CredentialProvider
 from obstore.store import S3Store
 
 from tasks.transient import is_transient
-from training.errors import CloudError, SourceError, TransferError
+from training.errors import CloudError, SettingsError, SourceError, TransferError
 
 PUBLIC_BUCKETS = frozenset({"aft-vbi-pds"})
 """Buckets of the open-data registry that AWS serves without credentials."""
@@ -59,10 +59,11 @@ def open_store(uri: str, *, endpoint: str | None = None) -> S3Store:
 
     Raises:
         CloudError: no credentials are found.
+        SettingsError: the endpoint is neither https nor on this machine.
         SourceError: ``uri`` is not an S3 URI.
     """
     bucket, prefix = split_uri(uri)
-    endpoint = endpoint or endpoint_url()
+    endpoint = _endpoint(endpoint)
     options: dict[str, Any] = {"region": region_name(), "virtual_hosted_style_request": False}
     if endpoint:
         # The service-specific option: it alone wins over the environment's variables.
@@ -111,6 +112,7 @@ def check_bucket(uri: str, *, endpoint: str | None = None) -> None:
 
     Raises:
         CloudError: no credentials.
+        SettingsError: the endpoint is neither https nor on this machine.
         TransferError: nothing answers at the endpoint, or S3 fails: this may pass.
         SourceError: no such bucket, or no access to it.
     """
@@ -173,12 +175,23 @@ def _cloud_error(error: ClientError | BotoCoreError, what: str) -> CloudError:
 
 
 def _client(bucket: str, endpoint: str | None) -> Any:
-    endpoint = endpoint or endpoint_url()
+    endpoint = _endpoint(endpoint)
     config = Config(retries={"mode": "standard", "max_attempts": 4}, s3={"addressing_style": "path"})
     if is_unsigned(bucket, endpoint):
         config = config.merge(Config(signature_version=UNSIGNED))
     # A session of its own: boto3's default one keeps the credentials that it saw first.
     return boto3.Session().client("s3", endpoint_url=endpoint, region_name=region_name(), config=config)
+
+
+def _endpoint(given: str | None) -> str | None:
+    """Return where a bucket is that isn't at AWS's own address: keys and photos leave this machine encrypted only."""
+    endpoint = given or endpoint_url()
+    if endpoint and urlsplit(endpoint).scheme != "https" and not _is_loopback(endpoint):
+        raise SettingsError(
+            f"The S3 endpoint {endpoint} is not used: an endpoint is an https:// address, or http:// on this machine "
+            "(--source-endpoint, AWS_ENDPOINT_URL_S3)."
+        )
+    return endpoint
 
 
 def _credentials() -> Boto3CredentialProvider:

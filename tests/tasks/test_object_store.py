@@ -10,7 +10,7 @@ import pytest
 
 from tasks.object_store import check_bucket, ensure_bucket, is_unsigned, open_store, split_uri
 from tasks.transient import is_transient
-from training.errors import CloudError, SourceError
+from training.errors import CloudError, SettingsError, SourceError
 
 
 def test_uris_are_taken_apart() -> None:
@@ -50,6 +50,18 @@ def test_wrong_keys_are_said_to_be_wrong(s3: Path, monkeypatch: pytest.MonkeyPat
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let botocore try again without its pauses."""
     monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0)
+
+
+@pytest.mark.parametrize("endpoint", ["http://minio.lan:9000", "http://10.0.0.7:9000", "minio.lan:9000"])
+def test_a_plain_http_endpoint_elsewhere_is_refused_at_once(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
+    calls: list[Callable[..., object]] = [open_store, check_bucket]
+    for call in calls:
+        with pytest.raises(SettingsError, match=f"The S3 endpoint {endpoint} is not used: .* https://"):
+            call("s3://any", endpoint=endpoint)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", endpoint)
+    for call in (*calls, ensure_bucket):
+        with pytest.raises(SettingsError, match="is not used"):
+            call("s3://any")
 
 
 BOTH = pytest.mark.parametrize("call", [check_bucket, ensure_bucket])
