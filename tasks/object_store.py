@@ -50,12 +50,13 @@ def region_name() -> str:
     return os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or _DEFAULT_REGION
 
 
-def open_store(uri: str, *, endpoint: str | None = None) -> S3Store:
+def open_store(uri: str, *, endpoint: str | None = None, region: str | None = None) -> S3Store:
     """Open ``s3://bucket[/prefix]``; keys given to the store are relative to the prefix.
 
     Args:
         uri: The bucket, and a prefix where there is one.
         endpoint: Where this bucket is, if elsewhere than the ``AWS_ENDPOINT_URL_S3`` variable says.
+        region: The bucket's, if it is another than ours.
 
     Raises:
         CloudError: no credentials are found.
@@ -64,7 +65,7 @@ def open_store(uri: str, *, endpoint: str | None = None) -> S3Store:
     """
     bucket, prefix = split_uri(uri)
     endpoint = _endpoint(endpoint)
-    options: dict[str, Any] = {"region": region_name(), "virtual_hosted_style_request": False}
+    options: dict[str, Any] = {"region": region or region_name(), "virtual_hosted_style_request": False}
     if endpoint:
         # The service-specific option: it alone wins over the environment's variables.
         options["aws_endpoint_url_s3"] = endpoint
@@ -107,8 +108,10 @@ def brief(error: Exception) -> str:
     return said if len(said) <= _LONGEST else f"{said[: _LONGEST // 2]} ... {said[-_LONGEST // 2 :]}"
 
 
-def check_bucket(uri: str, *, endpoint: str | None = None) -> None:
-    """Make sure that the bucket of ``uri`` is there and may be read.
+def check_bucket(uri: str, *, endpoint: str | None = None) -> str | None:
+    """Make sure that the bucket of ``uri`` is there and may be read; return its region, where S3 tells it.
+
+    boto3 follows a bucket to another region by itself; a store has to be opened there.
 
     Raises:
         CloudError: no credentials.
@@ -119,7 +122,7 @@ def check_bucket(uri: str, *, endpoint: str | None = None) -> None:
     bucket, _ = split_uri(uri)
     where = endpoint or endpoint_url() or "AWS"
     try:
-        _client(bucket, endpoint).head_bucket(Bucket=bucket)
+        region: str | None = _client(bucket, endpoint).head_bucket(Bucket=bucket).get("BucketRegion")
     except ClientError as error:
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
         if status == 404:
@@ -128,24 +131,28 @@ def check_bucket(uri: str, *, endpoint: str | None = None) -> None:
                 "loaded with `python -m localcloud load-bucket`."
             ) from error
         if status in (301, 400, 401, 403):
-            raise SourceError(f"The bucket {bucket!r} at {where} may not be read: {error}.") from error
+            there = error.response["ResponseMetadata"]["HTTPHeaders"].get("x-amz-bucket-region")
+            hint = f" It is in the region {there}, so name that one's endpoint, or none." if there and endpoint else ""
+            raise SourceError(f"The bucket {bucket!r} at {where} may not be read: {error}.{hint}") from error
         raise _cloud_error(error, f"S3 at {where} failed when asked about the bucket {bucket!r}") from error
     except BotoCoreError as error:
         raise _cloud_error(error, f"S3 at {where} cannot be reached") from error
+    return region
 
 
 def ensure_bucket(uri: str) -> None:
     """Create the bucket of ``uri`` if it isn't there.
 
     Raises:
-        CloudError: it can neither be read nor created.
+        CloudError: it can neither be read nor created, or is in another region than ours, where no job reads it.
+        SettingsError: the endpoint is neither https nor on this machine.
         TransferError: nothing answers, or S3 fails: this may pass.
     """
     bucket, _ = split_uri(uri)
     where = endpoint_url() or "AWS"
     client = _client(bucket, None)
     try:
-        client.head_bucket(Bucket=bucket)
+        region = client.head_bucket(Bucket=bucket).get("BucketRegion", region_name())
     except ClientError as error:
         if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") != 404:
             raise _cloud_error(error, f"The bucket {bucket!r} at {where} cannot be used") from error
@@ -159,6 +166,11 @@ def ensure_bucket(uri: str) -> None:
             raise _cloud_error(refused, f"The bucket {bucket!r} at {where} cannot be created") from refused
     except BotoCoreError as error:
         raise _cloud_error(error, f"S3 at {where} cannot be reached") from error
+    if region != region_name():
+        raise CloudError(
+            f"The bucket {bucket!r} at {where} is in the region {region}, and jobs would run in {region_name()}. Set "
+            "BINVENTORY_REGION to the bucket's, or BINVENTORY_BUCKET to a bucket of this region."
+        )
 
 
 _NO_CREDENTIALS = (

@@ -85,6 +85,8 @@ def transfer_errors(what: str) -> Iterator[None]:
 
 def _is_refusal(error: Exception) -> bool:
     """Whether the store answered that the request itself is wrong: 4xx, but for timeouts and throttling."""
+    if "redirect without LOCATION" in str(error):  # what a bucket in another region answers
+        return True
     status = _STATUS.search(str(error))
     return status is not None and status.group(1) not in ("408", "429")
 
@@ -219,11 +221,11 @@ class Reader:
         except (FileNotFoundError, NotModifiedError, TooLargeError):
             self._trusted = True
             raise
-        self._trusted = True
-        return found
         except TransferError as error:
             _last_failure.set(error)
             raise
+        self._trusted = True
+        return found
 
 
 async def for_each(items: Iterable[Item], work: Callable[[Item], Awaitable[bool]], in_flight: int = IN_FLIGHT) -> int:

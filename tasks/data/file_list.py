@@ -23,7 +23,7 @@ _MOST_BYTES = 128 * 2**20
 _LARGEST_COUNT = 9_999
 
 
-def read_file_list(location: str, *, endpoint: str | None = None) -> pa.Table:
+def read_file_list(location: str, *, endpoint: str | None = None, region: str | None = None) -> pa.Table:
     """Read and check the file list at a path, an https URL or an S3 URI.
 
     Args:
@@ -32,12 +32,13 @@ def read_file_list(location: str, *, endpoint: str | None = None) -> pa.Table:
 
     Returns:
         One row per photo, as in ``SCHEMA``, in the list's order.
+        region: That bucket's, if it is another than ours.
 
     Raises:
         FileListError: it cannot be read, isn't a file list, is empty, or lists something twice.
         TransferError: it could not be fetched this time.
     """
-    return parse_file_list(_read(location, endpoint), location)
+    return parse_file_list(_read(location, endpoint, region), location)
 
 
 def parse_file_list(content: bytes, where: str) -> pa.Table:
@@ -121,9 +122,9 @@ def _refuse_duplicates(ids: list[str], counts: list[int], where: str) -> None:
     raise FileListError(f"{where} lists {len(twice)} ids more than once: {shown}. Keep each id once.")
 
 
-def _read(location: str, endpoint: str | None) -> bytes:
+def _read(location: str, endpoint: str | None, region: str | None) -> bytes:
     if location.startswith("s3://"):
-        return _read_s3(location, endpoint)
+        return _read_s3(location, endpoint, region)
     if location.startswith("https://"):
         return _read_https(location)
     if "://" in location:
@@ -137,11 +138,11 @@ def _read(location: str, endpoint: str | None) -> bytes:
         raise FileListError(f"The file list {location} cannot be read: {error.strerror}.") from error
 
 
-def _read_s3(location: str, endpoint: str | None) -> bytes:
+def _read_s3(location: str, endpoint: str | None, region: str | None) -> bytes:
     bucket, key = split_uri(location)
     try:
         with transfer_errors(location):
-            found = obstore.get(open_store(f"s3://{bucket}", endpoint=endpoint), key)
+            found = obstore.get(open_store(f"s3://{bucket}", endpoint=endpoint, region=region), key)
             if found.meta["size"] > _MOST_BYTES:
                 raise FileListError(f"{location} is larger than {_MOST_BYTES >> 20} MB: that is no file list.")
             return bytes(found.bytes())

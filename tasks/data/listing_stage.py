@@ -30,7 +30,9 @@ def write_initial_listing(workspace: Workspace, source: Source, parameters: Prep
         location = parameters.file_list or source.file_list
         there = location.startswith(f"{source.uri}/")
         listing = limit_list(
-            read_file_list(location, endpoint=source.endpoint if there else None),
+            read_file_list(location, endpoint=source.endpoint, region=source.region)
+            if there
+            else read_file_list(location),
             limit=parameters.limit,
             per_class_limit=parameters.per_class_limit,
             seed=parameters.seed,

@@ -26,6 +26,7 @@ class Source:
     endpoint: str | None = None
     made_by: str = ""
     cloud: str = ""
+    region: str | None = None
 
     @property
     def identity(self) -> str:
@@ -38,7 +39,7 @@ class Source:
 
     def open(self) -> ObjectStore:
         """Open the bucket."""
-        return open_store(self.uri, endpoint=self.endpoint)
+        return open_store(self.uri, endpoint=self.endpoint, region=self.region)
 
     @property
     def file_list(self) -> str:
@@ -74,9 +75,8 @@ def open_source(parameters: PrepareParameters, *, demo_bucket: str, cloud: str) 
         stage_demo_bucket(source.uri, photos=parameters.demo_photos, seed=parameters.seed)
         return source
     uri = f"s3://{ABID_BUCKET}" if parameters.source == "abid" else parameters.source
-    source = Source(uri, parameters.source_endpoint, cloud=cloud)
-    check_bucket(source.uri, endpoint=source.endpoint)
-    return source
+    region = check_bucket(uri, endpoint=parameters.source_endpoint)
+    return Source(uri, parameters.source_endpoint, cloud=cloud, region=region)
 
 
 def list_source(source: Source) -> pa.Table:

@@ -26,6 +26,7 @@ class BucketServer:
         self.latency: float = arguments.latency
         self.fail_rate: float = arguments.fail_rate
         self.cut_rate: float = arguments.cut_rate
+        self.region: str = arguments.region
         self.chance = random.Random(arguments.seed)
         self.log = arguments.log.open("a") if arguments.log else None
         self.etags: dict[tuple[str, int], str] = {}
@@ -47,12 +48,16 @@ class BucketServer:
 
     async def answer(self, method: str, target: str, headers: dict[str, str], writer: asyncio.StreamWriter) -> bool:
         """Write one response; returns whether the connection stays open."""
+        where = f"x-amz-bucket-region: {self.region}\r\n" if self.region else ""
+        if self.region and f"/{self.region}/s3/" not in headers.get("authorization", ""):
+            return await self.send(writer, 301, b"", extra=where)
         url = urlsplit(target)
         bucket, _, key = unquote(url.path).lstrip("/").partition("/")
         if not (self.folder / bucket).is_dir():
             return await self.send(writer, 404, b"<Error><Code>NoSuchBucket</Code></Error>")
         if not key:
-            return await self.send(writer, 200, self.listing(bucket, parse_qs(url.query)) if url.query else b"")
+            listing = self.listing(bucket, parse_qs(url.query)) if url.query else b""
+            return await self.send(writer, 200, listing, extra=where)
         if self.chance.random() < self.fail_rate:
             return await self.send(writer, 503, b"<Error><Code>SlowDown</Code></Error>")
         try:
@@ -142,6 +147,7 @@ if __name__ == "__main__":
     parser.add_argument("--latency", type=float, default=0.0)
     parser.add_argument("--fail-rate", type=float, default=0.0)
     parser.add_argument("--cut-rate", type=float, default=0.0)
+    parser.add_argument("--region", default="", help="send requests that are signed for another one away, as AWS does")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--log", type=Path)
     asyncio.run(_main(parser.parse_args()))

@@ -58,7 +58,7 @@ def serving_oddly(folder: Path, log: Path) -> AbstractContextManager[str]:
 
 
 async def _main(folder: Path, log: Path) -> None:
-    arguments = argparse.Namespace(folder=folder, log=log, latency=0.0, fail_rate=0.0, cut_rate=0.0, seed=0)
+    arguments = argparse.Namespace(folder=folder, log=log, latency=0.0, fail_rate=0.0, cut_rate=0.0, seed=0, region="")
     server = await asyncio.start_server(OddServer(arguments).serve, "127.0.0.1", 0, backlog=1024)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
