@@ -80,7 +80,7 @@ def open_source(parameters: PrepareParameters, *, demo_bucket: str, cloud: str) 
 
 
 def list_source(source: Source) -> pa.Table:
-    """List every id that has a metadata file, as a file list that doesn't know the counts yet.
+    """List every id with a file directly under ``metadata/``, as a file list that doesn't know the counts yet.
 
     Raises:
         SourceError: there is none, or the bucket may not be listed.
@@ -91,7 +91,7 @@ def list_source(source: Source) -> pa.Table:
 async def _list_source(source: Source) -> pa.Table:
     pages = []
     async for page in listing(source.open(), "metadata/"):
-        names = (entry["path"].rpartition("/")[2] for entry in page)
+        names = [entry["path"].removeprefix("metadata/") for entry in page]  # what is deeper has a slash, as no id has
         ids = [name.removesuffix(".json") for name in names if name.endswith(".json")]
         ids = [photo_id for photo_id in ids if is_photo_id(photo_id)]
         pages.append(pa.table({"id": ids, "listed_count": pa.nulls(len(ids), pa.int32())}, schema=SCHEMA))

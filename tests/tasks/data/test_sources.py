@@ -46,6 +46,15 @@ def test_a_dataset_from_before_clouds_were_told_apart_is_asked_about_once(bucket
     assert not bucket.workspace.changes_source(source.identity)
 
 
+def test_only_records_directly_under_metadata_are_listed(bucket: Bucket) -> None:
+    bucket.put("7", 4)
+    for name in ("2023/7.json", "2023/8.json", "notes.txt"):
+        path = bucket.folder / "bins/metadata" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("{}")
+    assert list_source(bucket.source)["id"].to_pylist() == ["7"]
+
+
 def test_a_bucket_in_another_region_is_read_there_or_said_to_be_there(
     bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
