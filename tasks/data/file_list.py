@@ -1,6 +1,9 @@
 """File lists in the course's format: ``{"1": ["data/metadata/100313.json", ...], ..., "5": [...]}``."""
 
+import errno
 import json
+import os
+import tempfile
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -29,10 +32,10 @@ def read_file_list(location: str, *, endpoint: str | None = None, region: str | 
     Args:
         location: Where it is.
         endpoint: Where the bucket of an S3 URI is, if elsewhere than S3 in general.
+        region: That bucket's, if it is another than ours.
 
     Returns:
         One row per photo, as in ``SCHEMA``, in the list's order.
-        region: That bucket's, if it is another than ours.
 
     Raises:
         FileListError: it cannot be read, isn't a file list, is empty, or lists something twice.
@@ -69,7 +72,23 @@ def write_file_list(rows: Iterable[tuple[str, int]], path: Path) -> None:
     classes: dict[str, list[str]] = {}
     for photo_id, count in sorted(rows, key=lambda row: (row[1], row[0])):
         classes.setdefault(str(count), []).append(f"data/metadata/{photo_id}.json")
-    write_atomically(path, json.dumps(classes))
+    write_atomically(path.expanduser(), json.dumps(classes))
+
+
+def check_place(path: Path) -> None:
+    """Make sure that a file list can be written to ``path``; its folder is made.
+
+    Raises:
+        FileListError: it cannot.
+    """
+    place = path.expanduser()
+    try:
+        if place.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        place.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=place.parent).close()
+    except OSError as error:
+        raise FileListError(f"No file list can be written to {path}: {error.strerror}. Name another file.") from error
 
 
 _EXAMPLE = '{"1": ["data/metadata/100313.json", ...], "2": [...]}'
@@ -181,4 +200,6 @@ def _read_https(location: str) -> bytes:
                 "its certificate, or its authority's, in SSL_CERT_FILE."
             ) from error
         raise TransferError(f"{location} cannot be reached: {error}.") from error
+    except (httpx.RequestError, httpx.InvalidURL) as error:
+        raise FileListError(f"No file list can be read at {location}: {error}.") from error
     return bytes(content)

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from tasks.atomic_file import write_atomically
 from tasks.data.bin_metadata import MISSING, WITHOUT_COUNT
 from tasks.data.chunks import read_listing, write_listing
-from tasks.data.file_list import SCHEMA, read_file_list, write_file_list
+from tasks.data.file_list import SCHEMA, check_place, read_file_list, write_file_list
 from tasks.data.labels import keep_labels
 from tasks.data.metadata_stage import align, effective_counts, metadata_state
 from tasks.data.photo_ids import PARTITIONS
@@ -23,6 +23,8 @@ from training.errors import FileListError
 
 def write_initial_listing(workspace: Workspace, source: Source, parameters: PrepareParameters) -> int:
     """Write the run's list: the limited file list, or (with ``all``) every id of the bucket; return its length."""
+    if parameters.write_file_list is not None:
+        check_place(parameters.write_file_list)  # now, and not when all metadata has been read
     keep_labels(workspace, parameters.labels)
     if parameters.all:
         listing = list_source(source)

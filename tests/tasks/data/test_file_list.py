@@ -91,6 +91,8 @@ def https(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]
         "/list.json": (200, {}, b'{"2": ["00007"], "3": ["7"]}'),
         "/moved.json": (302, {"Location": "/list.json"}, b""),
         "/downgraded.json": (302, {"Location": "http://127.0.0.1:9/list.json"}, b""),
+        "/round.json": (302, {"Location": "/round.json"}, b""),
+        "/garbled.json": (200, {"Content-Encoding": "gzip"}, b"no gzip"),
         "/busy.json": (503, {}, b""),
         "/page.html": (200, {}, b"<html>log in first</html>"),
     }
@@ -121,6 +123,17 @@ def test_what_https_answers_instead_of_a_list_is_said(
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     with pytest.raises(error, match=says):
         read_file_list(f"{address}/{name}")
+
+
+@pytest.mark.parametrize(("name", "says"), [("round", "redirects"), ("garbled", "decompress"), ("port:x", "port")])
+def test_a_redirect_loop_is_one_line(
+    https: tuple[str, Path], monkeypatch: pytest.MonkeyPatch, name: str, says: str
+) -> None:
+    address, certificate = https
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    location = f"{address}/{name}.json" if name != "port:x" else "https://example.org:x/list.json"
+    with pytest.raises(FileListError, match=f"No file list can be read at {location}: .*{says}"):
+        read_file_list(location)
 
 
 def test_a_server_that_nobody_vouches_for_is_not_believed(

@@ -101,6 +101,20 @@ def test_a_persons_label_makes_the_class_of_a_photo_and_is_no_disagreement_of_li
     assert classes == {str(count): [f"data/metadata/{i}.json"] for count, i in ((2, 4), (4, 1), (5, 3))}
 
 
+def test_a_list_that_cannot_be_written_is_said_before_anything_is_read(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    for place, why in ((tmp_path, "Is a directory"), (tmp_path / "file/list.json", "File exists|Not a directory")):
+        parameters = PrepareParameters(source="s3://bins", all=True, write_file_list=place)
+        with pytest.raises(FileListError, match=f"No file list can be written to {place}: ({why})"):
+            write_initial_listing(workspace, Source("s3://bins", "http://127.0.0.1:9"), parameters)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    a_bucket_of(workspace, _1=record(2))
+    build_listing_from_metadata(workspace, PrepareParameters(all=True, write_file_list=Path("~/lists/list.json")))
+    assert (tmp_path / "lists/list.json").exists()
+
+
 def test_where_every_record_says_its_count_none_is_named(workspace: Workspace) -> None:
     a_bucket_of(workspace, _1=record(2))
     assert build_listing_from_metadata(workspace, PrepareParameters(all=True)).left_out == []
