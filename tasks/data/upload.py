@@ -123,7 +123,7 @@ def _puts(workspace: Workspace, shards: list[ShardFile], there: pa.Table, found:
 
 
 def put_objects(upload: Upload) -> int:
-    """Put the objects of one upload; return how many.
+    """Put the objects of one upload that were not put since it was planned; return how many.
 
     Raises:
         TransferError: the destination is out of reach for now.
@@ -211,6 +211,9 @@ def _compare(
                     state.append({"id": one.key, "sha256": one.sha256, "etag": found["etag"]})
             if not same:
                 put.append(one)
+        for one in put:
+            if one.key in remembered:  # what is remembered of it from now on was put by this plan
+                state.append({"id": one.key, "sha256": "", "etag": ""})
     return put, list(listed)
 
 
@@ -245,6 +248,9 @@ async def _put_objects(upload: Upload, store: ObjectStore) -> int:
     rows: list[Any] = pq.read_table(_plan_path(workspace), schema=_PLAN, filters=only_mine).to_pylist()
     with contextlib.ExitStack() as stack:
         states = {p: stack.enter_context(_uploaded(workspace, p)) for p in upload.partitions}
+        known: list[Any] = [row for state in states.values() for row in state.table().to_pylist()]
+        already = {(row["id"], row["sha256"]) for row in known}
+        rows = [row for row in rows if (row["key"], row["sha256"]) not in already]
 
         async def work(row: dict[str, Any]) -> bool:
             etag = await _put(store, row["key"], Path(row["path"]))

@@ -232,3 +232,21 @@ def test_a_destination_that_goes_away_is_worth_another_try_and_keeps_what_it_has
             put_objects(plan.uploads[0])
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", s3_variables["AWS_ENDPOINT_URL_S3"])
     assert dataset.upload() == (2, 1, [])
+
+
+def test_an_upload_tried_again_puts_only_what_is_left(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    photos = [(str(n), n % 5 + 1, "train", bytes([n])) for n in range(1, 31)]
+    dataset.hold(*photos)
+    dataset.upload()
+    obstore.delete(open_store(dataset.uri), [f"train/{count}/{name}.jpg" for name, count, _, _ in photos])
+    (upload,) = plan_upload(dataset.workspace, dataset.uri, dataset.shards).uploads
+    monkeypatch.setattr("tasks.data.upload._PUTS_IN_FLIGHT", 1)
+    away = dataset.workspace.photo("20", 1)
+    away.rename(away.with_suffix(".away"))
+    with pytest.raises(FileNotFoundError):
+        put_objects(upload)
+    put = len(dataset.objects()) - 1
+    assert 0 < put < 29
+    away.with_suffix(".away").rename(away)
+    assert put_objects(upload) == 30 - put
+    assert len(dataset.objects()) == 31
