@@ -1,7 +1,6 @@
 """ABID's metadata records: what one file says about a bin, checked, with whatever is odd flagged."""
 
 import json
-import math
 from typing import Annotated, Any
 
 import pyarrow as pa
@@ -160,7 +159,7 @@ def _expected_quantity(record: dict[str, Any], flags: set[str]) -> int | None:
         count = _COUNT.validate_python(record.get("EXPECTED_QUANTITY"))
     except ValidationError:
         count = -1
-    if 0 <= count <= _LARGEST_COUNT and math.isfinite(count):
+    if 0 <= count <= _LARGEST_COUNT:
         return count
     flags.add("no_expected_quantity")
     return None

@@ -18,6 +18,7 @@ from tasks.data.photos import photo_state
 from tasks.data.prepared_data import SplitName
 from tasks.data.sources import photo_key
 from tasks.data.workspace import Workspace, explain_disk_errors
+from training.errors import TooManyBadPhotosError
 
 CATALOG_SCHEMA = pa.schema(
     [
@@ -126,6 +127,25 @@ class CatalogSummary:
 
 
 _EXAMPLES = 20
+
+
+def refuse_too_many_bad(summary: CatalogSummary, most: float, workspace: Workspace) -> None:
+    """Go on only if enough of the listed photos can be used.
+
+    Raises:
+        TooManyBadPhotosError: none can, or the share of those that cannot is above ``most``.
+    """
+    bad = summary.listed - summary.usable
+    if summary.usable and bad <= most * summary.listed:
+        return
+    reasons = ", ".join(f"{n} {what}" for what, n in summary.by_status.most_common() if what != "ok")
+    named = f"Each is named in {workspace.catalog}. Check the list and the source"
+    if not summary.usable:
+        raise TooManyBadPhotosError(f"None of the {bad} listed photos can be used ({reasons}). {named}.")
+    raise TooManyBadPhotosError(
+        f"{bad} of {summary.listed} listed photos cannot be used ({reasons}); {most:.0%} are allowed. {named}, or "
+        "raise --max-bad-fraction."
+    )
 
 
 def write_catalog(

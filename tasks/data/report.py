@@ -15,14 +15,6 @@ from tasks.data.listing_stage import BuiltList
 from tasks.data.prepared_data import SPLITS, SplitName
 from tasks.data.workspace import Workspace, explain_disk_errors
 
-BAD = ("missing", "corrupt", "unknown_count", "unreachable")
-"""Statuses of photos that cannot be used."""
-
-
-def bad_photos(summary: CatalogSummary) -> int:
-    """Return how many listed photos cannot be used."""
-    return summary.listed - summary.usable
-
 
 def catalog_table(summary: CatalogSummary) -> list[dict[str, Any]]:
     """Return one row per status and flag, with a few ids of each."""

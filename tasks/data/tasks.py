@@ -8,7 +8,7 @@ from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.data import grouping, listing_stage, manifest, metadata_stage, photos, shards, sources, upload
-from tasks.data.catalog import CatalogSummary, write_catalog
+from tasks.data.catalog import CatalogSummary, refuse_too_many_bad, write_catalog
 from tasks.data.chunk_processes import apart
 from tasks.data.chunks import Chunk
 from tasks.data.contact_sheet import write_contact_sheets
@@ -17,7 +17,7 @@ from tasks.data.manifest import Recipe
 from tasks.data.metadata_stage import MetadataCounts
 from tasks.data.photos import PhotoCounts
 from tasks.data.prepared_data import SPLITS, PrepareParameters, SplitName
-from tasks.data.report import bad_photos, publish_contact_sheets, publish_left_out, publish_tables, write_split_report
+from tasks.data.report import publish_contact_sheets, publish_left_out, publish_tables, write_split_report
 from tasks.data.shards import Pack, PackCounts
 from tasks.data.sources import Source
 from tasks.data.tidy import tidy
@@ -25,7 +25,6 @@ from tasks.data.upload import Upload
 from tasks.data.workspace import Workspace
 from tasks.object_store import ensure_bucket
 from tasks.retries import RETRIES
-from training.errors import TooManyBadPhotosError
 
 SplitCounter = dict[SplitName, Counter[int]]
 
@@ -96,7 +95,7 @@ def catalog_and_split(
     """Group, split, write the catalog, report; returns the catalog's summary, and photos by split and count.
 
     Raises:
-        TooManyBadPhotosError: a larger share of the photos is bad than ``parameters`` allow.
+        TooManyBadPhotosError: a larger share of the photos is bad than ``parameters`` allow, or none is usable.
     """
     found = grouping.group_photos(workspace)
     published = manifest.published_placements(workspace, uri, parameters.split, parameters.seed)
@@ -108,19 +107,8 @@ def catalog_and_split(
             counts[placed][count or 0] += 1
     write_split_report(workspace, split, counts, parameters.split)
     publish_tables(parameters.dataset_name, summary, split, counts, parameters.split)
-    _refuse_too_many_bad(summary, parameters.max_bad_fraction, workspace)
+    refuse_too_many_bad(summary, parameters.max_bad_fraction, workspace)
     return summary, counts
-
-
-def _refuse_too_many_bad(summary: CatalogSummary, most: float, workspace: Workspace) -> None:
-    bad = bad_photos(summary)
-    if summary.usable and bad <= most * summary.listed:
-        return
-    reasons = ", ".join(f"{n} {what}" for what, n in summary.by_status.most_common() if what != "ok")
-    raise TooManyBadPhotosError(
-        f"{bad} of {summary.listed} listed photos cannot be used ({reasons}); {most:.0%} are allowed. Each is named "
-        f"in {workspace.catalog}. Check the list and the source, or raise --max-bad-fraction."
-    )
 
 
 @task(name="contact-sheets", task_run_name="contact sheets of {dataset}", **_OPTIONS)
