@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import pyarrow as pa
 from obstore.store import ObjectStore
 
-from tasks.data.demo_photos.bucket import stage_demo_bucket
+from tasks.data.demo_photos.bucket import demo_folder, stage_demo_bucket
 from tasks.data.demo_photos.plan import RENDERER_VERSION
 from tasks.data.fetch import listing
 from tasks.data.file_list import SCHEMA
 from tasks.data.photo_ids import is_photo_id
 from tasks.data.prepared_data import PrepareParameters
-from tasks.object_store import check_bucket, open_store
+from tasks.object_store import check_bucket, open_store, split_uri
 from training.errors import SourceError
 
 ABID_BUCKET = "aft-vbi-pds"
@@ -33,9 +33,11 @@ class Source:
         """What tells this source's photos from another's of the same ids.
 
         A bucket's name says too little, since each cloud may have one; its own address would say too much, as the
-        embedded cloud's port changes.
+        embedded cloud's port changes. The folders of one demo hold the same photos, more or fewer.
         """
-        return f"{self.uri} {self.made_by or self.endpoint or self.cloud}".strip()
+        if self.made_by:
+            return f"s3://{split_uri(self.uri)[0]} {self.made_by}"
+        return f"{self.uri} {self.endpoint or self.cloud}".strip()
 
     def open(self) -> ObjectStore:
         """Open the bucket."""
@@ -67,13 +69,14 @@ def open_source(parameters: PrepareParameters, *, demo_bucket: str, cloud: str) 
 
     Raises:
         CloudError: no credentials, or nothing answers.
+        DataError: the demo's bucket is somebody else's.
         SourceError: there is no such bucket, or no access to it.
     """
     if parameters.source == "demo":
         made_by = f"renderer {RENDERER_VERSION}, seed {parameters.seed}"
-        source = Source(f"s3://{demo_bucket}", made_by=made_by)
-        stage_demo_bucket(source.uri, photos=parameters.demo_photos, seed=parameters.seed)
-        return source
+        what, bucket = {"photos": parameters.demo_photos, "seed": parameters.seed}, f"s3://{demo_bucket}"
+        stage_demo_bucket(bucket, **what)
+        return Source(demo_folder(bucket, **what), made_by=made_by)
     uri = f"s3://{ABID_BUCKET}" if parameters.source == "abid" else parameters.source
     region = check_bucket(uri, endpoint=parameters.source_endpoint)
     return Source(uri, parameters.source_endpoint, cloud=cloud, region=region)

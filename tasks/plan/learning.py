@@ -3,6 +3,7 @@
 from collections.abc import Collection
 
 from tasks import code_archive
+from tasks.data.demo_photos.bucket import demo_folder
 from tasks.data.prepared_data import PrepareParameters
 from tasks.data.sources import ABID_BUCKET
 from tasks.features import features_script
@@ -35,20 +36,22 @@ def dataset_uri(parameters: PrepareParameters, settings: Settings) -> str:
 def prepare(draft: Draft, parameters: PrepareParameters) -> None:
     """Photos from the source, dataset to the bucket: S3 only."""
     own, data = f"s3://{draft.settings.bucket}", dataset_uri(parameters, draft.settings)
-    source = {"demo": f"{own}-demo", "abid": f"s3://{ABID_BUCKET}"}.get(parameters.source, parameters.source)
+    source = {"abid": f"s3://{ABID_BUCKET}"}.get(parameters.source, parameters.source)
     storage = bucket(own)
     if parameters.source == "demo":
+        source = demo_folder(f"{own}-demo", photos=parameters.demo_photos, seed=parameters.seed)
         storage += [
-            *bucket(source),
+            *bucket(f"{own}-demo"),
+            *read(f"{own}-demo/", "is it ours?"),
+            *written(f"{own}-demo/recipe.json", "a mark that it is"),
             *written(f"{source}/", "rendered photos, their records and the list of them"),
-            s3("DeleteObjects", f"{source}/", "photos of another seed or number"),
         ]
     else:
         storage.append(s3("HeadBucket", source, "is it there?"))
     storage += [
         *read(f"{source}/", "list, records and photos; only what is not here yet"),
         *read(f"{data}/", "what is there already"),
-        *written(f"{data}/", "photos by split and count, packed shards, manifest"),
+        *written(f"{data}/", "photos by split and count, packed shards, manifest, where photos were placed"),
         s3("DeleteObjects", f"{data}/", "photos that are not in the dataset any more"),
     ]
     with draft.stage("prepare", storage=storage) as stage:

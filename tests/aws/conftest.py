@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tasks.data.demo_photos.bucket import demo_folder
 from tests.installation import Installation
 from tests.recorded import Recording, read_journal
 
@@ -19,7 +20,7 @@ SMALL = (
     "--smoke-photos=3",
     "--night-photos=5",
 )
-NIGHT = ("--prefix=s3://binventory-demo/bin-images/", "--limit=5")
+NIGHT = (f"--prefix={demo_folder('s3://binventory-demo', photos=100, seed=0)}/bin-images/", "--limit=5")
 THROUGH_ENDPOINT = (*NIGHT, "--endpoint=binventory")
 UNSEEN = ("CreateModelPackage", "UpdateModelPackage", "CreateEndpointConfig", "CreateEndpoint", "CreateTransformJob")
 """Requests that name what was made just before; the first of each is told that it is not there."""

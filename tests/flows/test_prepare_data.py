@@ -23,6 +23,7 @@ import flows.prepare_data
 import tasks.data.photos
 import tasks.data.tasks
 from flows.prepare_data import prepare_data
+from tasks.data.demo_photos.bucket import demo_folder
 from tasks.data.photos import PhotoCounts
 from tasks.data.prepared_data import SPLITS, PreparedData, PrepareParameters
 from tasks.data.workspace import Workspace
@@ -38,6 +39,8 @@ from training.errors import (
 )
 
 Prepare = Callable[..., PreparedData]
+RENDERED = demo_folder("binventory-demo", photos=90, seed=0)
+"""Where the source's photos lie."""
 
 
 @pytest.fixture(scope="module")
@@ -234,7 +237,7 @@ def test_a_few_bad_photos_are_named_and_many_end_the_run(
     prepare()
     source = buckets[0] / "damaged"
     ensure_bucket("s3://damaged")
-    shutil.copytree(buckets[0] / "binventory-demo", source, dirs_exist_ok=True)
+    shutil.copytree(buckets[0] / RENDERED, source, dirs_exist_ok=True)
     listed = json.loads((source / "file_list.json").read_text())
     ids = [Path(entry).stem for entries in listed.values() for entry in entries]
     for photo_id in ids[:3]:
@@ -271,7 +274,7 @@ def test_where_list_and_record_differ_the_record_counts_and_it_is_said(
     prepare: Prepare, buckets: tuple[Path, dict[str, str]], tmp_path: Path
 ) -> None:
     assert prepare(limit=20).images.label_mismatch == 0
-    listed = json.loads((buckets[0] / "binventory-demo/file_list.json").read_text())
+    listed = json.loads((buckets[0] / RENDERED / "file_list.json").read_text())
     moved = listed["2"].pop()
     listed["5"].append(moved)
     (tmp_path / "list.json").write_text(json.dumps(listed))

@@ -18,7 +18,7 @@ import pytest
 from prefect.settings import get_current_settings
 from prefect.testing.utilities import prefect_test_harness
 
-from tasks.data.demo_photos.bucket import stage_demo_bucket
+from tasks.data.demo_photos.bucket import demo_folder, stage_demo_bucket
 from tasks.data.fetch import IN_FLIGHT
 from tests.flows.prepare_in_child import WORKERS
 from tests.s3_server import serving_s3
@@ -140,7 +140,9 @@ def runs(tmp_path: Path) -> Iterator[Runs]:
         with pytest.MonkeyPatch.context() as patch:
             for name, value in variables.items():
                 patch.setenv(name, value)
-            stage_demo_bucket("s3://the-source", photos=700, seed=3)
+            stage_demo_bucket("s3://rendered", photos=700, seed=3)
+        rendered = demo_folder("rendered", photos=700, seed=3)
+        (tmp_path / "buckets" / rendered).rename(tmp_path / "buckets/the-source")
         parameters = {"source": "s3://the-source", "source_endpoint": source, "dataset": "killed"}
         file_list = tmp_path / "buckets/the-source/file_list.json"
         api = str(get_current_settings().api.url)

@@ -21,31 +21,53 @@ from training.errors import DataError
 LISTED_COUNTS = range(1, 6)
 """Counts that the demo's file_list.json lists: those of the course."""
 
-_RECIPE = "recipe.json"
+_MARKER = "recipe.json"
+"""Says that the bucket is the demo's; it is the first object there. Earlier versions wrote more into it."""
+
 _PUTS_IN_FLIGHT = 8
 
 
-def stage_demo_bucket(uri: str, *, photos: int, seed: int) -> int:
-    """Make the bucket of ``uri`` hold exactly ``photos`` photos of ``seed``; return how many were rendered.
+def demo_folder(bucket: str, *, photos: int, seed: int) -> str:
+    """Return where in ``bucket`` the demo's photos of this number and seed lie.
 
-    What is there already stays; a bucket of another seed or renderer is emptied first. Killed at any
-    moment, it picks up. The photos of a smaller number are the first of a larger one's.
+    Runs of other numbers or seeds have folders of their own, so that none takes away what another is fetching.
+    """
+    return f"{bucket}/renderer-{RENDERER_VERSION}-seed-{seed}-photos-{photos}"
+
+
+def stage_demo_bucket(bucket: str, *, photos: int, seed: int) -> int:
+    """Make ``demo_folder`` hold ``photos`` photos of ``seed``; return how many were rendered.
+
+    What is there already stays, and nothing is ever deleted. Killed at any moment, it picks up.
 
     Raises:
         TransferError: the bucket is out of reach for now.
-        DataError: the bucket refuses, or the renderer died.
+        DataError: the bucket refuses, holds somebody else's objects, or the renderer died.
     """
-    ensure_bucket(uri)
-    with transfer_errors(uri):
-        return _stage(open_store(uri), photos, seed)
+    ensure_bucket(bucket)
+    with transfer_errors(bucket):
+        _claim(bucket)
+        return _stage(open_store(demo_folder(bucket, photos=photos, seed=seed)), photos, seed)
+
+
+def _claim(bucket: str) -> None:
+    """Mark an empty bucket as the demo's; one with objects has to be marked."""
+    store = open_store(bucket)
+    # Looked at first: whoever sees an object of a run beside this one sees its marker too.
+    holds_objects = any(obstore.list(store, chunk_size=1))
+    if _read(store, _MARKER) is not None:
+        return
+    if holds_objects:
+        raise DataError(
+            f"{bucket} is where the demo's rendered photos go, but it holds objects that the demo did not put there. "
+            "Nothing in it was changed. Set BINVENTORY_BUCKET to another name; the demo's bucket is that and '-demo'."
+        )
+    obstore.put(store, _MARKER, json.dumps({"renderer": RENDERER_VERSION}).encode())
 
 
 def _stage(store: ObjectStore, photos: int, seed: int) -> int:
-    recipe = json.dumps({"renderer": RENDERER_VERSION, "seed": seed}).encode()
     plan = plan_photos(photos, seed)
-    there = _clear_out(store, plan, same=_read(store, _RECIPE) == recipe)
-    # The recipe goes first: whatever is in the bucket from here on was made by it.
-    obstore.put(store, _RECIPE, recipe)
+    there = _whole(store)
     rendered = _render_into(store, photos, seed, there) if len(there) < photos else 0
     listing = json.dumps(demo_file_list(plan)).encode()
     if _read(store, "file_list.json") != listing:
@@ -68,23 +90,10 @@ def _read(store: ObjectStore, key: str) -> bytes | None:
         return None
 
 
-def _clear_out(store: ObjectStore, plan: list[PlannedPhoto], *, same: bool) -> set[str]:
-    """Delete what the plan doesn't have; return the ids whose photo and record are both there."""
-    wanted = {photo.id for photo in plan} if same else set()
-    photos, records = set(), set()
-    strangers = []
-    for chunk in obstore.list(store, chunk_size=1000):
-        for entry in chunk:
-            path = Path(entry["path"])
-            if path.stem not in wanted and path.name != _RECIPE:
-                strangers.append(entry["path"])
-            elif path.suffix == ".jpg":
-                photos.add(path.stem)
-            else:
-                records.add(path.stem)
-    strangers = [key for key in strangers if key != "file_list.json" or not same]
-    if strangers:
-        obstore.delete(store, strangers)
+def _whole(store: ObjectStore) -> set[str]:
+    """Return the ids whose photo and record are both there."""
+    keys = [Path(entry["path"]) for page in obstore.list(store, chunk_size=1000) for entry in page]
+    photos, records = ({key.stem for key in keys if key.suffix == suffix} for suffix in (".jpg", ".json"))
     return photos & records
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 RENDERER_VERSION = 2
-"""Raise it whenever the same seed would give other pictures or metadata; staged buckets are then renewed."""
+"""Raise it whenever the same seed would give other pictures or metadata; they then go into folders of their own."""
 
 COUNT_SHARES = {0: 0.018, 1: 0.077, 2: 0.144, 3: 0.167, 4: 0.149, 5: 0.118, 6: 0.135, 7: 0.107, 8: 0.085}
 """Share of photos by count: as in the whole of ABID (1.8 % empty, 65.5 % with 1-5), cut off at 8."""

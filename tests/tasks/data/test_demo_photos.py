@@ -13,7 +13,7 @@ from PIL import Image
 
 from tasks.data.bin_groups import bin_groups
 from tasks.data.bin_metadata import read_record
-from tasks.data.demo_photos.bucket import stage_demo_bucket
+from tasks.data.demo_photos.bucket import demo_folder, stage_demo_bucket
 from tasks.data.demo_photos.contents import bin_contents, metadata_record
 from tasks.data.demo_photos.plan import COUNT_SHARES, plan_photos
 from tasks.data.demo_photos.scene import render_photo
@@ -22,7 +22,7 @@ from tasks.data.jpeg import check_jpeg
 from tasks.data.photo_ids import numbering_of
 from tasks.object_store import ensure_bucket, open_store
 from tests.tasks.data.faulty_uploads import faulty_uploads
-from training.errors import TransferError
+from training.errors import DataError, TransferError
 
 PLAN = plan_photos(6000, 0)
 
@@ -95,24 +95,58 @@ def test_more_objects_show_more(request: pytest.FixtureRequest) -> None:
     assert np.median([edges(p) for p in many]) > 1.2 * np.median([edges(p) for p in few])
 
 
-def test_the_bucket_is_filled_once_grows_shrinks_and_is_renewed(s3: Path) -> None:
-    folder = s3 / "demo-bucket"
+def stage(bucket: str, photos: int, seed: int = 0) -> tuple[int, dict[str, bytes]]:
+    """Fill a demo's bucket; returns how many photos were rendered, and those that are in their folder now."""
+    rendered = stage_demo_bucket(f"s3://{bucket}", photos=photos, seed=seed)
+    place = demo_folder(f"s3://{bucket}", photos=photos, seed=seed)
+    listed = read_file_list(f"{place}/file_list.json").num_rows
+    assert listed == sum(1 <= photo.count <= 5 for photo in plan_photos(photos, seed))
+    store = open_store(f"{place}/bin-images")
+    keys = [entry["path"] for page in obstore.list(store) for entry in page]
+    return rendered, {key: bytes(obstore.get(store, key).bytes()) for key in keys}
 
-    def stage(photos: int, seed: int = 0) -> tuple[int, int, int]:
-        rendered = stage_demo_bucket("s3://demo-bucket", photos=photos, seed=seed)
-        listed = read_file_list("s3://demo-bucket/file_list.json")
-        return rendered, len(list((folder / "bin-images").iterdir())), listed.num_rows
 
-    listed = {n: sum(1 <= photo.count <= 5 for photo in plan_photos(n, 0)) for n in (12, 20)}
-    assert stage(20) == (20, 20, listed[20])
-    first = {path.name: path.read_bytes() for path in (folder / "bin-images").iterdir()}
-    assert stage(20) == (0, 20, listed[20])
-    obstore.delete(open_store("s3://demo-bucket"), f"bin-images/{PLAN[3].id}.jpg")
-    assert stage(20) == (1, 20, listed[20])
-    assert {path.name: path.read_bytes() for path in (folder / "bin-images").iterdir()} == first
-    assert stage(12) == (0, 12, listed[12])
-    assert stage(20, seed=1)[:2] == (20, 20)
-    assert {path.name: path.read_bytes() for path in (folder / "bin-images").iterdir()} != first
+@pytest.mark.usefixtures("s3")
+def test_the_bucket_is_filled_once_and_what_is_missing_is_rendered_again() -> None:
+    rendered, first = stage("demo-bucket", 20)
+    assert rendered == len(first) == 20
+    assert stage("demo-bucket", 20) == (0, first)
+    place = demo_folder("s3://demo-bucket", photos=20, seed=0)
+    obstore.delete(open_store(place), f"bin-images/{PLAN[3].id}.jpg")
+    assert stage("demo-bucket", 20) == (1, first)
+
+
+def test_two_demo_datasets_leave_each_others_photos(s3: Path) -> None:
+    _, first = stage("demo-shared", 20)
+    obstore.put(open_store("s3://demo-shared"), "bin-images/1.jpg", b"as earlier versions had them")
+    before = {path: path.read_bytes() for path in (s3 / "demo-shared").rglob("*") if path.is_file()}
+    assert len(before) == 43
+    _, fewer = stage("demo-shared", 12)
+    rendered, others = stage("demo-shared", 20, seed=1)
+    assert all(path.read_bytes() == body for path, body in before.items())
+    assert fewer.items() < first.items()
+    assert rendered == len(others) == 20
+    assert others != first
+
+
+def test_a_bucket_that_is_not_the_demos_is_refused_and_left_alone(s3: Path) -> None:
+    ensure_bucket("s3://warehouse-demo")
+    obstore.put(open_store("s3://warehouse-demo"), "bin-images/5.jpg", b"a photo of theirs")
+    with pytest.raises(DataError, match=r"s3://warehouse-demo .* did not put there"):
+        stage_demo_bucket("s3://warehouse-demo", photos=10, seed=0)
+    assert [path.name for path in (s3 / "warehouse-demo").rglob("*") if path.is_file()] == ["5.jpg"]
+
+
+def test_a_demo_that_was_killed_before_its_first_photo_goes_on(s3: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(*_: object) -> int:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tasks.data.demo_photos.bucket._render_into", killed)
+        with pytest.raises(KeyboardInterrupt):
+            stage("demo-killed", 10)
+    assert [path.name for path in (s3 / "demo-killed").rglob("*") if path.is_file()] == ["recipe.json"]
+    assert stage("demo-killed", 10)[0] == 10
 
 
 @pytest.mark.usefixtures("s3")
