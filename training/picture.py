@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from training.errors import LargePhotoError, PhotoError
 
@@ -24,6 +24,16 @@ MAX_PIXELS = 50_000_000
 LARGE = 2_000_000
 """Pixels above which memory is looked after: threads decode `MAX_PIXELS` of such pictures together, not more."""
 _ROWS = 256
+_TURNS: dict[object, Image.Transpose] = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""By EXIF's orientation."""
 _BROKEN = (
     OSError,
     SyntaxError,
@@ -54,9 +64,10 @@ def decode(data: bytes, size: int) -> Image.Image:
                 raise LargePhotoError(f"the photo is {width}x{height}; at most {MAX_PIXELS:,} pixels are decoded")
             image.draft("RGB", (size, size))  # lets the JPEG decoder skip detail that the resize throws away
             with _room(width * height):
-                if image.width * image.height <= LARGE:
-                    return _to_rgb(ImageOps.exif_transpose(image))
-                return _reduced(image, size)
+                image.load()  # a PNG's orientation may stand behind its pixels
+                turn = _turn(image)
+                picture = _to_rgb(image) if image.width * image.height <= LARGE else _reduced(image, size)
+                return picture if turn is None else picture.transpose(turn)
     except PhotoError:
         raise
     except Image.DecompressionBombError as error:  # Pillow's own limit, which only a picture beyond ours can meet
@@ -65,6 +76,17 @@ def decode(data: bytes, size: int) -> Image.Image:
         raise PhotoError("not a whole JPEG or PNG: the format is not known") from error
     except _BROKEN as error:
         raise PhotoError(f"not a whole JPEG or PNG: {error}") from error
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """What makes the picture upright, by its EXIF data; where those are unusable, it counts as upright.
+
+    Not Pillow's exif_transpose: it also writes all other tags anew, which fails on a photo that has an odd one.
+    """
+    try:
+        return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
+    except _BROKEN:
+        return None
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
@@ -77,15 +99,14 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _reduced(image: Image.Image, size: int) -> Image.Image:
-    """An upright RGB picture, at least twice ``size`` where it was; strips are converted, so that no copy is whole."""
+    """An RGB picture, at least twice ``size`` where it was; strips are converted, so that no copy is whole."""
     factor = max(1, min(image.size) // (2 * size))
     rows = factor * max(1, _ROWS // factor)
     small = Image.new("RGB", (-(-image.width // factor), -(-image.height // factor)))
     for top in range(0, image.height, rows):
         strip = image.crop((0, top, image.width, min(top + rows, image.height)))
         small.paste(_to_rgb(strip).reduce(factor), (0, top // factor))
-    small.getexif()[ExifTags.Base.Orientation] = image.getexif().get(ExifTags.Base.Orientation, 1)
-    return ImageOps.exif_transpose(small)
+    return small
 
 
 class _Room:

@@ -12,6 +12,7 @@ from PIL import Image
 
 from tasks.atomic_file import write_atomically
 from tasks.data.catalog import read_usable
+from tasks.data.jpeg import photo_errors
 from tasks.data.workspace import Workspace, explain_disk_errors
 from training.picture import decode, squash
 
@@ -24,6 +25,9 @@ def write_contact_sheets(workspace: Workspace) -> dict[int, Path]:
     """Write ``reports/contact-sheet-<count>.jpg`` for every count, up to twelve counts; return the paths.
 
     Photos are chosen by their ids' checksum, so that the sheets change only when the data does.
+
+    Raises:
+        PhotoError: a photo that was whole when it was fetched cannot be read as training reads it.
     """
     with explain_disk_errors(workspace.folder):
         chosen = _choose(workspace)
@@ -62,7 +66,8 @@ def _sheet(photos: list[Path]) -> bytes:
     rows = -(-len(photos) // COLUMNS)
     sheet = Image.new("RGB", (COLUMNS * step - _GAP, rows * step - _GAP), "white")
     for number, path in enumerate(photos):
-        picture = squash(decode(path.read_bytes(), SIDE), SIDE)
+        with photo_errors(path):
+            picture = squash(decode(path.read_bytes(), SIDE), SIDE)
         sheet.paste(picture, (number % COLUMNS * step, number // COLUMNS * step))
     body = io.BytesIO()
     sheet.save(body, "JPEG", quality=80)

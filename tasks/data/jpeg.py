@@ -1,11 +1,16 @@
 """Is this a whole photo? Decoding says."""
 
+import contextlib
 import io
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import simplejpeg
 from PIL.JpegImagePlugin import JpegImageFile
+
+from training.errors import PhotoError
 
 MOST_PIXELS = 50_000_000
 """A picture of more pixels is not decoded: it isn't a photo of a bin, but may be a decompression bomb."""
@@ -51,6 +56,19 @@ def check_jpeg(body: bytes) -> PhotoSize:
     except ValueError:
         return _check_with_pillow(body)
     return PhotoSize(width, height)
+
+
+@contextlib.contextmanager
+def photo_errors(path: Path) -> Iterator[None]:
+    """Say which photo it is that training could not read, although it is whole.
+
+    Raises:
+        PhotoError: with the photo's path, and what to do.
+    """
+    try:
+        yield
+    except PhotoError as error:
+        raise PhotoError(f"{path} cannot be used: {error}. Leave {path.stem} out of the file list.") from error
 
 
 def _check_with_pillow(body: bytes) -> PhotoSize:

@@ -17,6 +17,7 @@ from PIL import Image
 
 from tasks.atomic_file import write_atomically
 from tasks.data.catalog import read_usable
+from tasks.data.jpeg import photo_errors
 from tasks.data.partition_state import write_batches
 from tasks.data.prepared_data import SPLITS
 from tasks.data.workspace import Workspace, explain_disk_errors
@@ -88,6 +89,7 @@ def write_pack(pack: Pack) -> PackCounts:
     """Write a pack's shards, each only if it isn't there as it would be written.
 
     Raises:
+        PhotoError: a photo that was whole when it was fetched cannot be read as training reads it.
         WorkspaceError: the disk is full or read-only.
     """
     workspace = Workspace(pack.folder)
@@ -200,7 +202,9 @@ def _fingerprint_of(path: Path) -> bytes | None:
 
 def _row_groups(workspace: Workspace, rows: pa.Table, size: int, resizers: ThreadPoolExecutor) -> Iterator[pa.Table]:
     def image(photo_id: Any, count: Any) -> bytes:
-        return resize_photo(workspace.photo(photo_id, count).read_bytes(), size)
+        path = workspace.photo(photo_id, count)
+        with photo_errors(path):
+            return resize_photo(path.read_bytes(), size)
 
     for start in range(0, rows.num_rows, PHOTOS_A_ROW_GROUP):
         part = rows.slice(start, PHOTOS_A_ROW_GROUP)

@@ -2,6 +2,8 @@
 
 import hashlib
 import io
+import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +15,13 @@ from PIL import Image
 
 from tasks.data import shards
 from tasks.data.catalog import CATALOG_SCHEMA
+from tasks.data.contact_sheet import write_contact_sheets
+from tasks.data.jpeg import check_jpeg
 from tasks.data.partition_state import write_table
 from tasks.data.shards import plan_shards, resize_photo, shard_files, write_pack
 from tasks.data.workspace import Workspace
 from training.data import samples
-from training.errors import TrainingError
+from training.errors import PhotoError, TrainingError
 from training.picture import decode, squash
 from training.preprocessing import to_pixels
 
@@ -132,6 +136,36 @@ def test_shards_of_an_older_format_are_packed_again(workspace: Workspace, monkey
         pack(workspace)
     assert pack(workspace) == (3, 0)
     assert pack(workspace) == (0, 3)
+
+
+def exif_with_odd_tag(orientation: int, kind: int) -> bytes:
+    """EXIF data whose XResolution is declared as a ``kind`` that it cannot have: 1 BYTE, 2 ASCII, 7 UNDEFINED."""
+    tags = struct.pack("<HHIHH", 0x0112, 3, 1, orientation, 0) + struct.pack("<HHI4s", 0x011A, kind, 4, b"72\0\0")
+    return b"Exif\0\0II*\0" + struct.pack("<IH", 8, 2) + tags + bytes(4)
+
+
+@pytest.mark.parametrize("kind", [1, 2, 7])
+def test_a_photo_with_broken_exif_is_packed(workspace: Workspace, kind: int) -> None:
+    """By its orientation, which can be read: its left side comes to the top."""
+    picture, body = Image.new("RGB", (60, 60), "black"), io.BytesIO()
+    picture.paste("white", (0, 0, 30, 60))
+    picture.save(body, "JPEG", exif=exif_with_odd_tag(6, kind))
+    check_jpeg(body.getvalue())
+    workspace.photo("00000", 0).write_bytes(body.getvalue())
+    pack(workspace)
+    [packed] = [row["image"] for row in pq.read_table(workspace.shards / "test").to_pylist() if row["id"] == "00000"]
+    seen = np.array(decode(packed, 32)).mean(axis=2)
+    assert seen[:12].min() > 200
+    assert seen[20:].max() < 60
+
+
+@pytest.mark.parametrize("step", [pack, write_contact_sheets])
+def test_a_photo_that_cannot_be_packed_or_shown_is_named(
+    workspace: Workspace, step: Callable[[Workspace], object]
+) -> None:
+    workspace.photo("00005", 2).write_bytes(b"no photo")
+    with pytest.raises(PhotoError, match=r"train_data/2/00005\.jpg cannot be used: .* Leave 00005 out"):
+        step(workspace)
 
 
 def test_a_photo_of_the_right_size_keeps_its_bytes() -> None:
