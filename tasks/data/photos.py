@@ -159,6 +159,7 @@ class _ChunkOfPhotos:
             self._forbidden.append(photo)
         except TooLargeError as error:
             self._counts.corrupt["too_large"] += 1
+            self._put_aside(photo, "too_large")  # else the next run takes what is here for it
             self._remember(photo, status="corrupt", reason="too_large", etag=error.etag, bytes=error.size)
         except TransferError:
             self._give_up(photo, good)

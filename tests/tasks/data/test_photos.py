@@ -69,6 +69,19 @@ def test_an_object_of_an_absurd_size_is_not_read(bucket: Bucket) -> None:
     assert bucket.files() == []
 
 
+def test_a_photo_that_became_too_large_is_put_aside_and_stays_so(bucket: Bucket) -> None:
+    bucket.put("7", 4)
+    chunk = bucket.listed(_7=4)
+    bucket.fetch(chunk)
+    bucket.put("7", 4, b"\xff\xd8\xff" + bytes(17 * 2**20))
+    for refresh in (True, False, True):
+        assert bucket.fetch(chunk, refresh=refresh) == {"7": "corrupt too_large"}
+        assert bucket.files() == ["quarantine/too_large/7.jpg"]
+    bucket.put("7", 4)
+    assert bucket.fetch(chunk) == {"7": "ok"}
+    assert bucket.files() == ["train_data/4/7.jpg"]
+
+
 def test_a_missing_photo_is_asked_for_again(bucket: Bucket) -> None:
     bucket.put("7", 4)
     bucket.remove("bin-images", "7.jpg")
