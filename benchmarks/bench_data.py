@@ -289,7 +289,7 @@ class _Memory:
 
 def _plain(given: Any) -> None:
     """The flow's steps as plain functions, chunks on as many threads and processes as in the flow."""
-    from tasks.data import contact_sheet, grouping, listing_stage, manifest, metadata_stage, shards, upload
+    from tasks.data import contact_sheet, grouping, listing_stage, manifest, metadata_stage, placements, shards, upload
     from tasks.data.catalog import write_catalog
     from tasks.data.tidy import tidy
     from tasks.object_store import ensure_bucket
@@ -320,6 +320,7 @@ def _plain(given: Any) -> None:
         each(upload.put_objects, plan.uploads)
         recipe = manifest.Recipe(name, given.source, 0, "grouped", given.shard_size)
         manifest.write_manifest(workspace, recipe, shards.shard_files(workspace))
+        placements.publish_placements(workspace, uri, "grouped", 0)
         manifest.upload_manifest(workspace, uri)
 
 

@@ -106,6 +106,8 @@ _UNITS = {"weight": "pounds", "length": "IN", "width": "IN", "height": "IN"}
 MISSING, FORBIDDEN, UNREACHABLE = "metadata_missing", "metadata_forbidden", "metadata_unreachable"
 WITHOUT_METADATA = frozenset((MISSING, FORBIDDEN, UNREACHABLE))
 """Flags of photos whose metadata nobody has read."""
+READ_IN_PART = WITHOUT_METADATA | {"not_json", "not_a_record", "sku_unreadable"}
+"""Flags of photos whose bins may hold products that nobody has read."""
 WITHOUT_COUNT = WITHOUT_METADATA | {"not_json", "not_a_record", "no_expected_quantity"}
 """Flags of photos whose metadata says no count: each such photo has one of them."""
 

@@ -1,26 +1,21 @@
 """Groups, duplicates and splits of a whole dataset, from what its partitions hold."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from tasks.data.bin_groups import bin_groups
-from tasks.data.bin_metadata import WITHOUT_METADATA
+from tasks.data.bin_metadata import READ_IN_PART
 from tasks.data.catalog import join_partition
-from tasks.data.partition_state import write_table
 from tasks.data.photo_ids import PARTITIONS
-from tasks.data.prepared_data import SPLITS, SplitName
+from tasks.data.placements import NONE, Placements, remember_placements, remembered_placements
+from tasks.data.prepared_data import SplitName
 from tasks.data.split import Leak, assign_splits, measure_leak
 from tasks.data.workspace import Workspace, explain_disk_errors
-
-_READ_IN_PART = WITHOUT_METADATA | {"not_json", "not_a_record", "sku_unreadable"}
-"""Flags of photos whose bins may hold products that nobody has read."""
-_PLACED = pa.schema([pa.field("id", pa.string()), pa.field("split", pa.string())])
 
 
 @dataclass(frozen=True)
@@ -97,7 +92,7 @@ class _Products(Sequence["list[int]"]):
         asins = pc.struct_field(skus.flatten(), "asin").to_pylist()
         self._hashes.append(np.fromiter(map(hash, asins), np.int64, len(asins)))
         self._lengths.append(pc.fill_null(pc.list_value_length(skus), 0).to_numpy(zero_copy_only=False))
-        self.in_part += [not _READ_IN_PART.isdisjoint(flags) for flags in rows["flags"].to_pylist()]
+        self.in_part += [not READ_IN_PART.isdisjoint(flags) for flags in rows["flags"].to_pylist()]
 
     def join(self) -> "_Products":
         """Make everything that was added readable."""
@@ -129,7 +124,7 @@ def split_photos(
     photos: GroupedPhotos,
     mode: Literal["grouped", "random"],
     seed: int,
-    published: Iterable[tuple[str, SplitName]] = (),
+    published: Placements = NONE,
 ) -> SplitPhotos:
     """Assign splits, keeping every earlier placement of this mode and seed, and remember them.
 
@@ -140,25 +135,25 @@ def split_photos(
     ids = [photos.ids[row] for row in rows]
     counts = [photos.counts[row] or 0 for row in rows]
     groups = [photos.groups[row] for row in rows]
-    path = workspace.state / f"splits-{mode}-{seed}.parquet"
     with explain_disk_errors(workspace.folder):
-        before = _read_placed(path)
-        learned = _learn(before, published)
-        units = ids if mode == "random" else _units(ids, groups, photos.duplicate_of)
-        splits = assign_splits(ids, units, counts, before, seed)
-        if learned or any(before.get(photo_id) != split for photo_id, split in zip(ids, splits, strict=True)):
-            before.update(zip(ids, splits, strict=True))
-            _write_placed(before, path)
-        del before  # it is large
-    random = splits if mode == "random" else assign_splits(ids, ids, counts, {}, seed)
+        here = remembered_placements(workspace, mode, seed)
+        before = here.merged(published)
+        units = photos.ids if mode == "random" else _units(photos)
+        placed = before.of(photos.ids)
+        splits = assign_splits(ids, [units[row] for row in rows], counts, placed[rows], seed)
+        now = before.merged(Placements.of_pairs(zip(ids, splits, strict=True)))
+        if not now.table().equals(here.table()):
+            remember_placements(workspace, mode, seed, now)
+        del here, before, now, placed, units  # they are large
+    random = splits if mode == "random" else assign_splits(ids, ids, counts, (), seed)
     sizes: dict[str, int] = {}
     for group in groups:
         sizes[group] = sizes.get(group, 0) + 1
-    placed: list[SplitName | None] = [None] * len(photos.ids)
+    of_all: list[SplitName | None] = [None] * len(photos.ids)
     for row, split in zip(rows, splits, strict=True):
-        placed[row] = split
+        of_all[row] = split
     return SplitPhotos(
-        placed,
+        of_all,
         measure_leak(groups, splits),
         measure_leak(groups, random),
         in_sets=sum(size for size in sizes.values() if size > 1),
@@ -166,11 +161,11 @@ def split_photos(
     )
 
 
-def _units(ids: Sequence[str], groups: Sequence[str], duplicate_of: Mapping[str, str]) -> list[str]:
+def _units(photos: GroupedPhotos) -> list[str]:
     """Return what must share a split: bin groups, joined where they hold the very same photo."""
-    if not duplicate_of:
-        return list(groups)
-    group_of = dict(zip(ids, groups, strict=True))
+    if not photos.duplicate_of:
+        return photos.groups
+    group_of = dict(zip(photos.ids, photos.groups, strict=True))
     joined: dict[str, str] = {}
 
     def find(group: str) -> str:
@@ -178,35 +173,8 @@ def _units(ids: Sequence[str], groups: Sequence[str], duplicate_of: Mapping[str,
             group = joined[group]
         return group
 
-    for photo_id, first in duplicate_of.items():
+    for photo_id, first in photos.duplicate_of.items():
         one, other = find(group_of[photo_id]), find(group_of[first])
         if one != other:
             joined[max(one, other)] = min(one, other)
-    return [find(group) for group in groups]
-
-
-def _read_placed(path: Any) -> dict[str, SplitName]:
-    if not path.exists():
-        return {}
-    table = pq.read_table(path, schema=_PLACED)
-    pairs: Any = zip(table["id"].to_pylist(), table["split"].to_pylist(), strict=True)
-    return dict(pairs)
-
-
-def _learn(placed: dict[str, SplitName], published: Iterable[tuple[str, SplitName]]) -> bool:
-    """Add what was published to ``placed``; return whether that changed anything.
-
-    Where the two differ (another machine found that two bins are one), train goes before valid before test.
-    """
-    changed = False
-    for photo_id, split in published:
-        known = placed.get(photo_id)
-        if known is None or SPLITS.index(split) < SPLITS.index(known):
-            placed[photo_id] = split
-            changed = True
-    return changed
-
-
-def _write_placed(placed: Mapping[str, SplitName], path: Any) -> None:
-    ids = sorted(placed)
-    write_table(pa.table({"id": ids, "split": [placed[i] for i in ids]}, schema=_PLACED), path)
+    return [find(group) for group in photos.groups]

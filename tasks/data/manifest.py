@@ -75,7 +75,7 @@ def upload_manifest(workspace: Workspace, uri: str) -> bool:
     return True
 
 
-def published_placements(workspace: Workspace, uri: str, mode: str, seed: int) -> Iterator[tuple[str, SplitName]]:
+def manifest_placements(workspace: Workspace, uri: str, mode: str, seed: int) -> Iterator[tuple[str, SplitName]]:
     """Yield id and split of every photo that the dataset's manifest places: the one on S3, else the one here.
 
     A manifest of another kind of split, or of another seed, places nothing.

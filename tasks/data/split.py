@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,9 @@ import numpy as np
 import pyarrow as pa
 
 from tasks.data.prepared_data import SPLITS, SplitName
+
+NOWHERE = len(SPLITS)
+"""In a list of splits by their places in ``SPLITS``: a photo that was never placed."""
 
 SHARES: dict[SplitName, float] = {"train": 0.8, "valid": 0.1, "test": 0.1}
 
@@ -31,7 +34,7 @@ def assign_splits(
     ids: Sequence[str],
     units: Sequence[str],
     counts: Sequence[int],
-    placed: Mapping[str, SplitName],
+    placed: Sequence[int],
     seed: int,
 ) -> list[SplitName]:
     """Return the split of every photo; the photos of a unit always share one.
@@ -45,17 +48,16 @@ def assign_splits(
         ids: Photo ids.
         units: For each photo, what must stay together.
         counts: For each photo, the class to stratify by.
-        placed: Where photos were placed before, by id; photos that aren't in ``ids`` don't matter.
+        placed: For each photo, the place in ``SPLITS`` of the split where it was before, or ``NOWHERE``; empty where
+            none was placed.
         seed: Decides the order of new units.
     """
-    members = _Members(units)
+    members = Members(units)
     balance = _Balance(counts)
-    where = np.full(len(members), -1, np.int8)
+    where = members.least(placed) if len(placed) else np.full(len(members), NOWHERE, np.int8)
     new, sizes, digests = [], [], bytearray()
     for unit, rows in enumerate(members):
-        before = {placed[ids[row]] for row in rows if ids[row] in placed} if placed else ()
-        if before:
-            where[unit] = min(SPLITS.index(split) for split in before)
+        if where[unit] != NOWHERE:
             balance.add(SPLITS[where[unit]], Counter(counts[row] for row in rows))
         else:
             name = min(ids[row] for row in rows)
@@ -71,13 +73,19 @@ def assign_splits(
     return [SPLITS[split] for split in where[members.unit_of]]
 
 
-class _Members(Sequence["list[int]"]):
+class Members(Sequence["list[int]"]):
     """The rows of each unit, in arrays: half a million lists would fill the memory."""
 
     def __init__(self, units: Sequence[str]) -> None:
         self.unit_of: Any = pa.array(units, pa.string()).dictionary_encode().indices.to_numpy()
         self._rows = np.argsort(self.unit_of, kind="stable")
         self._ends = np.cumsum(np.bincount(self.unit_of))
+
+    def least(self, numbers: Sequence[int]) -> Any:
+        """Return the least number of each unit's photos."""
+        found = np.full(len(self), NOWHERE, np.int8)
+        np.minimum.at(found, self.unit_of, np.asarray(numbers, np.int8))
+        return found
 
     def __len__(self) -> int:
         return len(self._ends)

@@ -7,7 +7,7 @@ from typing import Any
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.data import grouping, listing_stage, manifest, metadata_stage, photos, shards, sources, upload
+from tasks.data import grouping, listing_stage, manifest, metadata_stage, photos, placements, shards, sources, upload
 from tasks.data.catalog import CatalogSummary, refuse_too_many_bad, write_catalog
 from tasks.data.chunk_processes import apart
 from tasks.data.chunks import Chunk
@@ -98,7 +98,7 @@ def catalog_and_split(
         TooManyBadPhotosError: a larger share of the photos is bad than ``parameters`` allow, or none is usable.
     """
     found = grouping.group_photos(workspace)
-    published = manifest.published_placements(workspace, uri, parameters.split, parameters.seed)
+    published = placements.published_placements(workspace, uri, parameters.split, parameters.seed)
     split = grouping.split_photos(workspace, found, parameters.split, parameters.seed, published)
     summary = write_catalog(workspace, found.groups, found.duplicate_of, split.splits)
     counts: SplitCounter = {name: Counter() for name in SPLITS}
@@ -143,7 +143,9 @@ def put_objects(part: Upload) -> int:
 
 @task(name="seal", task_run_name="seal {uri}", **_OPTIONS)
 def seal(workspace: Workspace, uri: str, recipe: Recipe, to_delete: list[str]) -> str:
-    """Write and upload the manifest, delete what is in the dataset no more; return the manifest's SHA-256."""
+    """Upload placements and the manifest, delete what is in the dataset no more; return the manifest's SHA-256."""
+    # Placements first: a dataset that can be learned from is never there without them.
+    placements.publish_placements(workspace, uri, recipe.split, recipe.seed)
     digest = manifest.write_manifest(workspace, recipe, shards.shard_files(workspace))
     manifest.upload_manifest(workspace, uri)
     if to_delete:

@@ -12,6 +12,7 @@ from tasks.data.file_list import SCHEMA
 from tasks.data.grouping import GroupedPhotos, group_photos, split_photos
 from tasks.data.metadata_stage import metadata_state
 from tasks.data.photo_ids import partition_of
+from tasks.data.placements import Placements
 from tasks.data.prepared_data import SplitName
 from tasks.data.workspace import Workspace
 
@@ -63,7 +64,9 @@ def test_bins_that_turn_out_to_be_one_move_no_others_photos(workspace: Workspace
     placed: Placed = [("5", "test"), ("6", "train"), ("9", "valid"), ("12", "test")]
     groups = groups_of(workspace, _5=a_record(A=1), _6=b"<html>", _9=a_record(B=1), _12=a_record(C=1))
     now = GroupedPhotos(list(groups), [1] * 4, list(groups.values()), {})
-    splits = dict(zip(now.ids, split_photos(workspace, now, "grouped", 0, placed).splits, strict=True))
+    splits = dict(
+        zip(now.ids, split_photos(workspace, now, "grouped", 0, Placements.of_pairs(placed)).splits, strict=True)
+    )
     assert splits == {"5": "train", "6": "train", "9": "valid", "12": "test"}
 
 
@@ -71,15 +74,21 @@ def test_what_was_published_holds_here_and_is_remembered(workspace: Workspace) -
     few = photos(_5="5", _6="5", _9="9")
     placed: Placed = [("5", "test"), ("9", "valid"), ("10", "train")]
     for published in (placed, []):
-        assert split_photos(workspace, few, "grouped", 0, published).splits == ["test", "test", "valid"]
+        assert split_photos(workspace, few, "grouped", 0, Placements.of_pairs(published)).splits == [
+            "test",
+            "test",
+            "valid",
+        ]
     assert split_photos(workspace, photos(_10="10"), "grouped", 0).splits == ["train"]
 
 
 def test_what_another_machine_learned_from_is_not_tested_on(workspace: Workspace) -> None:
     one = photos(_5="5")
     said: list[SplitName] = ["valid", "test", "train", "test"]
-    stays = ["valid", "valid", "train", "train"]
-    assert [split_photos(workspace, one, "grouped", 0, [("5", split)]).splits[0] for split in said] == stays
+    stays: list[SplitName] = ["valid", "valid", "train", "train"]
+    for split, stayed in zip(said, stays, strict=True):
+        published = Placements.of_pairs([("5", split)])
+        assert split_photos(workspace, one, "grouped", 0, published).splits == [stayed]
     assert split_photos(workspace, one, "grouped", 0).splits == ["train"]
 
 

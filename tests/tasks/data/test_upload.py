@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from tasks.data.catalog import CATALOG_SCHEMA
-from tasks.data.manifest import MANIFEST_KEY, Recipe, published_placements, upload_manifest, write_manifest
+from tasks.data.manifest import MANIFEST_KEY, Recipe, manifest_placements, upload_manifest, write_manifest
 from tasks.data.partition_state import write_batches
 from tasks.data.photo_ids import partition_of
 from tasks.data.shards import ShardFile
@@ -158,7 +158,7 @@ def test_the_manifest_travels_only_when_it_changed(dataset: Dataset) -> None:
 
 
 def placements(dataset: Dataset, mode: str = "grouped", seed: int = 0) -> dict[str, str]:
-    return dict(published_placements(dataset.workspace, dataset.uri, mode, seed))
+    return dict(manifest_placements(dataset.workspace, dataset.uri, mode, seed))
 
 
 def test_the_manifest_tells_where_photos_were_placed_by_this_kind_of_split(dataset: Dataset) -> None:
