@@ -51,12 +51,24 @@ def bin_groups(
     for there, here, distance in _neighbours(widths, numbers):
         near, row = order[there], order[here]
         in_doubt = in_part is not None and (in_part[row] or in_part[near])
-        if (in_doubt and distance == 1) or any(asin in asins[near] for asin in asins[row]):
+        if is_one_bin(asins[row], asins[near], distance, in_doubt=in_doubt):
             sets.unite(there, here)
     groups = list(ids)
     for place, row in enumerate(order):
         groups[row] = ids[order[sets.find(place)]]
     return groups
+
+
+def is_one_bin(asins: Collection[object], others: Collection[object], distance: int, *, in_doubt: bool) -> bool:
+    """Whether two neighbours show one bin; ``in_doubt``, if either may have more products than are known."""
+    return (in_doubt and distance == 1) or any(asin in others for asin in asins)
+
+
+def neighbours(ids: Sequence[str]) -> Iterator[tuple[int, int, int]]:
+    """Yield the rows of every two ids of one numbering that are not too far apart, and how far they are."""
+    order, widths, numbers = _in_order(ids)
+    for there, here, distance in _neighbours(widths, numbers):
+        yield order[there], order[here], distance
 
 
 def _in_order(ids: Sequence[str]) -> tuple[Sequence[int], Any, Any]:

@@ -14,7 +14,8 @@ from tasks.data.catalog import join_partition
 from tasks.data.photo_ids import PARTITIONS
 from tasks.data.placements import NONE, Placements, remember_placements, remembered_placements
 from tasks.data.prepared_data import SplitName
-from tasks.data.split import Leak, assign_splits, measure_leak
+from tasks.data.split import NOWHERE, Leak, Members, assign_splits, measure_leak
+from tasks.data.unlisted import twins_placed
 from tasks.data.workspace import Workspace, explain_disk_errors
 
 
@@ -129,7 +130,7 @@ def split_photos(
     """Assign splits, keeping every earlier placement of this mode and seed, and remember them.
 
     Earlier placements are those that this folder remembers and those that were ``published``, perhaps by another
-    machine.
+    machine. They hold for their bins, whether or not the photo itself can be used, or is listed, now.
     """
     rows = photos.usable()
     ids = [photos.ids[row] for row in rows]
@@ -139,7 +140,7 @@ def split_photos(
         here = remembered_placements(workspace, mode, seed)
         before = here.merged(published)
         units = photos.ids if mode == "random" else _units(photos)
-        placed = before.of(photos.ids)
+        placed = before.of(photos.ids) if mode == "random" else _placed(workspace, photos.ids, units, before)
         splits = assign_splits(ids, [units[row] for row in rows], counts, placed[rows], seed)
         now = before.merged(Placements.of_pairs(zip(ids, splits, strict=True)))
         if not now.table().equals(here.table()):
@@ -178,3 +179,16 @@ def _units(photos: GroupedPhotos) -> list[str]:
         if one != other:
             joined[max(one, other)] = min(one, other)
     return [find(group) for group in photos.groups]
+
+
+def _placed(workspace: Workspace, ids: list[str], units: Sequence[str], before: Placements) -> Any:
+    """Return for every listed photo where its unit was placed before; a new one goes where unlisted twins were."""
+    members = Members(units)
+    where = members.least(before.of(ids))
+    new = np.flatnonzero(where[members.unit_of] == NOWHERE)
+    unlisted = before.without(ids)
+    if len(new) and len(unlisted.ids):
+        for row, split in twins_placed(workspace, [ids[row] for row in new], unlisted):
+            unit = members.unit_of[new[row]]
+            where[unit] = min(where[unit], split)
+    return where[members.unit_of]

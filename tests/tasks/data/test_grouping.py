@@ -92,6 +92,32 @@ def test_what_another_machine_learned_from_is_not_tested_on(workspace: Workspace
     assert split_photos(workspace, one, "grouped", 0).splits == ["train"]
 
 
+def test_a_bin_stays_where_its_unusable_twin_was_placed(workspace: Workspace) -> None:
+    placed = Placements.of_pairs([("5", "test"), ("12", "valid")])
+    found = GroupedPhotos(["5", "6", "9", "12"], [None, 1, 1, None], ["5", "5", "9", "9"], {})
+    assert split_photos(workspace, found, "grouped", 0, placed).splits == [None, "test", "valid", None]
+    now = photos(_5="5", _6="5", _9="9", _12="9")  # they can be used again
+    assert split_photos(workspace, now, "grouped", 0).splits == ["test", "test", "valid", "valid"]
+
+
+def test_a_bin_stays_where_its_unlisted_twin_was_placed(workspace: Workspace) -> None:
+    """Twins by their products, as far as this folder knows them: 6 has none of the earlier list's 5 and 8."""
+    records = {"_4": a_record(A=1), "_5": a_record(A=1), "_6": a_record(B=1), "_8": a_record(C=1), "_10": a_record(C=1)}
+    groups_of(workspace, **records)
+    placed = Placements.of_pairs([("5", "test"), ("8", "valid")])
+    now = photos(_4="4", _6="6", _10="10")
+    assert split_photos(workspace, now, "grouped", 0, placed).splits == ["test", "train", "valid"]
+    assert split_photos(workspace, photos(_5="5", _8="8"), "grouped", 0).splits == ["test", "valid"]
+
+
+def test_where_products_are_unknown_a_direct_neighbour_is_a_twin_and_moves_nobody(workspace: Workspace) -> None:
+    """Another machine: 4 and 6 may be photos of 5's bin; 8 was placed already, so it stays."""
+    placed = Placements.of_pairs([("5", "test"), ("8", "test"), ("9", "train"), ("20", "valid"), ("22", "test")])
+    now = photos(_4="4", _6="6", _8="8", _21="21", _24="24")
+    splits = split_photos(workspace, now, "grouped", 0, placed).splits
+    assert splits == ["test", "test", "test", "valid", "train"]
+
+
 def test_bins_that_hold_the_very_same_photo_share_a_split(workspace: Workspace) -> None:
     """Bins of two photos each; the first of each bin from 100 on is the second of another one, in a chain of three."""
     groups = {f"_{n}{twin}": str(n) for n in range(100, 400) for twin in "ab"}
