@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from tasks.data.bin_groups import bin_groups
 from tasks.data.bin_metadata import READ_IN_PART
 from tasks.data.catalog import join_partition
-from tasks.data.photo_ids import PARTITIONS
+from tasks.data.photo_ids import PARTITIONS, numbering_of
 from tasks.data.placements import NONE, Placements, remember_placements, remembered_placements
 from tasks.data.prepared_data import SplitName
 from tasks.data.split import NOWHERE, Leak, Members, assign_splits, measure_leak
@@ -31,6 +31,11 @@ class GroupedPhotos:
     counts: list[int | None]
     groups: list[str]
     duplicate_of: dict[str, str]
+
+    @property
+    def without_number(self) -> int:
+        """How many ids are no plain numbers, so that nothing says which photos are of one bin with theirs."""
+        return sum(numbering_of(photo_id) is None for photo_id in self.ids)
 
     def usable(self) -> list[int]:
         """Return the rows of the photos that can be used."""
@@ -111,13 +116,17 @@ class _Products(Sequence["list[int]"]):
 
 @dataclass(frozen=True)
 class SplitPhotos:
-    """The split of every photo, in the catalog's order (None: it can't be used), and the leak of a random one."""
+    """The split of every photo, in the catalog's order (None: it can't be used), and the leak of a random one.
+
+    ``without_number`` ids are no plain numbers: their photos are in no before/after set.
+    """
 
     splits: list[SplitName | None]
     leak: Leak
     random_leak: Leak
     in_sets: int
     groups: int
+    without_number: int = 0
 
 
 def split_photos(
@@ -159,6 +168,7 @@ def split_photos(
         measure_leak(groups, random),
         in_sets=sum(size for size in sizes.values() if size > 1),
         groups=len(sizes),
+        without_number=photos.without_number,
     )
 
 

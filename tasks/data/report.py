@@ -43,9 +43,20 @@ def split_table(counts: Mapping[SplitName, Counter[int]]) -> list[dict[str, Any]
     return rows
 
 
+def ungrouped_text(split: SplitPhotos) -> str:
+    """Say how many photos' twins cannot be told, because their ids are no numbers; empty if there are none."""
+    if not split.without_number:
+        return ""
+    return (
+        f"{split.without_number} of {len(split.splits)} ids are no numbers of at most 18 digits: their before/after "
+        "photos are not recognised. One of a bin may be in train and another in test, and no share here counts that."
+    )
+
+
 def leak_text(split: SplitPhotos, mode: str) -> str:
     """Say how many twins were kept together, and what a random split would have leaked."""
-    lines = [
+    lines = [f"- {ungrouped}"] if (ungrouped := ungrouped_text(split)) else []
+    lines += [
         f"- {split.in_sets} photos belong to before/after sets of one bin ({split.groups} bins in all).",
         f"- In this split ({mode}), {split.leak.with_twin_in_train} of {split.leak.test_photos} test photos "
         f"({split.leak.share:.1%}) have a photo of the same bin in train.",

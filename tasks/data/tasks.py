@@ -17,7 +17,13 @@ from tasks.data.manifest import Recipe
 from tasks.data.metadata_stage import MetadataCounts
 from tasks.data.photos import PhotoCounts
 from tasks.data.prepared_data import SPLITS, PrepareParameters, SplitName
-from tasks.data.report import publish_contact_sheets, publish_left_out, publish_tables, write_split_report
+from tasks.data.report import (
+    publish_contact_sheets,
+    publish_left_out,
+    publish_tables,
+    ungrouped_text,
+    write_split_report,
+)
 from tasks.data.shards import Pack, PackCounts
 from tasks.data.sources import Source
 from tasks.data.tidy import tidy
@@ -100,6 +106,8 @@ def catalog_and_split(
     found = grouping.group_photos(workspace)
     published = placements.published_placements(workspace, uri, parameters.split, parameters.seed)
     split = grouping.split_photos(workspace, found, parameters.split, parameters.seed, published)
+    if ungrouped := ungrouped_text(split):
+        get_run_logger().warning("%s", ungrouped)
     summary = write_catalog(workspace, found.groups, found.duplicate_of, split.splits)
     counts: SplitCounter = {name: Counter() for name in SPLITS}
     for placed, count in zip(split.splits, found.counts, strict=True):

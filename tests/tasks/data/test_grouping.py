@@ -14,6 +14,7 @@ from tasks.data.metadata_stage import metadata_state
 from tasks.data.photo_ids import partition_of
 from tasks.data.placements import Placements
 from tasks.data.prepared_data import SplitName
+from tasks.data.report import leak_text
 from tasks.data.workspace import Workspace
 
 Placed = list[tuple[str, SplitName]]
@@ -127,6 +128,15 @@ def test_bins_that_hold_the_very_same_photo_share_a_split(workspace: Workspace) 
     for n in range(100, 200):
         assert len({split_of[f"{m}{twin}"] for m in (n, n + 100, n + 200) for twin in "ab"}) == 1
     assert set(split_of.values()) == {"train", "valid", "test"}
+
+
+def test_ids_that_are_no_numbers_are_said_to_be_ungrouped(workspace: Workspace) -> None:
+    groups = groups_of(workspace, cam_1=a_record(A=1), cam_2=a_record(A=1), _5=a_record(A=1), _6=a_record(A=1))
+    ids = list(groups)
+    found = GroupedPhotos(ids, [1] * len(ids), list(groups.values()), {})
+    split = split_photos(workspace, found, "grouped", 0)
+    assert leak_text(split, "grouped").startswith("- 2 of 4 ids are no numbers of at most 18 digits")
+    assert "no numbers" not in leak_text(split_photos(workspace, photos(_5="5"), "grouped", 0), "grouped")
 
 
 def test_a_random_split_scatters_the_very_same_photo_too(workspace: Workspace) -> None:
