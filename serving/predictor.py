@@ -3,7 +3,6 @@
 import io
 import json
 import random
-import struct
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
@@ -14,10 +13,11 @@ from typing import Any, TypeVar, overload
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
-from PIL import ExifTags, Image, ImageOps
+from PIL import Image
 
 from serving.prediction import Prediction
 from training.errors import DeploymentError, FaultyModelError, NoAnswerError, PhotoError, RequestError
+from training.picture import turn_of
 
 Photo = str | Path | bytes | Image.Image
 Result = TypeVar("Result")
@@ -148,17 +148,10 @@ def _encoded(photo: Photo) -> bytes:
 
 
 def _upright(photo: Image.Image) -> Image.Image:
-    """Turned as its EXIF says, which the PNG lacks. Only that is read of it, as Pillow fails at writing some back."""
-    upright = photo.copy()
-    for name in ("exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp"):
-        upright.info.pop(name, None)
-    try:
-        orientation = photo.getexif().get(ExifTags.Base.Orientation, 1)
-    except (SyntaxError, ValueError, struct.error):  # no EXIF, whatever it calls itself: nobody knows another way up
-        return upright
-    upright.getexif()[ExifTags.Base.Orientation] = orientation
-    ImageOps.exif_transpose(upright, in_place=True)
-    return upright
+    """Turned as its EXIF says, which the PNG lacks."""
+    photo.load()  # a PNG's orientation may stand behind its pixels
+    turn = turn_of(photo)
+    return photo if turn is None else photo.transpose(turn)
 
 
 def _for_png(photo: Image.Image) -> Image.Image:

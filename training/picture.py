@@ -65,7 +65,7 @@ def decode(data: bytes, size: int) -> Image.Image:
             image.draft("RGB", (size, size))  # lets the JPEG decoder skip detail that the resize throws away
             with _room(width * height):
                 image.load()  # a PNG's orientation may stand behind its pixels
-                turn = _turn(image)
+                turn = turn_of(image)
                 picture = _to_rgb(image) if image.width * image.height <= LARGE else _reduced(image, size)
                 return picture if turn is None else picture.transpose(turn)
     except PhotoError:
@@ -78,8 +78,8 @@ def decode(data: bytes, size: int) -> Image.Image:
         raise PhotoError(f"not a whole JPEG or PNG: {error}") from error
 
 
-def _turn(image: Image.Image) -> Image.Transpose | None:
-    """What makes the picture upright, by its EXIF data; where those are unusable, it counts as upright.
+def turn_of(image: Image.Image) -> Image.Transpose | None:
+    """What makes a loaded picture upright, by its EXIF data; where those are unusable, it counts as upright.
 
     Not Pillow's exif_transpose: it also writes all other tags anew, which fails on a photo that has an odd one.
     """
