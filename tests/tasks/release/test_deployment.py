@@ -157,7 +157,7 @@ def test_a_denied_scaling_says_what_the_endpoint_serves(
     bench: Bench, endpoint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, cases = bench.model("scaled")
-    here = bench.here.model_copy(update={"autoscaling_instances": 2})
+    here = bench.here.model_copy(update={"target": "aws", "autoscaling_instances": 2})
     denied = {"Error": {"Code": "AccessDeniedException", "Message": "is not authorized"}}
     let_aws_answer("application-autoscaling.RegisterScalableTarget", 400, denied)
     let_aws_answer("sagemaker.DeleteEndpoint", 400, denied)  # the rollback's

@@ -12,7 +12,7 @@ from tasks.release import registry, teardown
 from tasks.release.serving_now import describe
 from tasks.release.teardown import leftovers, running_jobs, wait_for_jobs
 from tasks.settings import Settings
-from tests.localcloud.hosting import archive, wait_until
+from tests.localcloud.hosting import ECHO, archive, wait_until
 from tests.localcloud.training import source_archive
 from tests.s3_server import denying_s3
 from tests.tasks.release.bench import let_aws_answer
@@ -38,6 +38,14 @@ def leave(run_id: str, here: Settings) -> None:
     jobs, night = f"jobs/b{run_id}-train-1/output/model.tar.gz", f"nightly/{run_id}/held-back/bin-images/1.jpg"
     for key in (f"models/{name}/model.tar.gz", jobs, night, "datasets/demo/a.jpg"):
         s3.put_object(Bucket=here.bucket, Key=key, Body=b"x")
+
+
+def serve(run_id: str, endpoint: str, script: str, here: Settings) -> str:
+    """Begin to put what `leave` left behind an endpoint, with this script as its model; returns the configuration."""
+    name = f"binventory-{run_id}-{here.bucket}"
+    boto3.client("s3").put_object(Bucket=here.bucket, Key=f"models/{name}/model.tar.gz", Body=archive(script))
+    boto3.client("sagemaker").create_endpoint(EndpointName=endpoint, EndpointConfigName=f"{name}-c")
+    return f"{name}-c"
 
 
 def test_what_a_run_left_is_listed_and_deleted_and_nothing_else(here: Settings) -> None:
@@ -77,20 +85,16 @@ def test_endpoints_that_may_not_be_looked_at_are_named_and_left_alone(
 
 
 def test_what_is_in_use_is_marked_and_goes_only_when_that_is_said(
-    here: Settings, monkeypatch: pytest.MonkeyPatch
+    here: Settings, endpoint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(flow, "settings", lambda: here)
     monkeypatch.setattr(flow, "use_cloud", lambda _: None)  # it is in use
     run_id = "261125-120003"
     leave(run_id, here)
-    served = {"EndpointArn": "arn:aws:sagemaker:us-east-1:000000000000:endpoint/bins", "EndpointStatus": "InService"}
-    served["EndpointConfigName"] = f"binventory-{run_id}-{here.bucket}-c"
-    let_aws_answer("sagemaker.ListEndpoints", 200, {"Endpoints": [{"EndpointName": "bins"}]})
-    let_aws_answer("sagemaker.DescribeEndpoint", 200, served)
-    let_aws_answer("sagemaker.ListTags", 200, {"Tags": []})
-    let_aws_answer("sagemaker.DeleteEndpoint", 200, {})
+    serve(run_id, endpoint, ECHO, here)
+    wait_until(lambda: (found := describe(endpoint)) and found.status == "InService")
     uses = [(each.kind, each.in_use) for each in leftovers(run_id, here)]
-    behind, newest = "in service behind bins", "the newest approved model, which nights count with"
+    behind, newest = f"in service behind {endpoint}", "the newest approved model, which nights count with"
     both = f"{behind}; {newest}"
     assert uses == [
         ("endpoint", behind),
@@ -115,11 +119,8 @@ def test_an_endpoint_that_is_being_created_is_waited_for_and_never_forgotten(
     monkeypatch.setattr(flow, "use_cloud", lambda _: None)  # it is in use
     run_id = "261125-120004"
     leave(run_id, here)
-    client, name = boto3.client("sagemaker"), f"binventory-{run_id}-{here.bucket}"
-    slow = archive("import time; time.sleep(2)")
-    boto3.client("s3").put_object(Bucket=here.bucket, Key=f"models/{name}/model.tar.gz", Body=slow)
-    client.create_endpoint(EndpointName=endpoint, EndpointConfigName=f"{name}-c")
-    client.delete_endpoint_config(EndpointConfigName=f"{name}-c")
+    config = serve(run_id, endpoint, "import time; time.sleep(2)", here)
+    boto3.client("sagemaker").delete_endpoint_config(EndpointConfigName=config)
     [found] = [each for each in leftovers(run_id, here) if each.kind == "endpoint"]
     assert (found.name, found.in_use) == (endpoint, "")
     with temporary_settings({PREFECT_LOGGING_TO_API_ENABLED: False}):  # the server may go before the log is sent
