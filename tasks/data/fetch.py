@@ -14,6 +14,7 @@ from obstore.exceptions import BaseError, GenericError, JoinError, NotModifiedEr
 from obstore.store import ObjectStore
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
+from tasks.object_store import brief
 from training.errors import ForbiddenObjectError, SourceError, TransferError
 
 IN_FLIGHT = 64
@@ -74,13 +75,13 @@ def transfer_errors(what: str) -> Iterator[None]:
         if "NoSuchBucket" in str(error):
             raise SourceError(f"{what}: the bucket does not exist.") from error
         if _is_refusal(error):
-            raise SourceError(f"{what}: {_brief(error)}") from error
-        raise TransferError(f"{what}: {_brief(error)}") from error
+            raise SourceError(f"{what}: {brief(error)}") from error
+        raise TransferError(f"{what}: {brief(error)}") from error
     except PermissionDeniedError as error:
         kind = SourceError if _NOT_WELCOME.search(str(error)) else ForbiddenObjectError
-        raise kind(f"{what}: {_brief(error)}") from error
+        raise kind(f"{what}: {brief(error)}") from error
     except BaseError as error:
-        raise SourceError(f"{what}: {_brief(error)}") from error
+        raise SourceError(f"{what}: {brief(error)}") from error
 
 
 def _is_refusal(error: Exception) -> bool:
@@ -89,11 +90,6 @@ def _is_refusal(error: Exception) -> bool:
         return True
     status = _STATUS.search(str(error))
     return status is not None and status.group(1) not in ("408", "429")
-
-
-def _brief(error: Exception) -> str:
-    """Return the telling part of an error of obstore's, which go on for pages."""
-    return " ".join(str(error).split("Debug source")[0].split())[:300]
 
 
 class Digests:
