@@ -14,5 +14,6 @@ def test_the_container_is_told_how_much_at_once_where_photos_come_from_and_how_t
         "SAGEMAKER_MODEL_SERVER_WORKERS": "5",
         "BINVENTORY_PHOTO_HOSTS": "cameras.lan=10.20.0.0/16",
         "BINVENTORY_PHOTO_BUCKETS": "photos,more",
+        "TS_MAX_REQUEST_SIZE": "41943040",  # of a photo of 20 MiB as base64
     }
     assert "SAGEMAKER_MODEL_SERVER_WORKERS" not in container_environment(Settings())  # the container knows its cores
