@@ -48,7 +48,6 @@ _PUT_ASIDE = {"missing": "vanished", "unreachable": "unreachable"}
 class PhotoCounts:
     """What became of a chunk's photos; ``corrupt`` by reason."""
 
-    wanted: int = 0
     downloaded: int = 0
     reused: int = 0
     missing: int = 0
@@ -131,7 +130,6 @@ class _ChunkOfPhotos:
             known = {row["id"]: row for row in self._states[partition].table().to_pylist()}
             for photo_id, count in zip(ids, counts, strict=True):
                 if count is not None:
-                    self._counts.wanted += 1
                     path = self._workspace.photo_path(photo_id, count)
                     yield _Wanted(partition, photo_id, path, known.get(photo_id))
 

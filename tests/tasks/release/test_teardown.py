@@ -21,6 +21,12 @@ from training.errors import CloudError
 ROLE = "arn:aws:iam::000000000000:role/test"
 
 
+@pytest.fixture
+def flow_on_this_cloud(here: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flow, "settings", lambda: here)
+    monkeypatch.setattr(flow, "use_cloud", lambda _: None)  # it is in use
+
+
 def leave(run_id: str, here: Settings) -> None:
     """A model, its configuration, its package and some objects, as a run leaves them."""
     client, s3 = boto3.client("sagemaker"), boto3.client("s3")
@@ -84,11 +90,8 @@ def test_endpoints_that_may_not_be_looked_at_are_named_and_left_alone(
     assert "of-others, of-more" in said
 
 
-def test_what_is_in_use_is_marked_and_goes_only_when_that_is_said(
-    here: Settings, endpoint: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(flow, "settings", lambda: here)
-    monkeypatch.setattr(flow, "use_cloud", lambda _: None)  # it is in use
+@pytest.mark.usefixtures("flow_on_this_cloud")
+def test_what_is_in_use_is_marked_and_goes_only_when_that_is_said(here: Settings, endpoint: str) -> None:
     run_id = "261125-120003"
     leave(run_id, here)
     serve(run_id, endpoint, ECHO, here)
@@ -112,11 +115,8 @@ def test_what_is_in_use_is_marked_and_goes_only_when_that_is_said(
     assert leftovers(run_id, here) == []
 
 
-def test_an_endpoint_that_is_being_created_is_waited_for_and_never_forgotten(
-    here: Settings, endpoint: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(flow, "settings", lambda: here)
-    monkeypatch.setattr(flow, "use_cloud", lambda _: None)  # it is in use
+@pytest.mark.usefixtures("flow_on_this_cloud")
+def test_an_endpoint_that_is_being_created_is_waited_for_and_never_forgotten(here: Settings, endpoint: str) -> None:
     run_id = "261125-120004"
     leave(run_id, here)
     config = serve(run_id, endpoint, "import time; time.sleep(2)", here)
@@ -129,11 +129,8 @@ def test_an_endpoint_that_is_being_created_is_waited_for_and_never_forgotten(
     assert leftovers(run_id, here) == []
 
 
-def test_what_an_endpoint_needs_stays_where_that_cannot_be_deleted(
-    here: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(flow, "settings", lambda: here)
-    monkeypatch.setattr(flow, "use_cloud", lambda _: None)  # it is in use
+@pytest.mark.usefixtures("flow_on_this_cloud")
+def test_what_an_endpoint_needs_stays_where_that_cannot_be_deleted(here: Settings) -> None:
     run_id = "261125-120005"
     leave(run_id, here)
     failed = {"EndpointArn": "arn:aws:sagemaker:us-east-1:000000000000:endpoint/bins", "EndpointStatus": "Failed"}
@@ -153,11 +150,10 @@ def test_what_an_endpoint_needs_stays_where_that_cannot_be_deleted(
     assert [each.name for each in leftovers(run_id, here)] == [each.name for each in before[:5]]
 
 
+@pytest.mark.usefixtures("flow_on_this_cloud")
 def test_objects_that_may_not_be_deleted_are_named_and_the_rest_goes(
     here: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(flow, "settings", lambda: here)
-    monkeypatch.setattr(flow, "use_cloud", lambda _: None)  # it is in use
     run_id = "261125-120006"
     leave(run_id, here)
     with denying_s3() as url:
@@ -237,11 +233,8 @@ def start_transform(name: str, here: Settings) -> None:
     )
 
 
-def test_a_runs_jobs_are_stopped_and_have_ended_before_the_rest_goes(
-    here: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(flow, "settings", lambda: here)
-    monkeypatch.setattr(flow, "use_cloud", lambda _: None)  # it is in use
+@pytest.mark.usefixtures("flow_on_this_cloud")
+def test_a_runs_jobs_are_stopped_and_have_ended_before_the_rest_goes(here: Settings) -> None:
     mine, other = "261125-130000", "261125-130001"
     names = [f"b{mine}-{stage}-1" for stage in ("hpo", "train", "night")]
     for start, name in zip((start_tuning, start_training, start_transform), names, strict=True):
