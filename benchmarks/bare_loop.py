@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from serving import inference
-from training.launch import SERVING_ENVIRONMENT
+from training.memory import SERVING_ENVIRONMENT
 
 BATCH = 16
 

@@ -30,7 +30,7 @@ from tasks.release.package import container_environment
 from tasks.release.registry import Registration, register
 from tasks.services import leave, use_cloud, use_prefect_server
 from tasks.settings import Settings, settings
-from training import model
+from training.files import CARD_FILE, WEIGHTS_FILE
 from training.hyperparameters import preset
 
 DISTINCT, BARE = 300, 1000
@@ -76,7 +76,7 @@ def services(home: Path) -> Iterator[Settings]:
 def _approve(saved: Path, here: Settings) -> None:
     """Register the model as the pipeline would: an approved one is what nights count with."""
     ensure_bucket(f"s3://{here.bucket}")
-    files = {file: (saved / file).read_bytes() for file in (model.WEIGHTS_FILE, model.CARD_FILE)}
+    files = {file: (saved / file).read_bytes() for file in (WEIGHTS_FILE, CARD_FILE)}
     boto3.client("s3").put_object(Bucket=here.bucket, Key="models/bench.tar.gz", Body=pack(files | serving_code()))
     registration = Registration(
         name=f"bench-{uuid.uuid4().hex[:6]}",

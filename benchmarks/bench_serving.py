@@ -36,7 +36,8 @@ from benchmarks.bench_localcloud import Client, command
 from tasks.code_archive import pack, serving_code
 from tasks.weights import find_weights
 from training import model
-from training.launch import SERVING_ENVIRONMENT
+from training.files import CARD_FILE, WEIGHTS_FILE
+from training.memory import SERVING_ENVIRONMENT
 
 BACKBONE, CLASSES, CLIENTS, PHOTOS = "efficientnet_lite0", (1, 2, 3, 4, 5), 16, 64
 
@@ -72,7 +73,7 @@ class Endpoint:
 
     def __init__(self, client: Client, name: str, saved: Path, environment: dict[str, str]) -> None:
         self.client, self.name = client, name
-        files = {file: (saved / file).read_bytes() for file in (model.WEIGHTS_FILE, model.CARD_FILE)}
+        files = {file: (saved / file).read_bytes() for file in (WEIGHTS_FILE, CARD_FILE)}
         files |= serving_code() | {"code/plain.py": PLAIN_SCRIPT}
         client.s3.put_object(Bucket="bench", Key=f"{name}.tar.gz", Body=pack(files))
         container = {"Image": "pytorch", "ModelDataUrl": f"s3://bench/{name}.tar.gz", "Environment": environment}

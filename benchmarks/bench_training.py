@@ -31,7 +31,7 @@ from training.efficientnet import Convolution
 from training.features import compute
 from training.hyperparameters import Hyperparameters, preset
 from training.job import run
-from training.launch import MEMORY_ENVIRONMENT
+from training.memory import MEMORY_ENVIRONMENT
 from training.precision import Precision
 from training.preprocessing import normalise
 from training.state import Training

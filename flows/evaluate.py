@@ -6,8 +6,9 @@ from prefect import flow
 
 from flows.command_line import console, run
 from tasks.data.prepared_data import PreparedData
-from tasks.evaluation.evaluate import EvaluatedModel, evaluate
+from tasks.evaluation.evaluate import evaluate
 from tasks.evaluation.page import publish
+from tasks.evaluation.results import EvaluatedModel
 from tasks.pipeline.conclusion import conclude
 from tasks.pipeline.parameters import EvaluateParameters
 from tasks.pipeline.results import tell_evaluation, tell_registration

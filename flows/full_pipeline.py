@@ -11,7 +11,7 @@ from flows.evaluate import evaluate_model
 from flows.nightly_count import nightly_count
 from flows.tune_and_train import check_training, prepare, tune_and_train
 from tasks.data.prepared_data import PreparedData
-from tasks.evaluation.evaluate import EvaluatedModel
+from tasks.evaluation.results import EvaluatedModel
 from tasks.nightly.held_back import FirstNight, hold_back, outcome
 from tasks.nightly.parameters import NightParameters
 from tasks.pipeline.conclusion import conclude

@@ -31,6 +31,7 @@ MODULES = (
     "training/__init__.py",
     "training/efficientnet.py",
     "training/errors.py",
+    "training/files.py",
     "training/model.py",
     "training/outputs.py",
     "training/picture.py",

@@ -4,14 +4,18 @@ Where a store points is decided by the standard ``AWS_ENDPOINT_URL_S3`` / ``AWS_
 boto3's own search for credentials (variables, profiles, SSO, roles), as for every other AWS client.
 """
 
+import io
 import ipaddress
 import os
+import tarfile
 from datetime import timedelta
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import boto3
+import obstore
 from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
@@ -227,3 +231,23 @@ def _is_loopback(endpoint: str | None) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def fetch(uri: str) -> bytes:
+    """The bytes of one S3 object."""
+    bucket, key = split_uri(uri)
+    return bytes(obstore.get(open_store(f"s3://{bucket}"), key).bytes())
+
+
+def read_member(archive_uri: str, name: str) -> bytes:
+    """One file out of a ``model.tar.gz`` on S3, without unpacking the rest.
+
+    Raises:
+        KeyError: the archive has no such file.
+    """
+    with tarfile.open(fileobj=io.BytesIO(fetch(archive_uri)), mode="r:gz") as archive:
+        for member in archive:
+            file = archive.extractfile(member)
+            if file and Path(member.name) == Path(name):
+                return file.read()
+    raise KeyError(f"{archive_uri} has no {name}")

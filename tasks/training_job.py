@@ -1,11 +1,8 @@
 """The final training, and the parts of a request that tuning has in common with it."""
 
 import dataclasses
-import io
 import json
-import tarfile
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import obstore
@@ -29,7 +26,7 @@ from tasks import code_archive
 from tasks.debugger import managed
 from tasks.debugger.watch import Watch
 from tasks.jobs import LogTail, attach, attempts_before, follow, has_gpu, image_uri, job_name, tags
-from tasks.object_store import open_store, split_uri
+from tasks.object_store import open_store, read_member, split_uri
 from tasks.prices import Cost
 from tasks.progress import Progress
 from tasks.retries import RETRIES
@@ -39,9 +36,9 @@ from training.debugger.options import DebugOptions
 from training.distributed import default_device
 from training.errors import JobError, TrainingError
 from training.features import can_stand_for_photos
+from training.files import CARD_FILE
 from training.hyperparameters import Hyperparameters
-from training.launch import MEMORY_ENVIRONMENT
-from training.model import CARD_FILE
+from training.memory import MEMORY_ENVIRONMENT
 
 VOLUME_GB = 30
 BY_DEFAULT = DebugOptions()
@@ -323,23 +320,3 @@ def job_phases(measured: dict[str, float], seconds: float) -> dict[str, float]:
     claimed = {name: measured.get(name, 0.0) for name in ("train", "eval", "data")}
     other = max(measured.get("other", 0.0), seconds - sum(claimed.values()))
     return claimed | {"other": round(other, 3)}
-
-
-def fetch(uri: str) -> bytes:
-    """The bytes of one S3 object."""
-    bucket, key = split_uri(uri)
-    return bytes(obstore.get(open_store(f"s3://{bucket}"), key).bytes())
-
-
-def read_member(archive_uri: str, name: str) -> bytes:
-    """One file out of a ``model.tar.gz`` on S3, without unpacking the rest.
-
-    Raises:
-        KeyError: the archive has no such file.
-    """
-    with tarfile.open(fileobj=io.BytesIO(fetch(archive_uri)), mode="r:gz") as archive:
-        for member in archive:
-            file = archive.extractfile(member)
-            if file and Path(member.name) == Path(name):
-                return file.read()
-    raise KeyError(f"{archive_uri} has no {name}")

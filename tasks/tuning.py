@@ -43,7 +43,7 @@ from tasks.training_job import (
 from tasks.tuning_picture import Trial, as_data_uri, draw_trials
 from training.errors import JobError
 from training.hyperparameters import Hyperparameters
-from training.launch import MEMORY_ENVIRONMENT
+from training.memory import MEMORY_ENVIRONMENT
 from training.metrics import OBJECTIVE
 
 

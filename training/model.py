@@ -15,10 +15,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from training.efficientnet import efficientnet_lite
 from training.errors import ModelError
+from training.files import CARD_FILE, WEIGHTS_FILE
 from training.outputs import Outputs
-
-WEIGHTS_FILE = "model.pth"
-CARD_FILE = "model.json"
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 TENSORFLOW = ((127 / 255,) * 3, (128 / 255,) * 3)  # what EfficientNet-Lite was trained with

@@ -20,10 +20,11 @@ from tasks.debugger.evaluate import FIRED, NO_DATA, RULES, Verdict, check, judge
 from tasks.debugger.records import Sources, fetch_records
 from tasks.debugger.report import OLD_SYSTEM_IDLE, JobFacts, Report, data_uri, make_report
 from tasks.jobs import is_missing
+from tasks.object_store import read_member
 from tasks.retries import RETRIES
-from tasks.training_job import job_phases, read_member
+from tasks.training_job import job_phases
 from training.errors import DebuggerError
-from training.model import CARD_FILE
+from training.files import CARD_FILE
 
 PICTURES = {
     "losses": "Loss by step",

@@ -10,97 +10,24 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from obstore.exceptions import PermissionDeniedError
 from prefect import get_run_logger, task
-from pydantic import BaseModel, ConfigDict, Field
 
 from serving import inference
-from serving.prediction import Prediction
 from tasks.data.prepared_data import PreparedData
 from tasks.evaluation.calibration import fit_temperature
 from tasks.evaluation.intervals import interval, resampled_means
 from tasks.evaluation.looking import Looked, choose_precision, load_archive, look
-from tasks.evaluation.measure import Evaluation, Interval, errors_of, measure
+from tasks.evaluation.measure import errors_of, measure
+from tasks.evaluation.results import ANSWERS, SOURCE, Answer, Comparison, EvaluatedModel
 from tasks.nightly.judge import Policy
 from tasks.nightly.policy import policy_from_validation
+from tasks.object_store import fetch
 from tasks.release.serving_now import archive_behind
 from tasks.retries import RETRIES
 from tasks.settings import Settings
-from tasks.training_job import fetch
 from training.errors import DataError, ModelError, SourceError
 
-_SOURCE = b"source"
-ANSWERS = "answers.parquet"
-"""Beside a model's archive on S3: what it says to the photos of validation and test."""
 FEWEST = 30
 """On fewer photos two models are not compared, unless these are all."""
-
-
-class Answer(BaseModel):
-    """What the model says to one photo of the validation or test split."""
-
-    model_config = ConfigDict(frozen=True)
-
-    photo_id: str
-    key: str = Field(description="Of the photo, below the dataset's prefix.")
-    split: str
-    count: int = Field(description="The true one.")
-    bin_group: str
-    prediction: Prediction
-
-
-class Comparison(BaseModel):
-    """A model and the deployed one on the same photos, which neither has learned from."""
-
-    model_config = ConfigDict(frozen=True)
-
-    deployed: str = Field(description="S3 URI of the deployed model's archive.")
-    version: str = Field(description="What the deployed model calls itself.")
-    accuracy: float = Field(description="Of the deployed model.")
-    rmse: float
-    within_one: float
-    loss: float
-    ece: float
-    n: int
-    own_accuracy: float | None = Field(None, description="Of the new model on these photos; absent in older runs.")
-    own_rmse: float | None = None
-    accuracy_gain: float = Field(description="Accuracy of the new model less that of the deployed one.")
-    accuracy_gain_interval: Interval = Field(description="95 % of the bootstrap over bins, both models alike.")
-
-
-class EvaluatedModel(BaseModel):
-    """An evaluation, and every answer that it rests on; the endpoint will have to agree with them."""
-
-    model_config = ConfigDict(frozen=True)
-
-    evaluation: Evaluation
-    comparison: Comparison | None = Field(None, description="Absent while nothing is deployed, or if `incomparable`.")
-    incomparable: str | None = Field(
-        None, description="Why the deployed model could not be measured on the same photos; absent where it was."
-    )
-    policy: Policy | None = Field(
-        None, description="What nights judge by, chosen on validation; absent where its photos are too few."
-    )
-    source: str = Field("", description="Where the dataset's photos are from; absent in older runs.")
-    answers: list[Answer]
-
-    @property
-    def predictions(self) -> dict[str, Prediction]:
-        """Of the test split, by photo id."""
-        return {each.photo_id: each.prediction for each in self.answers if each.split == "test"}
-
-    def table(self) -> bytes:
-        """All answers as Parquet, for whoever chooses a threshold, looks for a pattern, or compares another model."""
-        rows = [
-            {
-                **each.model_dump(include={"photo_id", "split", "count", "bin_group"}),
-                "predicted": each.prediction.count,
-                "probabilities": {str(count): share for count, share in each.prediction.probabilities.items()},
-                "out_of_range": each.prediction.out_of_range,
-            }
-            for each in self.answers
-        ]
-        body = io.BytesIO()
-        pq.write_table(pa.Table.from_pylist(rows).replace_schema_metadata({_SOURCE: self.source}), body)
-        return body.getvalue()
 
 
 @task(name="evaluate", task_run_name="evaluate", **RETRIES)
@@ -230,7 +157,7 @@ def _held_back(archive: str, source: str, photos: set[str]) -> set[str]:
         table = pq.read_table(io.BytesIO(fetch(answers)), columns=["photo_id"])
     except (pa.ArrowException, SourceError, FileNotFoundError, PermissionDeniedError) as error:
         raise ModelError(f"which photos {archive} learned from is not known: {answers}: {error}") from error
-    learned = (table.schema.metadata or {}).get(_SOURCE, b"").decode()
+    learned = (table.schema.metadata or {}).get(SOURCE, b"").decode()
     if learned and source and learned != source:  # ids of two sources say nothing about each other
         return photos
     return photos.intersection(table["photo_id"].to_pylist())

@@ -4,59 +4,19 @@ import math
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 
 from serving import inference
 from serving.prediction import Prediction
 from tasks.evaluation.calibration import calibration_error, likelihood_loss, reliability
 from tasks.evaluation.intervals import interval, resampled_means
 from tasks.evaluation.looking import Looked
-from tasks.evaluation.triage import Triage, area_under_curve, measure_triage
+from tasks.evaluation.results import Evaluation, Interval, OutOfRange
+from tasks.evaluation.triage import area_under_curve, measure_triage
 from tasks.nightly.judge import Policy
 from training import metrics
 from training.errors import ModelError
 
 FLAGGED_FROM = 0.5
-Interval = tuple[float, float]
-
-
-class OutOfRange(BaseModel):
-    """What becomes of bins whose count is none that the model answers."""
-
-    model_config = ConfigDict(frozen=True)
-
-    n: int = Field(description="Photos of such bins.")
-    flagged: float = Field(description="Share of them called out of range, rather than silently miscounted.")
-    flagged_by_count: dict[int, float] = Field(description="That share, by true count.")
-    false_alarms: float = Field(description="Share of the photos in range that are called out of range.")
-    auc: float = Field(description="Probability that an out-of-range photo is ranked above one in range.")
-
-
-class Evaluation(BaseModel):
-    """What a model measures on the test split; shares are of photos whose count is in range."""
-
-    model_config = ConfigDict(frozen=True)
-
-    accuracy: float = Field(description="Share of photos whose count is exactly right.")
-    rmse: float = Field(description="Root mean squared error of the most probable count, in objects.")
-    rmse_expected: float = Field(description="The same, of the expected value rounded: the count that minimises it.")
-    mae: float = Field(description="Mean absolute error, in objects.")
-    within_one: float = Field(description="Share of photos at most one off.")
-    loss: float = Field(description="Mean negative log-likelihood after temperature scaling, in nats.")
-    loss_before: float = Field(description="Before it.")
-    ece: float = Field(description="Expected calibration error after temperature scaling.")
-    ece_before: float = Field(description="Before it.")
-    temperature: float = Field(description="Fitted on the validation split.")
-    precision: str = Field(description="Arithmetic of the predictions.")
-    intervals: dict[str, Interval] = Field(description="95 % of the bootstrap over bins.")
-    n: int = Field(description="Photos measured.")
-    bins: int = Field(description="Bins that they show.")
-    unreadable: int = Field(description="Photos of the split that could not be decoded.")
-    per_class: dict[int, float] = Field(description="Accuracy by true count.")
-    confusion: list[list[int]] = Field(description="Photos by true count (row) and count (column).")
-    reliability: list[dict[str, float]] = Field(description="Confidence against accuracy, in bins of confidence.")
-    triage: Triage | None = Field(None, description="Finding planted errors; absent on too few photos.")
-    out_of_range: OutOfRange | None = Field(None, description="Absent when the split has no such photos.")
 
 
 def measure(looked: Looked, model: inference.Model, policy: Policy | None = None) -> Evaluation:

@@ -12,11 +12,11 @@ from pydantic import BaseModel, ConfigDict
 
 from tasks.atomic_file import write_atomically
 from tasks.data.prepared_data import PreparedData
-from tasks.evaluation.evaluate import Answer, EvaluatedModel
 from tasks.evaluation.reference import ALWAYS_THREE, BENCHMARK, OLD_SYSTEM
+from tasks.evaluation.results import Answer, EvaluatedModel
+from tasks.object_store import fetch
 from tasks.pages import render
 from tasks.retries import RETRIES
-from tasks.training_job import fetch
 from training.errors import PhotoError
 from training.picture import decode, squash
 

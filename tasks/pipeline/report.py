@@ -9,8 +9,8 @@ from tasks.atomic_file import write_atomically
 from tasks.data.prepared_data import SPLITS, PreparedData
 from tasks.debugger import charts
 from tasks.debugger.stage import DebuggedJob
-from tasks.evaluation.evaluate import EvaluatedModel
 from tasks.evaluation.page import comparison_rows
+from tasks.evaluation.results import EvaluatedModel
 from tasks.pages import render
 from tasks.run_record import Run
 from tasks.tuning import TunedHyperparameters

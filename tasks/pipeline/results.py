@@ -4,8 +4,8 @@ from typing import Any
 
 from tasks.data.prepared_data import PreparedData
 from tasks.debugger.stage import DebuggedJob
-from tasks.evaluation.evaluate import EvaluatedModel
 from tasks.evaluation.reference import BENCHMARK
+from tasks.evaluation.results import EvaluatedModel
 from tasks.features import StoredFeatures
 from tasks.nightly.held_back import FirstNight
 from tasks.prices import HOURLY_USD, summed

@@ -4,11 +4,10 @@ from tasks.data.prepared_data import PrepareParameters
 from tasks.jobs import job_name
 from tasks.nightly.count import ask_for_counts
 from tasks.nightly.parameters import NightParameters
-from tasks.plan.learning import LOGS, dataset_uri
 from tasks.plan.placeholders import RUN
-from tasks.plan.plan import Draft, Stage
+from tasks.plan.plan import LOGS, Draft, Stage
 from tasks.plan.release import a_model
-from tasks.plan.storage import Storage, read, s3, written
+from tasks.plan.storage import Storage, dataset_uri, read, s3, written
 from tasks.release.registry import serving_model
 
 _JOBS = (

@@ -10,15 +10,14 @@ from tasks.features import features_script
 from tasks.learning import LearnParameters
 from tasks.pipeline.parameters import TuneAndTrainParameters
 from tasks.plan.placeholders import DIGEST, RUN
-from tasks.plan.plan import Draft
-from tasks.plan.storage import Storage, bucket, read, s3, written
+from tasks.plan.plan import LOGS, Draft
+from tasks.plan.storage import Storage, bucket, dataset_uri, read, s3, written
 from tasks.settings import Settings
 from tasks.training_job import JobInputs, code_uri, final_training, jobs_prefix, start_script
 from tasks.tuning import start_search
 from tasks.weights import weights_prefix
 from training.features import can_stand_for_photos
 
-LOGS = ("logs DescribeLogStreams", "logs GetLogEvents")
 _TRAINING = ("sagemaker DescribeTrainingJob", *LOGS)
 _TUNING = (
     "sagemaker DescribeHyperParameterTuningJob",
@@ -26,11 +25,6 @@ _TUNING = (
     "sagemaker DescribeTrainingJob",
 )
 _BEST = "<best of tuning>"
-
-
-def dataset_uri(parameters: PrepareParameters, settings: Settings) -> str:
-    """Where a dataset lies."""
-    return f"s3://{settings.bucket}/datasets/{parameters.dataset_name}"
 
 
 def prepare(draft: Draft, parameters: PrepareParameters) -> None:

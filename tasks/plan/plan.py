@@ -15,6 +15,8 @@ from tasks.plan.storage import Storage
 from tasks.prices import PRICED_AT
 from tasks.settings import Settings
 
+LOGS = ("logs DescribeLogStreams", "logs GetLogEvents")
+
 
 class Stage(BaseModel):
     """A stage of a flow, as planned."""

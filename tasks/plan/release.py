@@ -1,10 +1,9 @@
 """The stages from a trained model to a proven endpoint, asked for in a rehearsal."""
 
 from tasks.data.prepared_data import PrepareParameters
-from tasks.plan.learning import dataset_uri
 from tasks.plan.placeholders import DIGEST, RUN
 from tasks.plan.plan import Draft
-from tasks.plan.storage import read, s3, written
+from tasks.plan.storage import dataset_uri, read, s3, written
 from tasks.release import deployment
 from tasks.release.package import create_model, folder_of, registration
 from tasks.release.registry import RegisteredModel, Status, register, set_status

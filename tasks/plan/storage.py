@@ -2,6 +2,9 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from tasks.data.prepared_data import PrepareParameters
+from tasks.settings import Settings
+
 
 class Storage(BaseModel):
     """An operation on S3, on an object or on all below a prefix."""
@@ -31,3 +34,8 @@ def written(uri: str, what: str) -> list[Storage]:
 def bucket(uri: str) -> list[Storage]:
     """Make sure that a bucket is there."""
     return [s3("HeadBucket", uri, "is it there?"), s3("CreateBucket", uri, "only if it is not")]
+
+
+def dataset_uri(parameters: PrepareParameters, settings: Settings) -> str:
+    """Where a dataset lies."""
+    return f"s3://{settings.bucket}/datasets/{parameters.dataset_name}"

@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from tasks.evaluation.evaluate import EvaluatedModel
+from tasks.evaluation.results import EvaluatedModel
 from tasks.release.registry import Status
 from tasks.settings import Settings
 

@@ -15,17 +15,16 @@ from serving.prediction import Prediction
 from serving.requests import BUCKETS_VARIABLE, HOSTS_VARIABLE, MOST_READ
 from tasks import code_archive
 from tasks.data.prepared_data import PreparedData
-from tasks.evaluation.evaluate import ANSWERS, EvaluatedModel
+from tasks.evaluation.results import ANSWERS, EvaluatedModel
 from tasks.jobs import image_uri
 from tasks.nightly.policy import policy_facts
-from tasks.object_store import open_store
+from tasks.object_store import fetch, open_store
 from tasks.release.registry import Registration, make_model
 from tasks.retries import RETRIES
 from tasks.settings import Settings
-from tasks.training_job import fetch
 from training.errors import ModelError
-from training.launch import SERVING_ENVIRONMENT
-from training.model import CARD_FILE, WEIGHTS_FILE
+from training.files import CARD_FILE, WEIGHTS_FILE
+from training.memory import SERVING_ENVIRONMENT
 
 ARCHIVE, EVALUATION, CASES = "model.tar.gz", "evaluation.json", "smoke.json"
 

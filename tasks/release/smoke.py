@@ -8,10 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from serving.prediction import Prediction
 from serving.predictor import BUSY, ImagePredictor
-from tasks.object_store import brief
+from tasks.object_store import brief, fetch
 from tasks.release.package import SmokeCase
 from tasks.retries import RETRIES
-from tasks.training_job import fetch
 from training.errors import DeploymentError, FaultyModelError, PhotoError, RequestError
 
 TOLERANCE = 2e-3

@@ -1,6 +1,8 @@
 """A flow's parameters make its command line."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +16,7 @@ from flows.command_line import FORESEEN, parse, tell
 from tasks.object_store import open_store
 from tasks.pipeline.parameters import FullPipelineParameters, TuneAndTrainParameters
 from tasks.settings import Settings
-from tests.installation import Installation
+from tests.installation import ROOT, Installation
 from tests.s3_server import denying_s3
 from training.errors import SettingsError
 
@@ -228,3 +230,11 @@ def test_localcloud_that_has_no_home_does_not_run_and_can_be_asked(tmp_path: Pat
     assert "not running" in nowhere.run("localcloud", "status", code=3)
     assert "nothing was running" in nowhere.run("localcloud", "down")
     assert "does not run" in nowhere.run("localcloud", "env", code=1)
+
+
+def test_flows_that_run_no_network_start_without_what_networks_need() -> None:
+    """Importing torch takes as long as all the rest, on every start of a command and of a worker's run."""
+    names = ", ".join(f"flows.{name}" for name in ("prepare_data", "deploy", "nightly_count", "review", "teardown"))
+    asked = f"import sys, {names}; print(*{{'torch', 'smdebug'}} & sys.modules.keys())"
+    said = subprocess.run([sys.executable, "-c", asked], cwd=ROOT, text=True, capture_output=True, check=True).stdout
+    assert said.strip() == ""

@@ -13,7 +13,7 @@ from tasks.debugger.evaluate import RULES
 from tasks.debugger.managed import TENSOR_RULES
 from tests.installation import Installation
 from training.errors import DebuggerError
-from training.launch import MEMORY_ENVIRONMENT
+from training.memory import MEMORY_ENVIRONMENT
 
 SMALL = (
     "--demo-photos=100",

@@ -8,6 +8,7 @@ from PIL import Image
 
 from tasks.code_archive import pack, serving_code
 from training import model
+from training.files import CARD_FILE, WEIGHTS_FILE
 
 CLASSES = (1, 2, 3, 4, 5)
 
@@ -38,5 +39,5 @@ def save_model(folder: Path, seed: int = 0, version: str = "v7", **card: object)
 
 def archive(folder: Path, **files: bytes) -> bytes:
     """A ``model.tar.gz`` of a saved model with the real serving code, or with some of its files replaced."""
-    content = {name: (folder / name).read_bytes() for name in (model.WEIGHTS_FILE, model.CARD_FILE)}
+    content = {name: (folder / name).read_bytes() for name in (WEIGHTS_FILE, CARD_FILE)}
     return pack(content | serving_code() | files)

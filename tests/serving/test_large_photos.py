@@ -14,7 +14,7 @@ from PIL import Image
 from tests.installation import ROOT
 from tests.serving.photos import encoded, picture
 from training.errors import LargePhotoError, PhotoError
-from training.launch import SERVING_ENVIRONMENT
+from training.memory import SERVING_ENVIRONMENT
 from training.picture import LARGE, MAX_BYTES, decode, squash
 
 SIDE, REQUESTS = 5000, 4

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from training.errors import ModelError
-from training.model import BACKBONES, WEIGHTS_FILE, ModelCard, load, net, save
+from training.files import WEIGHTS_FILE
+from training.model import BACKBONES, ModelCard, load, net, save
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)

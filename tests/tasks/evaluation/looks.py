@@ -5,9 +5,9 @@ from torch import nn
 
 from serving import inference
 from tasks.data.split_photos import Photo
-from tasks.evaluation.evaluate import Answer, Comparison, EvaluatedModel
 from tasks.evaluation.looking import Looked
 from tasks.evaluation.measure import measure
+from tasks.evaluation.results import Answer, Comparison, EvaluatedModel
 from tasks.nightly.judge import Policy
 from training.model import ModelCard
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.evaluation.evaluate import EvaluatedModel
 from tasks.evaluation.page import WorstError, as_html, as_markdown, comparison_rows, contact_sheet
+from tasks.evaluation.results import EvaluatedModel
 from tests.browser import chromium
 from tests.serving.photos import encoded, picture
 from tests.tasks.evaluation.looks import evaluated_model

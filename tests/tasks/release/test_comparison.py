@@ -8,8 +8,9 @@ from prefect import flow
 
 from serving import inference
 from tasks.data.prepared_data import PreparedData
-from tasks.evaluation.evaluate import EvaluatedModel, compare_with_deployed, evaluate
+from tasks.evaluation.evaluate import compare_with_deployed, evaluate
 from tasks.evaluation.looking import look
+from tasks.evaluation.results import EvaluatedModel
 from tasks.release.gate import judge
 from tasks.release.serving_now import describe
 from tasks.settings import Settings

@@ -5,8 +5,8 @@ import pytest
 import torch
 from botocore.stub import Stubber
 
-from tasks.evaluation.evaluate import Comparison, EvaluatedModel
 from tasks.evaluation.measure import measure
+from tasks.evaluation.results import Comparison, EvaluatedModel
 from tasks.release import scaling
 from tasks.release.gate import judge
 from tasks.settings import Settings, load_settings

@@ -2,7 +2,7 @@
 
 from tasks.release.package import container_environment
 from tasks.settings import Settings
-from training.launch import SERVING_ENVIRONMENT
+from training.memory import SERVING_ENVIRONMENT
 
 
 def test_the_container_is_told_how_much_at_once_where_photos_come_from_and_how_to_keep_memory() -> None:

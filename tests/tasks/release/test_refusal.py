@@ -12,6 +12,7 @@ import pytest
 from flows.deploy import DeployParameters, deploy
 from flows.evaluate import evaluate_model
 from flows.full_pipeline import full_pipeline
+from tasks.object_store import fetch
 from tasks.pipeline.parameters import EvaluateParameters, FullPipelineParameters
 from tasks.pipeline.stages import Stage
 from tasks.prices import Cost
@@ -19,7 +20,7 @@ from tasks.release.registry import RegisteredModel, find_model, models
 from tasks.release.serving_now import describe
 from tasks.runs import open_run
 from tasks.settings import Settings, settings
-from tasks.training_job import TrainedModel, fetch
+from tasks.training_job import TrainedModel
 from tests.tasks.release.bench import Bench
 from tests.tasks.test_run_record import Parameters
 from training.errors import ModelError
