@@ -25,7 +25,9 @@ def test_killed_ten_times_it_ends_as_an_undisturbed_run(installation: Installati
     assert [folder.name for folder in (installation.home / "runs").glob("*-*")] == [summary["run_id"]]
     assert list(summary["stages"]) == STAGES
     assert installation.processes() == []
+    installation.localcloud("up")
     check_what_is_in_the_cloud(installation)
+    installation.localcloud("down")
 
     calm = Installation(tmp_path / "calm", BINVENTORY_SERVING_PRECISION="float32")
     finish(calm)
@@ -50,8 +52,8 @@ def test_it_gets_through_throttling_failing_storage_and_an_interruption(installa
     assert '"refusals": []' in still_on
     assert '"fail_percent": 5' in still_on
     installation.localcloud("faults", "clear")
-    installation.run("tasks.services", "down")
     check_what_is_in_the_cloud(installation)
+    installation.run("tasks.services", "down")
 
 
 @pytest.mark.drill

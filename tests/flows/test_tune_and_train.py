@@ -101,7 +101,6 @@ def test_features_are_computed_once_and_a_search_goes_on_from_another(installati
     ended = client.list_training_jobs(StatusEquals="Stopped", NameContains="-train-")["TrainingJobSummaries"]
     assert len(ended) == 1
     assert f"debug_report --job-name {ended[0]['TrainingJobName']}" in said
-    installation.run("flows.debug_report", "--job-name", ended[0]["TrainingJobName"])
     installation.run("tasks.services", "down")
 
 
