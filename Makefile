@@ -40,7 +40,7 @@ review: install ## Count by eye, in a browser, what the last nights flagged
 test: check ## Check, then run the tests
 	$(PYTEST) -n 2 --no-loadscope-reorder
 
-drill: install ## Kill the full pipeline ten times, run it against a failing cloud, and time it by default
+drill: install ## Kill pipelines ten times, run one against a failing cloud, and time it by default
 	$(PYTEST) -m drill
 
 check: install ## Format, lint, types, and which room may import which

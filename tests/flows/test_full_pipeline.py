@@ -7,13 +7,11 @@ import pytest
 from tests.flows.pipelines import (
     STAGES,
     check_quiet,
-    check_same,
     finish,
     flow_runs,
     jobs,
     kill_at_random,
     left_serving,
-    results,
 )
 from tests.installation import Installation
 
@@ -29,7 +27,7 @@ def test_real_photos_from_the_list_to_the_first_night(installation: Installation
         *("--source", "abid", "--file-list", str(real_photos / "file_list.json"), "--limit", "400"),
         *("--image-size", "64", "--trials", "2", "--tuning-epochs", "1", "--epochs", "2"),
     )
-    assert "Traceback" not in said
+    check_quiet(said)
     summary = installation.summary()
 
     assert summary["images"]["listed"] == 400
@@ -72,8 +70,8 @@ def test_real_photos_from_the_list_to_the_first_night(installation: Installation
 
 
 @pytest.mark.timeout(3600)
-def test_killed_and_resumed_it_ends_as_an_undisturbed_run(installation: Installation, tmp_path: Path) -> None:
-    installation.environment["BINVENTORY_SERVING_PRECISION"] = "float32"  # "auto" asks which is faster just now
+def test_killed_and_resumed_it_does_nothing_twice(installation: Installation) -> None:
+    """That it ends as an undisturbed run takes one, and many kills: a drill has them."""
     said = kill_at_random(installation, kills=2, seed=8)
     said += finish(installation).splitlines()
     assert "Traceback" not in "\n".join(said), "\n".join(said)
@@ -92,21 +90,13 @@ def test_killed_and_resumed_it_ends_as_an_undisturbed_run(installation: Installa
     missing = installation.run("flows.debug_report", "--job-name", "no-such-job", code=1)
     assert "there is no training job 'no-such-job'" in missing
 
-    killed = results(installation, tmp_path / "model")
     nothing = installation.run("flows.full_pipeline", "--resume", code=1)
     assert "No run of full_pipeline waits to be picked up" in " ".join(nothing.split())
     check_what_is_in_the_cloud(installation)
-    installation.run("tasks.services", "down")
     assert flow_runs(installation) == ["COMPLETED", "CRASHED", "FAILED"]  # the last is the --resume that found nothing
-
-    calm = Installation(tmp_path / "calm", BINVENTORY_SERVING_PRECISION="float32")
-    check_quiet(finish(calm))
-    check_same(results(calm, tmp_path / "model"), killed)
-    assert calm.processes() == []
-    calm.run("tasks.services", "up")
-    check_one_stage_alone(calm)
-    check_what_was_refused_is_said_once_and_without_a_traceback(calm)
-    calm.run("tasks.services", "down")
+    check_one_stage_alone(installation)
+    check_what_was_refused_is_said_once_and_without_a_traceback(installation)
+    installation.run("tasks.services", "down")
 
 
 def check_what_is_in_the_cloud(installation: Installation) -> None:

@@ -135,7 +135,9 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[Any, int
     return losses_of(create_trial(str(whole.output / "debug-output")))
 
 
-@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM], ids=lambda sent: sent.name)
+@pytest.mark.parametrize(
+    "sent", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.drill)], ids=lambda sent: sent.name
+)
 def test_an_interruption_leaves_one_trial_without_a_step_twice(
     channels: Channels, tmp_path: Path, sent: signal.Signals, undisturbed: dict[tuple[Any, int], float]
 ) -> None:
