@@ -18,6 +18,15 @@ from botocore.model import OperationModel
 from botocore.response import StreamingBody
 from botocore.validate import ParamValidator
 
+from localcloud.faults import Faults
+from localcloud.host.cores import Cores
+from localcloud.host.keys import Keys
+from localcloud.host.processes import Processes
+from localcloud.host.workers import Workers
+from localcloud.journal import Journal
+from localcloud.operations import Cloud
+from localcloud.s3 import S3
+from localcloud.store import Store
 from tests.localcloud.hosting import Hosting
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -90,6 +99,29 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCloud]:
     running.up()
     yield running
     running.down()
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[Cloud]:
+    """A cloud's parts in this process, without S3 and without a service; what it runs in threads is ended."""
+    keys = Keys("AKIATEST", "secret")
+    store = Store(tmp_path / "resources.sqlite3")
+    workers = Workers()
+    yield Cloud(
+        home=tmp_path,
+        region="us-east-1",
+        account="000000000000",
+        store=store,
+        s3=S3("http://127.0.0.1:9", keys, "us-east-1"),
+        processes=Processes(owner=os.getpid()),
+        workers=workers,
+        cores=Cores(),
+        faults=Faults(),
+        journal=Journal(tmp_path / "journal.jsonl"),
+        environment={},
+    )
+    workers.stop()
+    store.close()
 
 
 @pytest.fixture

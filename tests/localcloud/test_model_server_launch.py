@@ -1,27 +1,18 @@
 """Time limits around a model server, with short ones in place of AWS's."""
 
 import asyncio
-import os
-from collections.abc import Iterator
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
 
 from localcloud.errors import AwsError, JobFailedError
-from localcloud.faults import Faults
-from localcloud.host.cores import Cores
-from localcloud.host.keys import Keys
-from localcloud.host.processes import Processes
-from localcloud.host.workers import Workers
 from localcloud.hosting import clients as endpoint_clients
 from localcloud.hosting import invoke
 from localcloud.hosting.deployments import Deployment, deployment_folder, live
-from localcloud.journal import Journal
 from localcloud.model_server.launch import LogStream, ModelServer
 from localcloud.operations import Cloud
-from localcloud.s3 import S3
-from localcloud.store import Document, Store
+from localcloud.store import Document
 
 SLEEPS_WHILE_LOADING = """
     import time
@@ -37,27 +28,6 @@ SLEEPS_WHILE_ANSWERING = """
     def transform_fn(model, body, content_type, accept):
         time.sleep(3600)
 """
-
-
-@pytest.fixture
-def here(tmp_path: Path) -> Iterator[Cloud]:
-    """A cloud's parts in this process, without S3 and without a service."""
-    keys = Keys("AKIATEST", "secret")
-    store = Store(tmp_path / "resources.sqlite3")
-    yield Cloud(
-        home=tmp_path,
-        region="us-east-1",
-        account="000000000000",
-        store=store,
-        s3=S3("http://127.0.0.1:9", keys, "us-east-1"),
-        processes=Processes(owner=os.getpid()),
-        workers=Workers(),
-        cores=Cores(),
-        faults=Faults(),
-        journal=Journal(tmp_path / "journal.jsonl"),
-        environment={},
-    )
-    store.close()
 
 
 def unpacked(folder: Path, script: str) -> Path:
