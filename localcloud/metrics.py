@@ -29,8 +29,11 @@ class MetricScanner:
             return False
         changed = False
         for log in self.logs:
-            for event in logs.read(log, self._places.get(log, 0)):
-                self._places[log] = event.end
+            file = (
+                log.resolve()
+            )  # after a spot interruption the link points to another file, which is read from its start
+            for event in logs.read(file, self._places.get(file, 0)):
+                self._places[file] = event.end
                 changed |= self._read(event)
         return changed
 
