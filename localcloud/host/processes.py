@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -147,6 +148,14 @@ class Processes:
                 return None
             time.sleep(0.02)
         return Process(folder)
+
+    def end(self, folders: Iterable[Path]) -> None:
+        """Kill the commands that were started in these folders, and wait until they are gone."""
+        found = [process for process in map(self.find, folders) if process is not None]
+        for process in found:
+            process.kill()
+        for process in found:
+            process.wait(10)
 
 
 def kill_marked(prefix: str) -> int:

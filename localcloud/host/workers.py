@@ -1,11 +1,13 @@
 """Background work of the service: threads that are waited for when it stops."""
 
 import logging
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
+RETRY_SECONDS = 1.0
 _log = logging.getLogger(__name__)
 
 
@@ -31,6 +33,21 @@ class Workers:
         """Whether the worker of this name still works."""
         with self._lock:
             return name in self._threads
+
+    def insist(self, change: Callable[[], None]) -> bool:
+        """Make a change to the store that must not be lost, such as a job's end, as often as it takes.
+
+        The disk may be full for a while. Returns False when the service stops first.
+        """
+        while True:
+            try:
+                change()
+            except sqlite3.OperationalError:
+                _log.exception("a change cannot be stored; it is tried again every %s s", RETRY_SECONDS)
+                if self.stopping.wait(RETRY_SECONDS):
+                    return False
+            else:
+                return True
 
     def stop(self, patience: float = 10.0) -> None:
         """Ask all to end, and wait for them, together for so many seconds."""

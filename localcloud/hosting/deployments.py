@@ -234,10 +234,7 @@ def remove_all_but(cloud: Cloud, ids: set[str]) -> None:
     """End the processes and remove the folders of deployments that a crash kept from being closed."""
     for folder in (cloud.home / "endpoints").glob("*/*"):
         if folder.name not in ids:
-            for each in folder.iterdir():
-                if process := cloud.processes.find(each):
-                    process.kill()
-                    process.wait(10)
+            cloud.processes.end(folder.iterdir())
             shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -50,7 +50,10 @@ def run_training_job(cloud: Cloud, name: str) -> None:
         if isinstance(error, AwsError) and cloud.store.get(TRAINING_JOB.key, name) is None:
             return
         _log.exception("training job %s", name)
-        finish(cloud, name, "Failed", reason=f"InternalServerError: localcloud made a mistake: {error!r}")
+        cloud.processes.end(job_folder(cloud, name).glob("algo-*/process"))
+        reason = f"InternalServerError: localcloud made a mistake: {error!r}"
+        if not cloud.workers.insist(lambda: finish(cloud, name, "Failed", reason=reason)):
+            return
     shutil.rmtree(job_folder(cloud, name), ignore_errors=True)
 
 
@@ -128,9 +131,7 @@ class TrainingRun:
         started = [process for process in found if process is not None]
         if len(started) == len(found):
             return started
-        for process in started:
-            process.kill()
-            process.wait(10)
+        self.cloud.processes.end(process.folder for process in started)
         return []
 
     def _watch(self, processes: list[Process]) -> Outcome:

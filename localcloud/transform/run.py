@@ -66,7 +66,7 @@ def run_transform(cloud: Cloud, name: str) -> None:
         reason = f"InternalServerError: localcloud made a mistake: {error!r}"
     finally:
         run.clean_up()
-    _finish(cloud, name, reason)
+    cloud.workers.insist(lambda: _finish(cloud, name, reason))
 
 
 def _finish(cloud: Cloud, name: str, reason: str | None) -> None:

@@ -7,9 +7,10 @@ import hashlib
 import logging
 import shutil
 import time
+from pathlib import Path
 
 from localcloud import resources
-from localcloud.errors import ValidationException
+from localcloud.errors import ResourceNotFound, ValidationException
 from localcloud.metrics import MetricScanner
 from localcloud.operations import Cloud
 from localcloud.resources import TUNING_JOB
@@ -44,7 +45,18 @@ def run_tuning_job(cloud: Cloud, name: str) -> None:
         return
     except Exception as error:  # noqa: BLE001 - becomes the FailureReason
         _log.exception("tuning job %s", name)
-        mark_ended(cloud, name, "Failed", time.time(), f"localcloud made a mistake: {error!r}")
+        reason = f"localcloud made a mistake: {error!r}"
+        cloud.workers.insist(lambda: _fail(cloud, name, reason))
+
+
+def _fail(cloud: Cloud, name: str, reason: str) -> None:
+    """Stop the training jobs of a tuning job that cannot go on, and end it after them."""
+    while running := [row for row in trials(cloud, name) if row.document["TrainingJobStatus"] not in ENDED]:
+        _stop_all(cloud, running)
+        if cloud.workers.stopping.wait(TICK_SECONDS):
+            return
+    mark_ended(cloud, name, "Failed", time.time(), reason)
+    shutil.rmtree(_folder(cloud, name), ignore_errors=True)
 
 
 class TuningRun:
@@ -56,7 +68,7 @@ class TuningRun:
         self.job = resources.describe(cloud, TUNING_JOB, name)
         self.config = self.job["HyperParameterTuningJobConfig"]
         self.definitions = definitions_of(self.job)
-        self.folder = cloud.home / "jobs" / TUNING_JOB.key / name
+        self.folder = _folder(cloud, name)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.searches = [self._search(number) for number in range(len(self.definitions))]
         self.scanners: dict[str, MetricScanner] = {}
@@ -70,7 +82,7 @@ class TuningRun:
             running = [row for row in rows if row.document["TrainingJobStatus"] not in ENDED]
             stopped = self._stop_requested()
             if stopped or self._enough(rows):
-                self._stop_all(running)
+                _stop_all(self.cloud, running)
                 if not running:
                     self._end("Stopped" if stopped else None, rows)
                     return
@@ -145,7 +157,7 @@ class TuningRun:
                 self.told.add(row.name)
             elif job["TrainingJobStatus"] == "InProgress" and search.report(job["_Trial"], self._history(row)):
                 _log.info("tuning job %s stops %s early", self.name, row.name)
-                self._stop_all([row])
+                _stop_all(self.cloud, [row])
 
     def _history(self, row: Row) -> list[float]:
         """The values of the objective that a running job has printed."""
@@ -189,13 +201,6 @@ class TuningRun:
                 best = place
         return len(values) - 1 - best >= int(patience)
 
-    def _stop_all(self, rows: list[Row]) -> None:
-        for row in rows:
-            try:
-                stop(self.cloud, row.name)
-            except ValidationException:  # it has ended meanwhile
-                continue
-
     def _end(self, status: str | None, rows: list[Row]) -> None:
         succeeded = any(objective_status(row.document) == "Succeeded" for row in rows)
         reason = None
@@ -203,6 +208,18 @@ class TuningRun:
             reason = "All training jobs failed. Please take a look at the training jobs failures to get more details."
         mark_ended(self.cloud, self.name, status or ("Completed" if succeeded else "Failed"), time.time(), reason)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _folder(cloud: Cloud, name: str) -> Path:
+    return cloud.home / "jobs" / TUNING_JOB.key / name
+
+
+def _stop_all(cloud: Cloud, rows: list[Row]) -> None:
+    for row in rows:
+        try:
+            stop(cloud, row.name)
+        except (ValidationException, ResourceNotFound):  # it has ended meanwhile, and perhaps been deleted
+            continue
 
 
 def _resource_config(definition: Document) -> Document:

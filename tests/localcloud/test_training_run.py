@@ -1,0 +1,55 @@
+"""The work of one training job, in this process: what befalls it while its script runs."""
+
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from localcloud import logs
+from localcloud.operations import Cloud
+from localcloud.resources import TRAINING_JOB
+from localcloud.training.jobs import add_training_job
+from localcloud.training.run import job_folder
+from tests.localcloud.hosting import wait_until
+
+
+def start(here: Cloud, script: str, metrics: int = 0, **more: Any) -> Path:
+    """Start a job of a shell script; returns its log."""
+    request = {
+        "TrainingJobName": "job",
+        "OutputDataConfig": {"S3OutputPath": "s3://bucket/output"},
+        "ResourceConfig": {"InstanceType": "ml.m5.large", "InstanceCount": 1},
+        "AlgorithmSpecification": {
+            "TrainingInputMode": "File",
+            "ContainerEntrypoint": ["/bin/sh", "-c"],
+            "ContainerArguments": [script],
+            "MetricDefinitions": [{"Name": f"m{number}", "Regex": "metric=(.)"} for number in range(metrics)],
+        },
+        **more,
+    }
+    add_training_job(here, request)
+    return job_folder(here, "job") / "algo-1" / "process" / "log.jsonl"
+
+
+def said(log: Path) -> list[str]:
+    return [event.message for event in logs.read(log)]
+
+
+def described(here: Cloud) -> dict[str, Any]:
+    job = here.store.get(TRAINING_JOB.key, "job")
+    assert job is not None
+    return job
+
+
+def test_a_job_that_cannot_be_followed_leaves_no_process(here: Cloud, tmp_path: Path) -> None:
+    """The database is full when the metrics are to be stored."""
+    script = f"echo $$; while [ ! -e {tmp_path}/go ]; do sleep 0.02; done; echo metric=1; sleep 600"
+    log = start(here, script, metrics=1000)
+    pid = int(wait_until(lambda: said(log))[0])
+    with here.store.transaction() as connection:
+        (pages,) = connection.execute("PRAGMA page_count").fetchone()
+        connection.execute(f"PRAGMA max_page_count = {pages}")
+    (tmp_path / "go").touch()
+    wait_until(lambda: described(here)["TrainingJobStatus"] == "Failed")
+    assert "disk is full" in described(here)["FailureReason"]
+    assert not psutil.pid_exists(pid)

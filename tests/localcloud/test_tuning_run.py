@@ -1,0 +1,69 @@
+"""The work of one tuning job, in this process: searches, and what befalls their training jobs."""
+
+from typing import Any
+
+from localcloud import resources
+from localcloud.operations import Cloud
+from localcloud.resources import TRAINING_JOB, TUNING_JOB
+from localcloud.store import Document
+from localcloud.tuning.run import run_tuning_job
+from tests.localcloud.hosting import wait_until
+
+OBJECTIVE = {"Type": "Minimize", "MetricName": "loss"}
+RANGES = {"ContinuousParameterRanges": [{"Name": "lr", "MinValue": "0", "MaxValue": "1", "ScalingType": "Linear"}]}
+DEFINITION: Document = {
+    "AlgorithmSpecification": {"TrainingInputMode": "File", "ContainerEntrypoint": ["/bin/true"]},
+    "OutputDataConfig": {"S3OutputPath": "s3://bucket/output"},
+    "ResourceConfig": {"InstanceType": "ml.m5.large", "InstanceCount": 1},
+}
+
+
+def configuration(jobs: int = 3, **more: Any) -> Document:
+    limits = {"MaxParallelTrainingJobs": 1, "MaxNumberOfTrainingJobs": jobs}
+    return {
+        "Strategy": "Random",
+        "HyperParameterTuningJobObjective": OBJECTIVE,
+        "ResourceLimits": limits,
+        "ParameterRanges": RANGES,
+        **more,
+    }
+
+
+def store_job(here: Cloud, name: str, *, status: str = "InProgress", **more: Any) -> None:
+    request = {
+        "HyperParameterTuningJobName": name,
+        "HyperParameterTuningJobConfig": configuration(),
+        "TrainingJobDefinition": DEFINITION,
+        **more,
+    }
+    resources.create(here, TUNING_JOB, request, HyperParameterTuningJobStatus=status)
+
+
+def store_trial(here: Cloud, parent: str, number: int, *, status: str, lr: str = "0.5", loss: float = 1.0) -> str:
+    """A training job of a tuning job, without a worker; returns its name."""
+    name = f"{parent}-{number:03d}-01234567"
+    resources.create(
+        here, TRAINING_JOB, {"TrainingJobName": name}, parent=parent, TrainingJobStatus=status,
+        FinalMetricDataList=[{"MetricName": "loss", "Value": loss}], _Objective=OBJECTIVE, _Tuned={"lr": lr},
+        _Trial=number - 1, _Index=0,
+    )  # fmt: skip
+    return name
+
+
+def status_of(here: Cloud, name: str) -> Any:
+    job = here.store.get(TUNING_JOB.key, name)
+    return job and job["HyperParameterTuningJobStatus"]
+
+
+def test_a_tuning_job_that_fails_ends_after_its_training_jobs(here: Cloud) -> None:
+    store_job(here, "broken", HyperParameterTuningJobConfig={})
+    trial = store_trial(here, "broken", 1, status="InProgress")
+
+    def trial_status() -> Any:
+        return (here.store.get(TRAINING_JOB.key, trial) or {})["TrainingJobStatus"]
+
+    here.workers.start("tuning", run_tuning_job, here, "broken")
+    wait_until(lambda: trial_status() == "Stopping")
+    assert status_of(here, "broken") == "InProgress"
+    here.store.update(TRAINING_JOB.key, trial, lambda job: job.update(TrainingJobStatus="Stopped"))
+    wait_until(lambda: status_of(here, "broken") == "Failed")
