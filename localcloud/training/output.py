@@ -1,5 +1,7 @@
 """What a training job leaves in S3: model, output, checkpoints, and tensors."""
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from localcloud import archives
@@ -9,9 +11,12 @@ from localcloud.s3 import S3Error, join_uri
 from localcloud.store import Document
 from localcloud.training.container import Container
 
+GIVE_UP_AFTER = 10
+_REMOVED = (FileNotFoundError, NotADirectoryError)  # what the script removed while it was looked at
+
 
 class FolderSync:
-    """Keeps an S3 prefix up to date with folders: uploads what is new or has changed since the last look."""
+    """Keeps S3 prefixes up to date with folders: uploads what is new or has changed since the last look."""
 
     def __init__(self, cloud: Cloud, pairs: list[tuple[Path, str]]) -> None:
         self._cloud = cloud
@@ -19,23 +24,44 @@ class FolderSync:
         self._seen: dict[Path, tuple[int, int]] = {}
 
     def run(self, *, settled_before: float | None = None) -> None:
-        """Upload changes; files written after ``settled_before`` (seconds since the epoch) wait."""
-        for folder, uri in self._pairs:
-            for path in sorted(folder.rglob("*")):
+        """Upload changes; files written after ``settled_before`` (seconds since the epoch) wait.
+
+        A file that cannot be stored does not keep the others, but a folder that cannot be read ends the look.
+        Raises S3Error or OSError in the end.
+        """
+        problems: list[Exception] = []
+        for path, folder, uri in self._files():
+            try:
                 self._look_at(path, folder, uri, settled_before)
+            except _REMOVED:
+                continue
+            except (S3Error, OSError) as error:
+                problems.append(error)
+                if len(problems) == GIVE_UP_AFTER:  # each may have taken minutes
+                    break
+        if problems:
+            raise S3Error(f"{problems[0]} (the first of {len(problems)} such files)") from problems[0]
+
+    def _files(self) -> Iterator[tuple[Path, Path, str]]:
+        for folder, uri in self._pairs:
+            for parent, _, names in os.walk(folder, onerror=_unless_removed):
+                for name in names:
+                    yield Path(parent, name), folder, uri
 
     def _look_at(self, path: Path, folder: Path, uri: str, settled_before: float | None) -> None:
-        try:
-            stat = path.stat()
-            state = (stat.st_mtime_ns, stat.st_size)
-            if not path.is_file() or self._seen.get(path) == state:
-                return
-            if settled_before is not None and stat.st_mtime > settled_before:
-                return
-            self._cloud.s3.put(join_uri(uri, path.relative_to(folder).as_posix()), path)
-        except FileNotFoundError:  # the script removed it meanwhile
+        stat = path.stat()
+        state = (stat.st_mtime_ns, stat.st_size)
+        if not path.is_file() or self._seen.get(path) == state:
             return
+        if settled_before is not None and stat.st_mtime > settled_before:
+            return
+        self._cloud.s3.put(join_uri(uri, path.relative_to(folder).as_posix()), path)
         self._seen[path] = state
+
+
+def _unless_removed(error: OSError) -> None:
+    if not isinstance(error, _REMOVED):
+        raise error
 
 
 def synced_folders(job: Document, containers: list[Container]) -> list[tuple[Path, str]]:

@@ -159,9 +159,14 @@ class TrainingRun:
                 next_sync = time.monotonic() + SYNC_SECONDS
         if scanner.scan():
             self._set(FinalMetricDataList=scanner.final())
-        self._sync(sync)
+        lost = self._sync(sync)
         ending = ending or ("Stopped" if self.job["TrainingJobStatus"] == "Stopping" else None)
-        return judge(processes, self._containers(job), ending)
+        outcome = judge(processes, self._containers(job), ending)
+        if lost is None:
+            return outcome
+        reason = f"ClientError: checkpoints or tensors cannot be stored: {lost}"
+        self._tell(reason)
+        return Outcome("Failed", reason=reason) if outcome.status in ("Completed", "Stopped") else outcome
 
     def _reason_to_stop(self, job: Document) -> str | None:
         if self.job["TrainingJobStatus"] == "Stopping":
@@ -213,11 +218,14 @@ class TrainingRun:
         if "_Started" in job:
             logs.write(self._process_folders(job)[0] / "log.jsonl", message)
 
-    def _sync(self, sync: FolderSync, *, settled_before: float | None = None) -> None:
+    def _sync(self, sync: FolderSync, *, settled_before: float | None = None) -> Exception | None:
+        """Store what has changed in the synced folders; returns why not all of it could be stored."""
         try:
             sync.run(settled_before=settled_before)
-        except S3Error as error:
+        except (S3Error, OSError) as error:
             _log.warning("training job %s: %s", self.name, error)
+            return error
+        return None
 
     def _set(self, **members: Any) -> None:
         self.cloud.store.update(TRAINING_JOB.key, self.name, lambda job: job.update(members))

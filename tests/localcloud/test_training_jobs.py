@@ -263,6 +263,26 @@ def test_debugger_tensors_go_where_the_hook_is_told(training: Training) -> None:
     assert [rule["RuleEvaluationStatus"] for rule in job["DebugRuleEvaluationStatuses"]] == ["Error"]
 
 
+def test_tensors_that_cannot_be_stored_fail_the_job_and_keep_no_others(training: Training) -> None:
+    job = training.run(
+        """
+        import json, os
+        from pathlib import Path
+        config = json.loads(Path(os.environ["SMDEBUG_CONFIG_FILE_PATH"]).read_text())
+        for folder in (Path(config["LocalPath"]), Path(os.environ["SM_OUTPUT_DIR"], "tensorboard")):
+            folder.mkdir(parents=True)
+            (folder / "events").write_text("tensor")
+        """,
+        DebugHookConfig={"S3OutputPath": "s3://no-such-bucket/debug"},
+        TensorBoardOutputConfig={"S3OutputPath": f"s3://{BUCKET}/boards"},
+    )
+    assert job["TrainingJobStatus"] == "Failed"
+    assert job["FailureReason"].startswith("ClientError: checkpoints or tensors cannot be stored: cannot write s3://no")
+    assert job["FailureReason"] in training.log(job["TrainingJobName"])
+    name = job["TrainingJobName"]
+    assert training.keys("boards/") == [f"boards/{name}/tensorboard-output/events"]
+
+
 def test_more_jobs_than_cores_wait_as_starting(training: Training) -> None:
     names = [training.start("import time; time.sleep(1)") for _ in range((os.cpu_count() or 1) + 1)]
     time.sleep(0.5)

@@ -1,5 +1,8 @@
 """The work of one training job, in this process: what befalls it while its script runs."""
 
+import shutil
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +12,7 @@ from localcloud import logs
 from localcloud.operations import Cloud
 from localcloud.resources import TRAINING_JOB
 from localcloud.training.jobs import add_training_job
+from localcloud.training.output import FolderSync
 from localcloud.training.run import job_folder
 from tests.localcloud.hosting import wait_until
 
@@ -53,3 +57,23 @@ def test_a_job_that_cannot_be_followed_leaves_no_process(here: Cloud, tmp_path: 
     wait_until(lambda: described(here)["TrainingJobStatus"] == "Failed")
     assert "disk is full" in described(here)["FailureReason"]
     assert not psutil.pid_exists(pid)
+
+
+def test_a_folder_that_a_script_removes_does_not_end_its_job(here: Cloud, tmp_path: Path) -> None:
+    folder, ended = tmp_path / "checkpoints", threading.Event()
+
+    def rotate() -> None:
+        while not ended.is_set():
+            for number in range(20):
+                (folder / str(number) / "shards").mkdir(parents=True)
+            shutil.rmtree(folder)
+
+    thread = threading.Thread(target=rotate)
+    thread.start()
+    try:
+        until = time.monotonic() + 1
+        while time.monotonic() < until:
+            FolderSync(here, [(folder, "s3://bucket/checkpoints")]).run()
+    finally:
+        ended.set()
+        thread.join()
