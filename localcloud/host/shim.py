@@ -124,6 +124,9 @@ class Shim:
                 if key.data == "signal":
                     with contextlib.suppress(BlockingIOError):
                         os.read(waker, 4096)
+                elif key.data == "owner":  # it has died, though it may be there as a zombie for long
+                    selector.unregister(key.fd)
+                    self._on_kill(reason="abandoned")
                 elif key.data == "output" and not self._read():
                     selector.unregister(self.output)
             self._reap()

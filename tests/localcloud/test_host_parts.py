@@ -2,17 +2,30 @@
 
 import os
 import sqlite3
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from localcloud.host import workers
-from localcloud.host.processes import ProcessSpec
+from localcloud.host.processes import Processes, ProcessSpec
 from localcloud.host.workers import Workers
+from tests.localcloud.hosting import wait_until
 
 
 def sh(script: str, folder: Path) -> ProcessSpec:
     return ProcessSpec(["/bin/sh", "-c", script], dict(os.environ), folder)
+
+
+def test_a_job_ends_with_its_cloud_even_where_nobody_has_reaped_that(tmp_path: Path) -> None:
+    owner = subprocess.Popen(["sleep", "600"])
+    process = Processes(owner.pid).start(tmp_path / "process", sh("sleep 600", tmp_path))
+    wait_until((tmp_path / "process" / "pid.json").exists)
+    owner.kill()  # and stays a zombie until the end
+    end = process.wait(10)
+    owner.wait()
+    assert end is not None
+    assert end.reason == "abandoned"
 
 
 def test_a_change_that_must_not_be_lost_waits_for_room_on_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
