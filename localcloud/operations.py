@@ -31,8 +31,10 @@ with ``cloud.processes.find(folder)``) and does not outlive the cloud itself.
 
     cloud.workers.start(f"transform {name}", run_transform, cloud, name)
 
-In it, look at ``cloud.workers.stopping`` (an Event) and return soon once it is set. A function decorated with
-``@on_start`` is called once when the service starts: there, pick up what a crash or ``down`` interrupted.
+In it, look at ``cloud.workers.stopping`` (an Event) and return soon once it is set. One of the same name begins
+when the last has ended. How a job ended is stored with ``cloud.workers.insist``, which a full disk only delays. A
+function decorated with ``@on_start`` is called once when the service starts: there, pick up what a crash or ``down``
+interrupted.
 
 **S3 from inside**: ``cloud.s3`` (see ``s3``) has get, put, objects (a listing), download and upload by ``s3://`` URI.
 **Cores** are shared by jobs: ``with cloud.cores.hold(1, give_up):`` waits for one.

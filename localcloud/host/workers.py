@@ -20,17 +20,18 @@ class Workers:
         self._threads: dict[str, threading.Thread] = {}
 
     def start(self, name: str, work: Callable[..., None], *arguments: Any) -> None:
-        """Run a function in a thread. A second call with the name of a running worker does nothing."""
+        """Run a function in a thread, after a worker of the same name that has not ended yet.
+
+        A job's last act is to clear up after it has ended, when its name can be used for another.
+        """
         with self._lock:
-            running = self._threads.get(name)
-            if running is not None and running.is_alive():
-                return
-            thread = threading.Thread(target=self._run, args=(name, work, arguments), name=name, daemon=True)
+            before = self._threads.get(name)
+            thread = threading.Thread(target=self._run, args=(before, name, work, arguments), name=name, daemon=True)
             self._threads[name] = thread
             thread.start()
 
     def running(self, name: str) -> bool:
-        """Whether the worker of this name still works."""
+        """Whether a worker of this name works, or waits for another."""
         with self._lock:
             return name in self._threads
 
@@ -60,7 +61,11 @@ class Workers:
             if thread.is_alive():
                 _log.error("worker %s did not end within %s s; left behind", thread.name, patience)
 
-    def _run(self, name: str, work: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    def _run(
+        self, before: threading.Thread | None, name: str, work: Callable[..., None], arguments: tuple[Any, ...]
+    ) -> None:
+        if before is not None:
+            before.join()
         try:
             work(*arguments)
         except Exception:  # noqa: BLE001 - logged; the service goes on

@@ -102,4 +102,6 @@ def resume_transform_jobs(cloud: Cloud) -> None:
 
 
 def _start(cloud: Cloud, name: str) -> None:
-    cloud.workers.start(f"transform job {name}", run_transform, cloud, name)
+    worker = f"transform job {name}"
+    if not cloud.workers.running(worker):
+        cloud.workers.start(worker, run_transform, cloud, name)

@@ -3,6 +3,7 @@
 import os
 import sqlite3
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,17 @@ def test_a_job_ends_with_its_cloud_even_where_nobody_has_reaped_that(tmp_path: P
     owner.wait()
     assert end is not None
     assert end.reason == "abandoned"
+
+
+def test_a_worker_waits_for_the_one_that_has_its_name() -> None:
+    """A job that is created again under its name begins once the earlier one has cleared up."""
+    some, done = Workers(), []
+    gate = threading.Event()
+    some.start("job", lambda: done.append(gate.wait(10)))
+    some.start("job", done.append, "again")
+    gate.set()
+    some.stop()
+    assert done == [True, "again"]
 
 
 def test_a_change_that_must_not_be_lost_waits_for_room_on_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
