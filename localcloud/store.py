@@ -168,6 +168,11 @@ class Store:
             connection.execute("DELETE FROM tag WHERE arn = ?", found)
             return True
 
+    def detach(self, kind: str, parent: str) -> None:
+        """Let the resources of a parent that is gone have none, so that another of its name does not get them."""
+        with self.transaction() as connection:
+            connection.execute("UPDATE resource SET parent = NULL WHERE kind = ? AND parent = ?", (kind, parent))
+
     def locate(self, arn: str) -> tuple[str, str] | None:
         """The kind and the name of the resource that has this ARN, or None when nothing has it."""
         with self._lock:

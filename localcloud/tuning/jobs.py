@@ -94,6 +94,7 @@ def delete_tuning_job(cloud: Cloud, request: Document) -> Document:
         if job is not None and job["HyperParameterTuningJobStatus"] in LIVE:
             raise ResourceInUse(f"The tuning job {name} has not ended; stop it first.")
         cloud.store.delete(TUNING_JOB.key, name)
+        cloud.store.detach(TRAINING_JOB.key, name)
     return {}
 
 

@@ -6,6 +6,8 @@ from localcloud import resources
 from localcloud.operations import Cloud
 from localcloud.resources import TRAINING_JOB, TUNING_JOB
 from localcloud.store import Document
+from localcloud.tuning.jobs import delete_tuning_job
+from localcloud.tuning.results import trials
 from localcloud.tuning.run import run_tuning_job
 from tests.localcloud.hosting import wait_until
 
@@ -67,3 +69,12 @@ def test_a_tuning_job_that_fails_ends_after_its_training_jobs(here: Cloud) -> No
     assert status_of(here, "broken") == "InProgress"
     here.store.update(TRAINING_JOB.key, trial, lambda job: job.update(TrainingJobStatus="Stopped"))
     wait_until(lambda: status_of(here, "broken") == "Failed")
+
+
+def test_a_tuning_job_of_a_deleted_ones_name_has_none_of_its_training_jobs(here: Cloud) -> None:
+    store_job(here, "search", status="Completed")
+    name = store_trial(here, "search", 1, status="Completed")
+    delete_tuning_job(here, {"HyperParameterTuningJobName": "search"})
+    store_job(here, "search")
+    assert trials(here, "search") == []
+    assert here.store.get(TRAINING_JOB.key, name) is not None
