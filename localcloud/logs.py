@@ -13,6 +13,7 @@ from typing import TypeVar
 from urllib.parse import quote, unquote
 
 from localcloud.errors import AwsError
+from localcloud.host.shim import ends_whole
 from localcloud.log_filter import matcher
 from localcloud.operations import Cloud, operation
 from localcloud.store import Document
@@ -53,8 +54,9 @@ def write(log: Path, message: str) -> None:
     """Append a message of the service's own to a log."""
     log.parent.mkdir(parents=True, exist_ok=True)
     now = int(time.time() * 1000)
-    with log.open("a") as file:
-        file.writelines(json.dumps({"t": now, "m": line}) + "\n" for line in message.splitlines())
+    lines = "".join(json.dumps({"t": now, "m": line}) + "\n" for line in message.splitlines())
+    with log.open("ab") as file:
+        file.write((b"" if ends_whole(log) else b"\n") + lines.encode())
 
 
 def read(log: Path, start: int = 0) -> Iterator[Event]:
@@ -64,12 +66,19 @@ def read(log: Path, start: int = 0) -> Iterator[Event]:
             file.seek(start)
             for line in file:
                 end = start + len(line)
-                if line.endswith(b"\n"):
-                    content = json.loads(line)
+                if line.endswith(b"\n") and (content := _content(line)) is not None:
                     yield Event(content["t"], content["m"], start, end)
                 start = end
     except FileNotFoundError:
         return
+
+
+def _content(line: bytes) -> Document | None:
+    """What a line says; None for one that a full disk or a kill has cut, which must not hide the others."""
+    try:
+        return dict(json.loads(line))
+    except ValueError:
+        return None
 
 
 @operation("logs", "DescribeLogGroups")

@@ -31,8 +31,11 @@ class Log:
     """Turns a stream of bytes into one JSON object a line: ``t`` in milliseconds, ``m`` the text."""
 
     def __init__(self, path: Path) -> None:
+        whole = ends_whole(path)
         self._file = path.open("ab")
         self._room = MAX_LOG_BYTES - self._file.tell()
+        if not whole:
+            self._file.write(b"\n")
         self._rest = b""
 
     def feed(self, chunk: bytes) -> None:
@@ -197,6 +200,18 @@ class Shim:
     def _record_end(self) -> None:
         code = None if self.status is None else os.waitstatus_to_exitcode(self.status)
         write_atomically(self.folder / "exit.json", {"code": code, "reason": self.reason, "at": time.time()})
+
+
+def ends_whole(path: Path) -> bool:
+    """Whether a file ends with its last line; a full disk, or a kill, leaves half a line."""
+    try:
+        with path.open("rb") as file:
+            if file.seek(0, os.SEEK_END) == 0:
+                return True
+            file.seek(-1, os.SEEK_END)
+            return file.read(1) == b"\n"
+    except FileNotFoundError:
+        return True
 
 
 def write_atomically(path: Path, content: dict[str, object]) -> None:

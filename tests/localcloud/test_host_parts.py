@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from localcloud import logs
 from localcloud.host import workers
 from localcloud.host.processes import Processes, ProcessSpec
 from localcloud.host.workers import Workers
@@ -27,6 +28,13 @@ def test_a_job_ends_with_its_cloud_even_where_nobody_has_reaped_that(tmp_path: P
     owner.wait()
     assert end is not None
     assert end.reason == "abandoned"
+
+
+def test_a_log_with_half_a_line_is_gone_on_with(tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    log.write_bytes(b'{"t": 1, "m": "before"}\n{"t": 1')
+    Processes(os.getpid()).start(tmp_path, sh("echo after", tmp_path)).wait(10)
+    assert [event.message for event in logs.read(log)] == ["before", "after"]
 
 
 def test_a_worker_waits_for_the_one_that_has_its_name() -> None:
