@@ -54,10 +54,10 @@ class Search:
             storage=optuna.storages.JournalStorage(backend),
             study_name="study",
             load_if_exists=True,
-            sampler=self._sampler(config),
             pruner=self._pruner(config),
             direction="minimize" if objective["Type"] == "Minimize" else "maximize",
         )
+        self.study.sampler = self._sampler(config)
         self._trials: dict[int, optuna.Trial] = {}
 
     def warm_start(self, finished: list[Finished]) -> None:
@@ -121,11 +121,13 @@ class Search:
     def _sampler(self, config: Document) -> Any:
         samplers = self._optuna.samplers
         seed = config.get("RandomSeed")
-        if self._strategy == "Random":
-            return samplers.RandomSampler(seed=seed)
         if self._strategy == "Grid":
             space = {item.name: list(item.values) for item in self.ranges if isinstance(item, ChoiceRange)}
             return _grid_sampler(space, seed)
+        if seed is not None:  # a search that goes on after a crash must not begin again with what it has tried
+            seed += len(self.study.get_trials(deepcopy=False))
+        if self._strategy == "Random":
+            return samplers.RandomSampler(seed=seed)
         # Few jobs are usual here, so the model takes over after three of them, not after Optuna's ten.
         return samplers.TPESampler(seed=seed, n_startup_trials=STARTUP_TRIALS, constant_liar=True)
 

@@ -1,5 +1,6 @@
 """The work of one tuning job, in this process: searches, and what befalls their training jobs."""
 
+from pathlib import Path
 from typing import Any
 
 from localcloud import resources
@@ -9,6 +10,7 @@ from localcloud.store import Document
 from localcloud.tuning.jobs import delete_tuning_job
 from localcloud.tuning.results import trials
 from localcloud.tuning.run import run_tuning_job
+from localcloud.tuning.search import Search
 from tests.localcloud.hosting import wait_until
 
 OBJECTIVE = {"Type": "Minimize", "MetricName": "loss"}
@@ -78,3 +80,19 @@ def test_a_tuning_job_of_a_deleted_ones_name_has_none_of_its_training_jobs(here:
     store_job(here, "search")
     assert trials(here, "search") == []
     assert here.store.get(TRAINING_JOB.key, name) is not None
+
+
+def test_a_search_that_goes_on_after_a_crash_does_not_repeat_itself(tmp_path: Path) -> None:
+    def search(place: str) -> Search:
+        return Search(tmp_path / place, configuration(RandomSeed=7), DEFINITION)
+
+    def ask(one: Search) -> str:
+        return one.parameters(one.ask())["lr"]
+
+    first = search("journal")
+    tried = [ask(first) for _ in range(2)]
+    again = search("journal")
+    tried += [ask(again) for _ in range(2)]
+    assert len(set(tried)) == 4
+    other = search("other")
+    assert [ask(other) for _ in range(2)] == tried[:2], "the seed still makes a search repeatable"
