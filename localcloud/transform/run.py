@@ -100,6 +100,7 @@ class TransformRun:
         job = self._cloud.store.get(TRANSFORM_JOB.key, self._name)
         if job is None:
             raise StoppedError
+        self._cloud.processes.end(self._folder.glob("instance-*"))  # of a service that was killed
         wanted = int(job["TransformResources"]["InstanceCount"])
         instances = min(wanted, self._cloud.cores.total)
         try:
