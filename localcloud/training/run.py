@@ -95,7 +95,7 @@ class TrainingRun:
             if outcome.status != "Interrupted":
                 self._set(_Outcome=vars(outcome))
                 return outcome
-            self._set(_Attempt=self.job.get("_Attempt", 1) + 1, _Phase="")
+            self._set(_Attempt=self.job.get("_Attempt", 1) + 1, _Phase="", _Ending=None)
             message = "Spot instance was interrupted; the job starts again from its checkpoints"
             move_to(self.cloud, self.name, "Interrupted", message)
 
@@ -139,13 +139,16 @@ class TrainingRun:
         job = self.job
         scanner = self._scanner(job)
         sync = FolderSync(self.cloud, synced_folders(job, self._containers(job)))
-        ending: str | None = None
+        ending: str | None = job.get("_Ending")
         next_sync = time.monotonic() + SYNC_SECONDS
         while any(process.running for process in processes):
             if self.cloud.workers.stopping.is_set():
                 raise ServiceStoppingError
             _first_running(processes).wait(TICK_SECONDS)
-            ending = ending or self._reason_to_stop(job)
+            if ending is None and (ending := self._reason_to_stop(job)) is not None:
+                self._set(
+                    _Ending=ending
+                )  # before the script ends of it: a service that is killed meanwhile must know why
             if ending is not None:
                 for process in processes:
                     process.stop()

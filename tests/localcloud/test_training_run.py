@@ -12,8 +12,9 @@ from localcloud import logs
 from localcloud.operations import Cloud
 from localcloud.resources import TRAINING_JOB
 from localcloud.training.jobs import add_training_job
+from localcloud.training.outcome import Outcome
 from localcloud.training.output import FolderSync
-from localcloud.training.run import job_folder
+from localcloud.training.run import TrainingRun, job_folder
 from tests.localcloud.hosting import wait_until
 
 
@@ -57,6 +58,23 @@ def test_a_job_that_cannot_be_followed_leaves_no_process(here: Cloud, tmp_path: 
     wait_until(lambda: described(here)["TrainingJobStatus"] == "Failed")
     assert "disk is full" in described(here)["FailureReason"]
     assert not psutil.pid_exists(pid)
+
+
+def test_a_spot_interruption_is_none_the_less_one_when_the_service_is_killed_meanwhile(
+    here: Cloud, tmp_path: Path
+) -> None:
+    script = f"trap 'echo told' TERM; echo ready; while [ ! -e {tmp_path}/go ]; do sleep 0.02; done; exit 3"
+    log = start(here, script, EnableManagedSpotTraining=True)
+    wait_until(lambda: "ready" in said(log))
+    here.faults.interrupt_spot(0)
+    wait_until(lambda: "told" in said(log))
+    here.workers.stop()  # the service is gone, the script not yet
+    (tmp_path / "go").touch()
+    process = here.processes.find(log.parent)
+    assert process is not None
+    process.wait(10)
+    here.workers.stopping.clear()
+    assert TrainingRun(here, "job")._watch([process]) == Outcome("Interrupted")
 
 
 def test_a_folder_that_a_script_removes_does_not_end_its_job(here: Cloud, tmp_path: Path) -> None:
