@@ -20,6 +20,7 @@ import sys
 import time
 from pathlib import Path
 from types import FrameType
+from typing import TextIO
 
 MAX_LINE_BYTES = 256 * 1024
 MAX_LOG_BYTES = 512 * 1024 * 1024
@@ -273,19 +274,29 @@ def _prctl(option: int, value: int) -> None:
         ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
 
 
+def lock(file: TextIO, patience: float = 5.0) -> bool:
+    """Lock a file until it is closed; False when another process holds it for so many seconds.
+
+    Whoever asks whether it is locked holds it for a moment, so one try is not enough.
+    """
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.01)
+        else:
+            return True
+
+
 def main() -> None:
     """Lock the folder, run the command, record its end."""
     folder, grace, owner, *command = sys.argv[1:]
-    lock = (Path(folder) / "lock").open("w")
-    deadline = time.monotonic() + 5
-    while True:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            break
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                sys.exit(f"another shim runs in {folder}")
-            time.sleep(0.01)
+    file = (Path(folder) / "lock").open("w")
+    if not lock(file):
+        sys.exit(f"another shim runs in {folder}")
     become_subreaper()
     Shim(Path(folder), float(grace), int(owner)).run(command)
 

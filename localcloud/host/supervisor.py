@@ -6,7 +6,6 @@ again waits instead of being refused. When it ends, or is killed, everything end
 """
 
 import contextlib
-import fcntl
 import json
 import os
 import signal
@@ -188,9 +187,7 @@ def main() -> int:
     home, region, stop_grace = Home(Path(sys.argv[1])), sys.argv[2], sys.argv[3]
     home.make()
     with home.supervisor_lock.open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not shim.lock(lock):
             _say("another supervisor runs this home")
             return 0
         home.state.unlink(missing_ok=True)

@@ -1,15 +1,18 @@
 """What holds jobs together, each part by itself: shims, locks and workers."""
 
+import fcntl
 import os
 import sqlite3
 import subprocess
+import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from localcloud import logs
-from localcloud.host import workers
+from localcloud.host import supervisor, workers
 from localcloud.host.processes import Processes, ProcessSpec
 from localcloud.host.workers import Workers
 from tests.localcloud.hosting import wait_until
@@ -35,6 +38,18 @@ def test_a_log_with_half_a_line_is_gone_on_with(tmp_path: Path) -> None:
     log.write_bytes(b'{"t": 1, "m": "before"}\n{"t": 1')
     Processes(os.getpid()).start(tmp_path, sh("echo after", tmp_path)).wait(10)
     assert [event.message for event in logs.read(log)] == ["before", "after"]
+
+
+def test_a_supervisor_starts_while_up_looks_at_its_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    began = []
+    monkeypatch.setattr(supervisor.Supervisor, "__init__", lambda *_: None)
+    monkeypatch.setattr(supervisor.Supervisor, "run", lambda _: began.append(time.monotonic()))
+    monkeypatch.setattr(sys, "argv", ["supervisor", str(tmp_path), "us-east-1", "1"])
+    with (tmp_path / "supervisor.lock").open("w") as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        threading.Timer(0.2, looking.close).start()
+        assert supervisor.main() == 0
+    assert began
 
 
 def test_a_worker_waits_for_the_one_that_has_its_name() -> None:
