@@ -86,7 +86,7 @@ class TuningRun:
                 if not running:
                     self._end("Stopped" if stopped else None, rows)
                     return
-            elif len(running) < self._parallel() and len(rows) < self._wanted():
+            elif len(running) < self._parallel() and _started(rows) < self._wanted():
                 self._start_next(rows)
                 continue
             self.cloud.workers.stopping.wait(TICK_SECONDS)
@@ -120,14 +120,14 @@ class TuningRun:
 
     def _start_next(self, rows: list[Row]) -> None:
         """Start the training job of the next trial: one that a crash left without a job, or a new one."""
-        index = len(rows) % len(self.searches)
+        serial = _started(rows) + 1
+        index = (serial - 1) % len(self.searches)
         search, definition = self.searches[index], self.definitions[index]
         begun = {row.document["_Trial"] for row in rows if row.document["_Index"] == index}
-        waiting = [number for number in search.own_trials() if number not in begun]
+        waiting = [number for number in search.open_trials() if number not in begun]
         number = waiting[0] if waiting else search.ask()
         tuned = search.parameters(number)
         objective = objective_of(self.config, definition)
-        serial = len(rows) + 1
         digest = hashlib.sha256(f"{self.job['CreationTime']}{serial}".encode()).hexdigest()[:8]
         request = {member: definition[member] for member in _COPIED if member in definition}
         request |= {
@@ -176,7 +176,7 @@ class TuningRun:
 
     def _enough(self, rows: list[Row]) -> bool:
         ended = [row for row in rows if row.document["TrainingJobStatus"] in ENDED]
-        if len(ended) >= self._wanted():
+        if len(ended) == len(rows) and _started(rows) >= self._wanted():
             return True
         longest = self.config["ResourceLimits"].get("MaxRuntimeInSeconds", float("inf"))
         if time.time() - self.job["CreationTime"] > longest:
@@ -220,6 +220,11 @@ def _stop_all(cloud: Cloud, rows: list[Row]) -> None:
             stop(cloud, row.name)
         except (ValidationException, ResourceNotFound):  # it has ended meanwhile, and perhaps been deleted
             continue
+
+
+def _started(rows: list[Row]) -> int:
+    """How many training jobs were started, those too that were deleted since: the highest number in their names."""
+    return max((int(row.name.rsplit("-", 2)[1]) for row in rows), default=0)
 
 
 def _resource_config(definition: Document) -> Document:

@@ -76,9 +76,10 @@ class Search:
                 self.study.add_trial(trial)
         self.study.set_user_attr("warm", value=True)
 
-    def own_trials(self) -> list[int]:
-        """The numbers of the trials that this search has asked for, in order."""
-        return [trial.number for trial in self.study.get_trials(deepcopy=False) if "parent" not in trial.user_attrs]
+    def open_trials(self) -> list[int]:
+        """The numbers of the trials that this search has asked for and not been told the end of, in order."""
+        running = self._optuna.trial.TrialState.RUNNING
+        return [trial.number for trial in self.study.get_trials(deepcopy=False, states=(running,))]
 
     def ask(self) -> int:
         """Begin another trial; returns its number."""

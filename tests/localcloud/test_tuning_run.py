@@ -7,6 +7,7 @@ from localcloud import resources
 from localcloud.operations import Cloud
 from localcloud.resources import TRAINING_JOB, TUNING_JOB
 from localcloud.store import Document
+from localcloud.training.status import finish
 from localcloud.tuning.jobs import delete_tuning_job
 from localcloud.tuning.results import trials
 from localcloud.tuning.run import run_tuning_job
@@ -71,6 +72,30 @@ def test_a_tuning_job_that_fails_ends_after_its_training_jobs(here: Cloud) -> No
     assert status_of(here, "broken") == "InProgress"
     here.store.update(TRAINING_JOB.key, trial, lambda job: job.update(TrainingJobStatus="Stopped"))
     wait_until(lambda: status_of(here, "broken") == "Failed")
+
+
+def test_a_deleted_training_job_is_not_run_again_and_does_not_end_the_search(here: Cloud) -> None:
+    store_job(here, "search")
+    with here.cores.hold(here.cores.total, lambda: False):  # the training jobs wait; this test says how they end
+        here.workers.start("tuning", run_tuning_job, here, "search")
+
+        def newest(serial: int) -> Any:
+            names = [row.name for row in trials(here, "search")]
+            return next((name for name in names if name.startswith(f"search-{serial:03d}-")), None)
+
+        for serial in (1, 2, 3):
+            name = wait_until(lambda serial=serial: newest(serial))  # type: ignore[misc]
+            if serial == 2:
+                resources.delete(here, TRAINING_JOB, newest(1))
+            here.store.update(
+                TRAINING_JOB.key, name, lambda job: job.update(FinalMetricDataList=[{"MetricName": "loss", "Value": 1}])
+            )
+            finish(here, name, "Completed")
+        wait_until(lambda: status_of(here, "search") != "InProgress")
+        assert status_of(here, "search") == "Completed"
+        tried = [row.document for row in trials(here, "search")]
+        assert [job["_Trial"] for job in tried] == [1, 2]
+        here.workers.stop()
 
 
 def test_a_tuning_job_of_a_deleted_ones_name_has_none_of_its_training_jobs(here: Cloud) -> None:
