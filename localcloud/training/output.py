@@ -97,7 +97,8 @@ def upload_outputs(cloud: Cloud, job: Document, containers: list[Container], *, 
 
 
 def _upload(cloud: Cloud, folders: list[Path], base: str, name: str, *, plain: bool) -> None:
-    folders = [folder for folder in folders if folder.exists()]
+    for folder in folders:
+        folder.mkdir(parents=True, exist_ok=True)  # the script may have removed it
     work = folders[0].parents[2] / f"{name}.packing"
     if plain:
         archives.merge(folders, work)

@@ -283,6 +283,12 @@ def test_tensors_that_cannot_be_stored_fail_the_job_and_keep_no_others(training:
     assert training.keys("boards/") == [f"boards/{name}/tensorboard-output/events"]
 
 
+def test_a_script_that_removes_its_model_folder_has_an_empty_model(training: Training) -> None:
+    job = training.run("import os, shutil; shutil.rmtree(os.environ['SM_MODEL_DIR'])")
+    assert job["TrainingJobStatus"] == "Completed", job["FailureReason"]
+    assert training.artifact(job["ModelArtifacts"]["S3ModelArtifacts"]) == {}
+
+
 def test_more_jobs_than_cores_wait_as_starting(training: Training) -> None:
     names = [training.start("import time; time.sleep(1)") for _ in range((os.cpu_count() or 1) + 1)]
     time.sleep(0.5)
