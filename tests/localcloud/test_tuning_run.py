@@ -10,7 +10,7 @@ from localcloud.store import Document
 from localcloud.training.status import finish
 from localcloud.tuning.jobs import delete_tuning_job
 from localcloud.tuning.results import trials
-from localcloud.tuning.run import run_tuning_job
+from localcloud.tuning.run import TuningRun, run_tuning_job
 from localcloud.tuning.search import Search
 from tests.localcloud.hosting import wait_until
 
@@ -105,6 +105,22 @@ def test_a_tuning_job_of_a_deleted_ones_name_has_none_of_its_training_jobs(here:
     store_job(here, "search")
     assert trials(here, "search") == []
     assert here.store.get(TRAINING_JOB.key, name) is not None
+
+
+def test_a_warm_start_knows_what_its_parents_tried_within_its_ranges(here: Cloud) -> None:
+    store_job(here, "parent", status="Completed")
+    for number, (lr, loss) in enumerate([("0.5", 0.3), ("7", 0.1), ("0.25", 0.2)], 1):
+        store_trial(here, "parent", number, status="Completed", lr=lr, loss=loss)
+    store_trial(here, "parent", 4, status="Failed", lr="0.75")
+    parents = [{"HyperParameterTuningJobName": "parent"}]
+    store_job(here, "child", WarmStartConfig={"ParentHyperParameterTuningJobs": parents})
+    for _ in range(2):  # a service that goes on with it does not add them again
+        (search,) = TuningRun(here, "child").searches
+        assert [(trial.params, trial.value) for trial in search.study.get_trials()] == [
+            ({"lr": 0.5}, 0.3),
+            ({"lr": 0.25}, 0.2),
+        ]
+        assert search.open_trials() == []
 
 
 def test_a_search_that_goes_on_after_a_crash_does_not_repeat_itself(tmp_path: Path) -> None:
