@@ -112,7 +112,7 @@ class Shim:
             return False
         assert process.stdout is not None  # noqa: S101 - it is a pipe
         self.child, self.output = process.pid, process.stdout.fileno()
-        self._stdout = process.stdout
+        self._process = process  # a Popen that is let go takes the end of its command along, if that has come already
         os.set_blocking(self.output, False)
         write_atomically(self.folder / "pid.json", {"shim": os.getpid(), "command": self.child})
         return True

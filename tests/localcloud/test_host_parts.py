@@ -33,6 +33,14 @@ def test_a_job_ends_with_its_cloud_even_where_nobody_has_reaped_that(tmp_path: P
     assert end.reason == "abandoned"
 
 
+def test_the_end_of_a_command_that_ends_at_once_is_seen(tmp_path: Path) -> None:
+    processes = [Processes(os.getpid()).start(tmp_path / str(number), sh("exit 3", tmp_path)) for number in range(20)]
+    for process in processes:
+        end = process.wait(10)
+        assert end is not None
+        assert (end.code, end.reason) == (3, "exited")
+
+
 def test_a_log_with_half_a_line_is_gone_on_with(tmp_path: Path) -> None:
     log = tmp_path / "log.jsonl"
     log.write_bytes(b'{"t": 1, "m": "before"}\n{"t": 1')
