@@ -6,7 +6,13 @@ from localcloud.operations import Cloud, operation
 from localcloud.resources import Kind
 from localcloud.store import Document, Filter, NameTakenError, NoSuchResourceError, Row, declare_status_member
 
-GROUP = Kind("model-package-group", "ModelPackageGroup", "model package group", job_errors=False)
+GROUP = Kind(
+    "model-package-group",
+    "ModelPackageGroup",
+    "model package group",
+    job_errors=False,
+    absent="ModelPackageGroup {arn} does not exist.",
+)
 PACKAGE = Kind("model-package", "ModelPackage", "model package", has_status=False, job_errors=False)
 UNVERSIONED = ""  # the parent of packages that are in no group
 _CREATOR = {"UserProfileName": "localcloud"}

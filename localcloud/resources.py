@@ -22,7 +22,9 @@ class Kind:
 
     ``key`` is its part of the ARN (``training-job``), ``stem`` its name in the API (``TrainingJob``), ``label``
     what messages call it. ``job_errors``: whether AWS answers ResourceNotFound and ResourceInUse, as it does
-    for jobs, or ValidationException with a sentence, as for models and endpoints.
+    for jobs, or ValidationException with a sentence, as for models and endpoints. ``undescribed``: what AWS says
+    where Describe, unlike the other calls of a job, answers a missing one with ValidationException. ``absent``: what
+    AWS says of a missing one; with ``{label}``, ``{name}`` and ``{arn}``, as in ``undescribed``.
     """
 
     key: str
@@ -30,6 +32,8 @@ class Kind:
     label: str
     has_status: bool = True
     job_errors: bool = True
+    undescribed: str | None = None
+    absent: str = 'Could not find {label} "{arn}".'
 
     def __post_init__(self) -> None:
         if self.has_status:
@@ -51,9 +55,19 @@ class Kind:
         return f"{self.stem}Status"
 
 
-TRAINING_JOB = Kind("training-job", "TrainingJob", "training job")
-TUNING_JOB = Kind("hyper-parameter-tuning-job", "HyperParameterTuningJob", "tuning job")
-TRANSFORM_JOB = Kind("transform-job", "TransformJob", "transform job")
+_ABSENT_JOB = "Requested resource not found: {label} {name}."
+# The model in botocore has ResourceNotFound for these two as well; https://github.com/boto/boto3/issues/2808.
+TRAINING_JOB = Kind(
+    "training-job", "TrainingJob", "training job", undescribed="Requested resource not found.", absent=_ABSENT_JOB
+)
+TRANSFORM_JOB = Kind(
+    "transform-job",
+    "TransformJob",
+    "transform job",
+    undescribed="Could not find requested job with name: {name}",
+    absent=_ABSENT_JOB,
+)
+TUNING_JOB = Kind("hyper-parameter-tuning-job", "HyperParameterTuningJob", "tuning job", absent=_ABSENT_JOB)
 MODEL = Kind("model", "Model", "model", has_status=False, job_errors=False)
 ENDPOINT_CONFIG = Kind(
     "endpoint-config", "EndpointConfig", "endpoint configuration", has_status=False, job_errors=False
@@ -95,6 +109,8 @@ def describe(cloud: Cloud, kind: Kind, name: str) -> Document:
     """The document of a resource. Raises AWS's error for a missing one."""
     document = cloud.store.get(kind.key, name)
     if document is None:
+        if kind.undescribed is not None:
+            raise ValidationException(_said(cloud, kind, name, kind.undescribed))
         raise missing(cloud, kind, name)
     return document
 
@@ -114,10 +130,13 @@ def delete(cloud: Cloud, kind: Kind, name: str) -> None:
 
 
 def missing(cloud: Cloud, kind: Kind, name: str) -> AwsError:
-    """AWS's error for a resource that does not exist."""
-    if kind.job_errors:
-        return ResourceNotFound(f"Requested resource not found: {kind.label} {name}.")
-    return ValidationException(f'Could not find {kind.label} "{arn_of(cloud, kind, name)}".')
+    """AWS's error for a resource that does not exist; that of Describe may be another."""
+    said = _said(cloud, kind, name, kind.absent)
+    return ResourceNotFound(said) if kind.job_errors else ValidationException(said)
+
+
+def _said(cloud: Cloud, kind: Kind, name: str, words: str) -> str:
+    return words.format(label=kind.label, name=name, arn=arn_of(cloud, kind, name))
 
 
 def _taken(kind: Kind, arn: str) -> AwsError:

@@ -92,9 +92,9 @@ def delete_training_job(cloud: Cloud, request: Document) -> Document:
     """Forget a job that has ended."""
     name = request["TrainingJobName"]
     with cloud.store.transaction():
-        status = resources.describe(cloud, TRAINING_JOB, name)["TrainingJobStatus"]
-        if status in LIVE:
-            raise ResourceInUse(f"The training job {name} is in status {status}; stop it first.")
+        job = cloud.store.get(TRAINING_JOB.key, name)
+        if job is not None and job["TrainingJobStatus"] in LIVE:
+            raise ResourceInUse(f"The training job {name} is in status {job['TrainingJobStatus']}; stop it first.")
         resources.delete(cloud, TRAINING_JOB, name)
     return {}
 

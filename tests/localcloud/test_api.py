@@ -160,30 +160,61 @@ def test_what_is_not_json_is_refused(sagemaker: Any, body: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("operation", "arguments", "code"),
+    ("operation", "arguments", "code", "words"),
     [
-        ("describe_training_job", {"TrainingJobName": "none"}, "ResourceNotFound"),
-        ("stop_training_job", {"TrainingJobName": "none"}, "ResourceNotFound"),
-        ("delete_training_job", {"TrainingJobName": "none"}, "ResourceNotFound"),
-        ("describe_hyper_parameter_tuning_job", {"HyperParameterTuningJobName": "none"}, "ResourceNotFound"),
-        ("stop_hyper_parameter_tuning_job", {"HyperParameterTuningJobName": "none"}, "ResourceNotFound"),
+        ("describe_training_job", {"TrainingJobName": "none"}, "ValidationException", "Requested resource not found."),
+        ("stop_training_job", {"TrainingJobName": "none"}, "ResourceNotFound", "training job none"),
+        ("delete_training_job", {"TrainingJobName": "none"}, "ResourceNotFound", "training job none"),
+        (
+            "describe_transform_job",
+            {"TransformJobName": "none"},
+            "ValidationException",
+            "Could not find requested job with name: none",
+        ),
+        ("stop_transform_job", {"TransformJobName": "none"}, "ResourceNotFound", "transform job none"),
+        (
+            "describe_hyper_parameter_tuning_job",
+            {"HyperParameterTuningJobName": "none"},
+            "ResourceNotFound",
+            "Requested resource not found",
+        ),
+        (
+            "stop_hyper_parameter_tuning_job",
+            {"HyperParameterTuningJobName": "none"},
+            "ResourceNotFound",
+            "tuning job none",
+        ),
         (
             "list_training_jobs_for_hyper_parameter_tuning_job",
             {"HyperParameterTuningJobName": "none"},
             "ResourceNotFound",
+            "tuning job none",
         ),
-        ("describe_model", {"ModelName": "none"}, "ValidationException"),
-        ("delete_model", {"ModelName": "none"}, "ValidationException"),
-        ("describe_model_package_group", {"ModelPackageGroupName": "none"}, "ValidationException"),
-        ("list_model_packages", {"ModelPackageGroupName": "none"}, "ValidationException"),
-        ("describe_model_package", {"ModelPackageName": "none"}, "ValidationException"),
-        ("list_tags", {"ResourceArn": "arn:aws:sagemaker:us-east-1:000000000000:model/none"}, "ValidationException"),
+        ("describe_model", {"ModelName": "none"}, "ValidationException", "Could not find model"),
+        ("delete_model", {"ModelName": "none"}, "ValidationException", "Could not find model"),
+        (
+            "describe_model_package_group",
+            {"ModelPackageGroupName": "none"},
+            "ValidationException",
+            ":model-package-group/none does not exist.",
+        ),
+        ("list_model_packages", {"ModelPackageGroupName": "none"}, "ValidationException", "does not exist."),
+        ("describe_model_package", {"ModelPackageName": "none"}, "ValidationException", "does not exist."),
+        (
+            "list_tags",
+            {"ResourceArn": "arn:aws:sagemaker:us-east-1:000000000000:model/none"},
+            "ValidationException",
+            "model/none",
+        ),
     ],
 )
-def test_unknown_names_get_awss_error(sagemaker: Any, operation: str, arguments: dict[str, str], code: str) -> None:
+def test_unknown_names_get_awss_error(
+    sagemaker: Any, operation: str, arguments: dict[str, str], code: str, words: str
+) -> None:
     with pytest.raises(ClientError) as caught:
         getattr(sagemaker, operation)(**arguments)
     assert error(caught) == (code, 400)
+    assert words in caught.value.response["Error"]["Message"]
 
 
 def make_model(sagemaker: Any, name: str, **more: Any) -> str:

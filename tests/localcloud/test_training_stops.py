@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import psutil
 import pytest
+from botocore.exceptions import ClientError
 
 from tests.localcloud.conftest import RunningCloud
 from tests.localcloud.hosting import wait_until
@@ -179,6 +180,6 @@ def test_a_deleted_job_is_gone_but_its_log_is_not(training: Training) -> None:
     training.sagemaker.stop_training_job(TrainingJobName=name)
     training.end_of(name)
     training.sagemaker.delete_training_job(TrainingJobName=name)
-    with pytest.raises(training.sagemaker.exceptions.ResourceNotFound):
+    with pytest.raises(ClientError, match="Requested resource not found"):
         training.describe(name)
     assert training.log(name) == ["hello"]
