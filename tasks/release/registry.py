@@ -158,20 +158,35 @@ def set_status(arn: str, status: Status, reason: str) -> None:
 
 
 def serving_model(model: RegisteredModel, settings: Settings) -> str:
-    """The name of the SageMaker Model of a package; it is made anew if somebody deleted it."""
-    container = ContainerDefinition(model_package_name=model.arn)
-    return make_model(model.name, container, model.facts.get("run_id", ""), settings)
+    """The name of the SageMaker Model of a package; it is made anew if somebody deleted it.
+
+    Raises:
+        ModelError: somebody deleted it, and the package is not approved, so that AWS makes none of it.
+    """
+
+    def create() -> Model:
+        if model.status != "Approved":
+            raise ModelError(
+                f"model {model.version} is {model.status}, and its SageMaker Model {model.name} was deleted; AWS makes "
+                "another one of an approved model only. Use one that is approved, or approve it: "
+                f"python -m flows.deploy --model {model.version} --approve REASON"
+            )
+        return _create(model.name, ContainerDefinition(model_package_name=model.arn), run_id, settings)
+
+    run_id = model.facts.get("run_id", "")
+    return str(find_or_create(lambda: Model.get(model.name), create).model_name)
 
 
 def make_model(name: str, container: ContainerDefinition, run_id: str, settings: Settings) -> str:
     """Find the SageMaker Model of a name, or make it of a container; returns the name."""
-    found = find_or_create(
-        lambda: Model.get(name),
-        lambda: Model.create(
-            model_name=name, primary_container=container, execution_role_arn=settings.role, tags=tags(run_id)
-        ),
-    )
+    found = find_or_create(lambda: Model.get(name), lambda: _create(name, container, run_id, settings))
     return str(found.model_name)
+
+
+def _create(name: str, container: ContainerDefinition, run_id: str, settings: Settings) -> Model:
+    return Model.create(
+        model_name=name, primary_container=container, execution_role_arn=settings.role, tags=tags(run_id)
+    )
 
 
 def _ensure_group(run_id: str, settings: Settings) -> None:

@@ -83,29 +83,48 @@ def test_the_code_can_lie_in_an_archive_of_its_own(hosting: Hosting) -> None:
     assert hosting.invoke(endpoint) == b"from elsewhere"
 
 
-def test_a_model_can_come_from_the_registry(hosting: Hosting) -> None:
-    container = {
-        "Image": "pytorch-inference",
-        "ModelDataUrl": hosting.put("registered/model.tar.gz", archive(answering("registered"))),
+def package(hosting: Hosting, script: str, **more: str) -> str:
+    """Register a model; returns its ARN."""
+    url = hosting.put("registered/model.tar.gz", archive(script))
+    specification = {
+        "Containers": [{"Image": "pytorch-inference", "ModelDataUrl": url}],
+        "SupportedContentTypes": ["image/jpeg"],
+        "SupportedResponseMIMETypes": ["application/json"],
     }
+    created = hosting.sagemaker.create_model_package(InferenceSpecification=specification, **more)
+    return str(created["ModelPackageArn"])
+
+
+def model_of(hosting: Hosting, package: str) -> str:
+    name = unique("model")
+    container = {"ModelPackageName": package}
+    hosting.sagemaker.create_model(ModelName=name, PrimaryContainer=container, ExecutionRoleArn=ROLE)
+    return name
+
+
+def test_a_model_can_come_from_the_registry(hosting: Hosting) -> None:
     group = unique("group")
     hosting.sagemaker.create_model_package_group(ModelPackageGroupName=group)
-    package = hosting.sagemaker.create_model_package(
-        ModelPackageGroupName=group,
-        ModelApprovalStatus="Approved",
-        InferenceSpecification={
-            "Containers": [container],
-            "SupportedContentTypes": ["image/jpeg"],
-            "SupportedResponseMIMETypes": ["application/json"],
-        },
-    )["ModelPackageArn"]
-    model = unique("model")
-    hosting.sagemaker.create_model(
-        ModelName=model, PrimaryContainer={"ModelPackageName": package}, ExecutionRoleArn=ROLE
-    )
+    arn = package(hosting, answering("registered"), ModelPackageGroupName=group, ModelApprovalStatus="Approved")
+    model = model_of(hosting, arn)
     assert hosting.invoke(hosting.endpoint(hosting.config(model))) == b"registered"
     job = hosting.transform(model, {"S3Uri": hosting.put("in/one", b"x")})
     assert hosting.finish(job)["TransformJobStatus"] == "Completed"
+
+
+def test_no_model_is_made_of_a_version_that_nobody_approved(hosting: Hosting) -> None:
+    group = unique("group")
+    hosting.sagemaker.create_model_package_group(ModelPackageGroupName=group)
+    for status in ("Rejected", "PendingManualApproval"):
+        arn = package(hosting, ECHO, ModelPackageGroupName=group, ModelApprovalStatus=status)
+        with pytest.raises(ClientError, match=f"its approval status is {status}") as refused:
+            model_of(hosting, arn)
+        assert refused.value.response["Error"]["Code"] == "ValidationException"
+    hosting.sagemaker.update_model_package(ModelPackageArn=arn, ModelApprovalStatus="Approved")
+    assert model_of(hosting, arn)
+    assert model_of(hosting, package(hosting, ECHO, ModelPackageName=unique("unversioned")))
+    with pytest.raises(ClientError, match=r"does not exist\."):
+        model_of(hosting, f"{arn}9")
 
 
 def test_an_archive_that_reaches_outside_its_folder_is_refused(hosting: Hosting, cloud: RunningCloud) -> None:

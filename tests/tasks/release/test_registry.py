@@ -56,3 +56,9 @@ def test_a_model_is_registered_once_however_often_a_task_is_retried(here: Settin
 def test_the_sagemaker_model_of_a_package_is_made_anew_when_it_is_gone(here: Settings) -> None:
     model = registry.register(registration(f"{here.bucket}-m"), "Approved", "passed", here)
     assert registry.serving_model(model, here) == registry.serving_model(model, here) == model.name
+
+
+def test_no_sagemaker_model_is_made_anew_of_a_package_that_was_turned_away(here: Settings) -> None:
+    model = registry.register(registration(f"{here.bucket}-m"), "Rejected", "too small", here)
+    with pytest.raises(ModelError, match=r"model 1 is Rejected, .*--model 1 --approve REASON"):
+        registry.serving_model(model, here)
