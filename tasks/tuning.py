@@ -148,7 +148,10 @@ def _search(search: Search, seed: int) -> HyperParameterTuningJobConfig:
 
 
 def _warm_start(search: Search) -> HyperParameterTuningJobWarmStartConfig | None:
-    """Start from what earlier tuning jobs found; the data or the recipe may have changed since."""
+    """Start from what earlier tuning jobs found; the data or the recipe's values may have changed since.
+
+    AWS refuses a job of an older checkout whose trials had more or fewer hyperparameters, and says so.
+    """
     if not search.warm_start:
         return None
     return HyperParameterTuningJobWarmStartConfig(

@@ -6,10 +6,10 @@ from localcloud.operations import Cloud, on_start, operation
 from localcloud.resources import TRAINING_JOB, TUNING_JOB
 from localcloud.store import Document, Filter, Row
 from localcloud.training.jobs import check_training_request, clear_folders
-from localcloud.tuning.ranges import ChoiceRange, Range, parse_ranges
+from localcloud.tuning.ranges import ChoiceRange, Range
 from localcloud.tuning.results import best_job, counters, describe_trial, trials
 from localcloud.tuning.run import definitions_of, run_tuning_job
-from localcloud.tuning.search import grid_size
+from localcloud.tuning.search import grid_size, objective_of, ranges_of
 
 LIVE = ("InProgress", "Stopping")
 
@@ -155,11 +155,30 @@ def _check(cloud: Cloud, request: Document) -> None:
     if config["Strategy"] == "Hyperband" and config.get("TrainingJobEarlyStoppingType") == "Auto":
         raise ValidationException("Hyperband stops jobs early itself; TrainingJobEarlyStoppingType must be Off.")
     for parent in request.get("WarmStartConfig", {}).get("ParentHyperParameterTuningJobs", []):
-        document = cloud.store.get(TUNING_JOB.key, parent["HyperParameterTuningJobName"])
-        if document is None or document["HyperParameterTuningJobStatus"] in LIVE:
+        _check_parent(cloud, request, parent["HyperParameterTuningJobName"])
+
+
+def _check_parent(cloud: Cloud, request: Document, name: str) -> None:
+    """A search goes on from another only where both have one objective and as many hyperparameters."""
+    parent = cloud.store.get(TUNING_JOB.key, name)
+    if parent is None or parent["HyperParameterTuningJobStatus"] in LIVE:
+        raise ValidationException(f"The parent tuning job {name} does not exist or has not ended.")
+    for what, of in (("objective metric", _metrics), ("number of static and tunable hyperparameters", _counts)):
+        if (wanted := of(request)) != (found := of(parent)):
             raise ValidationException(
-                f"The parent tuning job {parent['HyperParameterTuningJobName']} does not exist or has not ended."
+                f"The {what} must be that of the parent tuning job {name}, {found}, but is {wanted}."
             )
+
+
+def _metrics(job: Document) -> str:
+    config = job["HyperParameterTuningJobConfig"]
+    return ", ".join(sorted({objective_of(config, each)["MetricName"] for each in definitions_of(job)}))
+
+
+def _counts(job: Document) -> str:
+    config = job["HyperParameterTuningJobConfig"]
+    found = {len(each.get("StaticHyperParameters", {})) + len(ranges_of(config, each)) for each in definitions_of(job)}
+    return ", ".join(map(str, sorted(found)))
 
 
 def _check_definition(config: Document, definition: Document) -> None:
@@ -172,7 +191,7 @@ def _check_definition(config: Document, definition: Document) -> None:
         raise ValidationException(
             f"The objective metric {objective['MetricName']} is not among the MetricDefinitions of the algorithm."
         )
-    ranges = parse_ranges(definition.get("HyperParameterRanges") or config.get("ParameterRanges", {}))
+    ranges = ranges_of(config, definition)
     if not ranges:
         raise ValidationException("A tuning job needs at least one hyperparameter range.")
     repeated = {item.name for item in ranges} & set(definition.get("StaticHyperParameters", {}))

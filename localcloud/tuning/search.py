@@ -44,7 +44,7 @@ class Search:
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._optuna = optuna
-        self.ranges = parse_ranges(definition.get("HyperParameterRanges") or config.get("ParameterRanges", {}))
+        self.ranges = ranges_of(config, definition)
         objective = objective_of(config, definition)
         self._strategy = str(config["Strategy"])
         backend = optuna.storages.journal.JournalFileBackend(
@@ -160,3 +160,8 @@ def _grid_sampler(space: dict[str, list[str]], seed: int | None) -> Any:
 def objective_of(config: Document, definition: Document) -> Document:
     """The objective of a definition: its own, or the tuning job's."""
     return dict(definition.get("TuningObjective") or config["HyperParameterTuningJobObjective"])
+
+
+def ranges_of(config: Document, definition: Document) -> list[Range]:
+    """The ranges of a definition: its own, or the tuning job's. Raises ValidationException for one that is no range."""
+    return parse_ranges(definition.get("HyperParameterRanges") or config.get("ParameterRanges", {}))

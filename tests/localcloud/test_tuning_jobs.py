@@ -49,7 +49,7 @@ class Tuning:
                 "AlgorithmSpecification": {
                     "TrainingImage": "pytorch",
                     "TrainingInputMode": "File",
-                    "MetricDefinitions": [{"Name": "loss", "Regex": "loss=(.*)"}],
+                    "MetricDefinitions": [{"Name": name, "Regex": f"{name}=(.*)"} for name in ("loss", "accuracy")],
                 },
                 "RoleArn": ROLE,
                 "OutputDataConfig": {"S3OutputPath": f"s3://{BUCKET}/tuning"},
@@ -187,6 +187,27 @@ def test_a_warm_start_knows_the_best_of_its_parent(tuning: Tuning) -> None:
     assert len(tuning.jobs(child)) == 2
     assert job["BestTrainingJob"]["TrainingJobName"] != best["TrainingJobName"]
     assert job["OverallBestTrainingJob"]["TrainingJobName"] == best["TrainingJobName"]
+
+
+def test_a_warm_start_is_refused_where_parent_and_child_are_not_alike(tuning: Tuning) -> None:
+    values = {"CategoricalParameterRanges": [{"Name": "place", "Values": ["0.5"]}]}
+    parent = tuning.start("Random", values, 1, 1)
+    warm = {
+        "ParentHyperParameterTuningJobs": [{"HyperParameterTuningJobName": parent}],
+        "WarmStartType": "TransferLearning",
+    }
+    more = {**values, "IntegerParameterRanges": [{"Name": "size", "MinValue": "1", "MaxValue": "2"}]}
+    accuracy = {"HyperParameterTuningJobObjective": {"Type": "Minimize", "MetricName": "accuracy"}}
+
+    def refused(message: str, ranges: dict[str, Any], **changes: Any) -> None:
+        with pytest.raises(tuning.sagemaker.exceptions.ClientError, match=message) as caught:
+            tuning.start("Random", ranges, 1, 1, WarmStartConfig=warm, **changes)
+        assert caught.value.response["Error"]["Code"] == "ValidationException"
+
+    refused("has not ended", values)
+    tuning.end_of(parent)
+    refused(f"objective metric must be that of the parent tuning job {parent}, loss, but is acc", values, **accuracy)
+    refused(f"number of static and tunable hyperparameters must be that of .* {parent}, 3, but is 4", more)
 
 
 def test_a_target_value_ends_the_search(tuning: Tuning) -> None:
