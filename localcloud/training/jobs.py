@@ -32,7 +32,8 @@ def create_training_job(cloud: Cloud, request: Document) -> Document:
 def add_training_job(cloud: Cloud, request: Document, *, parent: str | None = None, **more: object) -> str:
     """Store a job in its first state and start its worker; returns its ARN."""
     name = request["TrainingJobName"]
-    output = join_uri(request["OutputDataConfig"]["S3OutputPath"], name, "output", "model.tar.gz")
+    output = request["OutputDataConfig"]
+    model = "model/" if output.get("CompressionType") == "NONE" else "model.tar.gz"
     starting = {
         "Status": "Starting",
         "StartTime": time.time(),
@@ -46,7 +47,7 @@ def add_training_job(cloud: Cloud, request: Document, *, parent: str | None = No
         TrainingJobStatus="InProgress",
         SecondaryStatus="Starting",
         SecondaryStatusTransitions=[starting],
-        ModelArtifacts={"S3ModelArtifacts": output},
+        ModelArtifacts={"S3ModelArtifacts": f"{join_uri(output['S3OutputPath'], name, 'output')}/{model}"},
         **more,
     )
     cloud.workers.start(f"{TRAINING_JOB.key} {name}", run_training_job, cloud, name)

@@ -77,6 +77,7 @@ def test_uncompressed_output_is_plain_objects(training: Training) -> None:
     job = training.run(REPORT, {"greeting.py": "TEXT = ''"}, OutputDataConfig=config)
     prefix = f"plain/{job['TrainingJobName']}/output"
     assert training.keys(prefix) == [f"{prefix}/model/report.json", f"{prefix}/output/curve.csv"]
+    assert job["ModelArtifacts"]["S3ModelArtifacts"] == f"s3://{BUCKET}/{prefix}/model/"
 
 
 def test_metrics_are_read_from_the_log_and_the_last_value_stands(training: Training) -> None:
