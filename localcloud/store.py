@@ -119,16 +119,17 @@ class Store:
         *,
         parent: str | None = None,
     ) -> None:
-        """Store a new resource. Raises NameTakenError when the name is in use."""
+        """Store a new resource. Raises NameTakenError when the name is in use, or one that differs only in case."""
         now = float(document.get("CreationTime", time.time()))
         status = document.get(_STATUS_MEMBERS.get(kind, ""))
         with self.transaction() as connection:
-            if self.get(kind, name) is not None:
-                raise NameTakenError(arn)
-            connection.execute(
-                "INSERT INTO resource VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (kind, name, arn, parent, status, now, now, json.dumps(document)),
-            )
+            try:
+                connection.execute(
+                    "INSERT INTO resource VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                    (kind, name, arn, parent, status, now, now, json.dumps(document)),
+                )
+            except sqlite3.IntegrityError as error:  # of the name, or of the ARN, which has it in lower case
+                raise NameTakenError(arn) from error
 
     def get(self, kind: str, name: str) -> Document | None:
         """The document of a resource, or None."""

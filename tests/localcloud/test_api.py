@@ -230,6 +230,8 @@ def test_a_name_can_be_used_once_and_again_after_it_was_deleted(sagemaker: Any) 
     with pytest.raises(ClientError, match="already existing model") as caught:
         make_model(sagemaker, name)
     assert error(caught) == ("ValidationException", 400)
+    with pytest.raises(ClientError, match="already existing model"):
+        make_model(sagemaker, name.upper())
     sagemaker.delete_model(ModelName=name)
     make_model(sagemaker, name)
 
