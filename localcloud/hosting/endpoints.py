@@ -45,11 +45,7 @@ def update_endpoint(cloud: Cloud, request: Document) -> Document:
     plan = plan_deployment(cloud, config)
 
     def change(endpoint: Document) -> None:
-        _refuse_in_progress(endpoint)
-        if endpoint["EndpointStatus"] != "InService":
-            raise ValidationException(
-                f'Cannot update endpoint "{endpoint["EndpointArn"]}" in status {endpoint["EndpointStatus"]}.'
-            )
+        _refuse_unless_in_service(endpoint)
         _refuse_serverless(endpoint, config)
         if request.get("RetainAllVariantProperties"):
             retain_variants(endpoint, config, plan, request)
@@ -68,7 +64,7 @@ def update_weights(cloud: Cloud, request: Document) -> Document:
     wanted = {each["VariantName"]: each for each in request["DesiredWeightsAndCapacities"]}
 
     def change(endpoint: Document) -> None:
-        _refuse_in_progress(endpoint)
+        _refuse_unless_in_service(endpoint)
         known = {variant["VariantName"] for variant in endpoint["ProductionVariants"]}
         if unknown := sorted(set(wanted) - known):
             raise ValidationException(f"The endpoint has no production variant {', '.join(unknown)}")
@@ -208,6 +204,14 @@ def _failed(reason: str) -> Any:
 def _refuse_in_progress(endpoint: Document) -> None:
     if endpoint["EndpointStatus"] in _IN_PROGRESS:
         raise ValidationException(f'Cannot update in-progress endpoint "{endpoint["EndpointArn"]}".')
+
+
+def _refuse_unless_in_service(endpoint: Document) -> None:
+    _refuse_in_progress(endpoint)
+    if endpoint["EndpointStatus"] != "InService":
+        raise ValidationException(
+            f'Cannot update endpoint "{endpoint["EndpointArn"]}" in status {endpoint["EndpointStatus"]}.'
+        )
 
 
 def _refuse_serverless(endpoint: Document, config: Document) -> None:

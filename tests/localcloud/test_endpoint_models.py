@@ -23,6 +23,10 @@ def test_an_endpoint_that_cannot_start_is_failed_with_the_reason(hosting: Hostin
     with pytest.raises(ClientError, match="not found") as refused:
         hosting.invoke(endpoint)
     assert refused.value.response["Error"]["Code"] == "ValidationError"
+    with pytest.raises(ClientError, match="in status Failed"):
+        hosting.sagemaker.update_endpoint_weights_and_capacities(
+            EndpointName=endpoint, DesiredWeightsAndCapacities=[{"VariantName": "v0", "DesiredWeight": 2}]
+        )
     hosting.sagemaker.delete_endpoint(EndpointName=endpoint)
 
 
