@@ -64,7 +64,11 @@ def create_package(cloud: Cloud, request: Document) -> Document:
         raise ValidationException("Specify either ModelPackageName or ModelPackageGroupName, and not both.")
     if "InferenceSpecification" not in request and "SourceUri" not in request:
         raise ValidationException("A model package needs an InferenceSpecification or a SourceUri.")
+    if "Tags" in request and "ModelPackageGroupName" in request:
+        raise ValidationException("A version has the tags of its group: leave out Tags, or ModelPackageGroupName.")
     with cloud.store.transaction():
+        if created := _created_by(cloud, request.get("ClientToken")):
+            return {"ModelPackageArn": created}
         placed = _place(cloud, request)
         document = {key: value for key, value in request.items() if key not in ("ClientToken", *placed)}
         approval = request.get("ModelApprovalStatus", "PendingManualApproval")
@@ -73,6 +77,7 @@ def create_package(cloud: Cloud, request: Document) -> Document:
             "ModelPackageStatus": "Completed",
             "ModelPackageStatusDetails": {"ValidationStatuses": [], "ImageScanStatuses": []},
             "CreatedBy": _CREATOR,
+            "_Token": request.get("ClientToken"),
         }
         return {"ModelPackageArn": _store(cloud, {**document, **placed})}
 
@@ -137,6 +142,12 @@ def find_package(cloud: Cloud, name_or_arn: str) -> Document:
     if document is None:
         raise _no_package(name_or_arn)
     return document
+
+
+def _created_by(cloud: Cloud, token: str | None) -> str | None:
+    """The ARN of the package that an earlier send of the same request has made."""
+    made = cloud.store.find(PACKAGE.key) if token is not None else []
+    return next((row.arn for row in made if row.document.get("_Token") == token), None)
 
 
 def _place(cloud: Cloud, request: Document) -> Document:

@@ -337,18 +337,20 @@ def test_training_jobs_are_listed_by_status(cloud: RunningCloud) -> None:
     assert listed(SortBy="Status", SortOrder="Ascending") == ["good", "bad"]
 
 
+INFERENCE = {
+    "Containers": [{"Image": "pytorch", "ModelDataUrl": "s3://b/model.tar.gz"}],
+    "SupportedContentTypes": ["image/jpeg"],
+    "SupportedResponseMIMETypes": ["application/json"],
+}
+
+
 def test_the_registry_counts_versions_and_keeps_approvals(sagemaker: Any) -> None:
     group = unique("Group")
     sagemaker.create_model_package_group(ModelPackageGroupName=group, ModelPackageGroupDescription="counts")
     with pytest.raises(ClientError, match="already exists"):
         sagemaker.create_model_package_group(ModelPackageGroupName=group)
-    inference = {
-        "Containers": [{"Image": "pytorch", "ModelDataUrl": "s3://b/model.tar.gz"}],
-        "SupportedContentTypes": ["image/jpeg"],
-        "SupportedResponseMIMETypes": ["application/json"],
-    }
     arns = [
-        sagemaker.create_model_package(ModelPackageGroupName=group, InferenceSpecification=inference)["ModelPackageArn"]
+        sagemaker.create_model_package(ModelPackageGroupName=group, InferenceSpecification=INFERENCE)["ModelPackageArn"]
         for _ in range(3)
     ]
     assert [arn.rsplit("/", 1)[1] for arn in arns] == ["1", "2", "3"]
@@ -366,13 +368,29 @@ def test_the_registry_counts_versions_and_keeps_approvals(sagemaker: Any) -> Non
         sagemaker.delete_model_package_group(ModelPackageGroupName=group)
     assert error(caught) == ("ConflictException", 400)
     sagemaker.delete_model_package(ModelPackageName=arns[2])
-    again = sagemaker.create_model_package(ModelPackageGroupName=group, InferenceSpecification=inference)
+    again = sagemaker.create_model_package(ModelPackageGroupName=group, InferenceSpecification=INFERENCE)
     assert again["ModelPackageArn"].endswith("/4")
     for arn in (*arns[:2], again["ModelPackageArn"]):
         sagemaker.delete_model_package(ModelPackageName=arn)
     sagemaker.delete_model_package_group(ModelPackageGroupName=group)
     listed = sagemaker.list_model_package_groups(NameContains=group)
     assert listed["ModelPackageGroupSummaryList"] == []
+
+
+def test_a_version_that_is_asked_for_twice_with_one_token_is_registered_once(sagemaker: Any) -> None:
+    group = unique("group")
+    sagemaker.create_model_package_group(ModelPackageGroupName=group)
+
+    def register(token: str, **more: Any) -> str:
+        made = sagemaker.create_model_package(
+            ModelPackageGroupName=group, InferenceSpecification=INFERENCE, ClientToken=token, **more
+        )
+        return str(made["ModelPackageArn"]).rsplit("/", 1)[1]
+
+    tokens = [unique("token"), unique("token")]
+    assert [register(token) for token in (tokens[0], tokens[0], tokens[1], tokens[0])] == ["1", "1", "2", "1"]
+    with pytest.raises(ClientError, match="has the tags of its group"):
+        register(unique("token"), Tags=[{"Key": "team", "Value": "bins"}])
 
 
 def test_a_log_can_be_followed_while_it_grows(cloud: RunningCloud) -> None:
