@@ -95,9 +95,11 @@ def describe_log_groups(cloud: Cloud, request: Document) -> Document:
 def describe_log_streams(cloud: Cloud, request: Document) -> Document:
     """A group's streams, by name or by their last event."""
     group = _group(cloud, request)
-    prefix = request.get("logStreamNamePrefix", "")
+    prefix, by_time = request.get("logStreamNamePrefix", ""), request.get("orderBy") == "LastEventTime"
+    if by_time and prefix:
+        raise AwsError("InvalidParameterException", "Cannot order by LastEventTime with a logStreamNamePrefix.", 400)
     streams = [_described_stream(cloud, group, name) for name in _streams(cloud, group) if name.startswith(prefix)]
-    if request.get("orderBy") == "LastEventTime":
+    if by_time:
         streams.sort(key=lambda stream: stream.get("lastEventTimestamp", 0))
     if request.get("descending"):
         streams.reverse()

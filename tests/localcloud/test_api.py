@@ -438,6 +438,11 @@ def test_logs_are_searched_across_streams(cloud: RunningCloud) -> None:
     assert found("?warning ?done -0") == ["warning 1", "epoch 1 done"]
     groups = training.logs.describe_log_groups(logGroupNamePrefix="/aws/sagemaker/Training")["logGroups"]
     assert [group["logGroupName"] for group in groups] == ["/aws/sagemaker/TrainingJobs"]
+    with pytest.raises(ClientError, match="Cannot order by LastEventTime") as caught:
+        training.logs.describe_log_streams(
+            logGroupName="/aws/sagemaker/TrainingJobs", logStreamNamePrefix=stem, orderBy="LastEventTime"
+        )
+    assert error(caught) == ("InvalidParameterException", 400)
     with pytest.raises(ClientError) as caught:
         training.logs.get_log_events(logGroupName="/aws/sagemaker/TrainingJobs", logStreamName="none")
     assert error(caught) == ("ResourceNotFoundException", 400)
