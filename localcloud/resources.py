@@ -159,7 +159,8 @@ def page(cloud: Cloud, kind: Kind, request: Document, *, parent: str | None = No
     """The part of a listing that a List request asks for.
 
     Understands NameContains, StatusEquals, the four time bounds, SortBy (Name, CreationTime, LastModifiedTime,
-    Status), SortOrder, MaxResults and NextToken. AWS's default is the newest first, ten to a page.
+    Status), SortOrder, MaxResults and NextToken. The default is the newest first, ten to a page; botocore's model
+    has another one for some operations, so a client had better ask for the order that it needs.
     """
     size = int(request.get("MaxResults", DEFAULT_PAGE))
     wanted = Filter(

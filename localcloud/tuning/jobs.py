@@ -12,6 +12,7 @@ from localcloud.tuning.run import definitions_of, run_tuning_job
 from localcloud.tuning.search import grid_size, objective_of, ranges_of
 
 LIVE = ("InProgress", "Stopping")
+_OBJECTIVE = "FinalHyperParameterTuningJobObjectiveMetric"
 
 
 @operation("sagemaker", "CreateHyperParameterTuningJob")
@@ -108,16 +109,12 @@ def resume_tuning_jobs(cloud: Cloud) -> None:
 
 
 def _by_objective(cloud: Cloud, job: Document, request: Document) -> Document:
+    """The training jobs that have a value of the objective, by it; those without are not listed."""
     status = request.get("StatusEquals")
     found = [describe_trial(row, job) for row in trials(cloud, job["HyperParameterTuningJobName"])]
-    found = [trial for trial in found if status in (None, trial["TrainingJobStatus"])]
+    found = [trial for trial in found if _OBJECTIVE in trial and status in (None, trial["TrainingJobStatus"])]
     descending = request.get("SortOrder", "Descending") == "Descending"
-    absent = float("-inf") if descending else float("inf")
-
-    def value(trial: Document) -> float:
-        return float(trial.get("FinalHyperParameterTuningJobObjectiveMetric", {}).get("Value", absent))
-
-    found.sort(key=value, reverse=descending)
+    found.sort(key=lambda trial: float(trial[_OBJECTIVE]["Value"]), reverse=descending)
     token = request.get("NextToken", "0")
     if not token.isdecimal():
         raise ValidationException("The token included in the request is invalid.")
@@ -128,16 +125,16 @@ def _by_objective(cloud: Cloud, job: Document, request: Document) -> Document:
 
 def _overall_best(cloud: Cloud, job: Document, best: Document) -> Document:
     """The best of this job and of the jobs it was warm-started from, where their objective is the same."""
-    objective = best["FinalHyperParameterTuningJobObjectiveMetric"]
+    objective = best[_OBJECTIVE]
     candidates = [best]
     for parent in job.get("WarmStartConfig", {}).get("ParentHyperParameterTuningJobs", []):
         name = parent["HyperParameterTuningJobName"]
         document = cloud.store.get(TUNING_JOB.key, name)
         found = best_job(cloud, document, trials(cloud, name)) if document is not None else None
-        if found and found["FinalHyperParameterTuningJobObjectiveMetric"]["MetricName"] == objective["MetricName"]:
+        if found and found[_OBJECTIVE]["MetricName"] == objective["MetricName"]:
             candidates.append({**found, "TuningJobName": name})
     choose = max if objective["Type"] == "Maximize" else min
-    return choose(candidates, key=lambda one: one["FinalHyperParameterTuningJobObjectiveMetric"]["Value"])
+    return choose(candidates, key=lambda one: one[_OBJECTIVE]["Value"])
 
 
 def _check(cloud: Cloud, request: Document) -> None:

@@ -132,6 +132,8 @@ def test_failed_trials_are_counted_and_survived(tuning: Tuning) -> None:
     assert job["TrainingJobStatusCounters"]["NonRetryableError"] == 2
     assert job["ObjectiveStatusCounters"] == {"Succeeded": 2, "Pending": 0, "Failed": 2}
     assert job["BestTrainingJob"]["TunedHyperParameters"]["mode"] == "good"
+    ranked = tuning.jobs(name, SortBy="FinalObjectiveMetricValue")  # those without a value are not listed
+    assert [one["TunedHyperParameters"]["mode"] for one in ranked] == ["good", "good"]
 
 
 def test_a_search_in_which_all_fails_fails(tuning: Tuning) -> None:
