@@ -93,25 +93,31 @@ class S3:
 
     def objects(self, prefix_uri: str) -> list[S3Object]:
         """All objects whose keys begin with a prefix (by character, as S3 does), by key in order."""
+        return sorted(self._listed(prefix_uri), key=lambda item: item.key)
+
+    def has_objects(self, prefix_uri: str) -> bool:
+        """Whether there is an object, other than a folder's mark, whose key begins with a prefix."""
+        return any(not item.key.endswith("/") for item in self._listed(prefix_uri))
+
+    def _listed(self, prefix_uri: str) -> Iterator[S3Object]:
         bucket, prefix = split_uri(prefix_uri)
         store = self._bucket(bucket)
         folder, _, start = prefix.rpartition("/")
         try:
-            found = self._below(store, folder, prefix) if start else list(_walk(store, folder))
-        except NOT_FOUND as error:
-            raise S3NotFoundError(f"no bucket {bucket}") from error
-        except BaseError as error:
+            yield from self._below(store, folder, prefix) if start else _walk(store, folder)
+        except (BaseError, FileNotFoundError) as error:
+            if isinstance(error, NOT_FOUND) or "NoSuchBucket" in str(error):  # obstore has no error for it in a list
+                raise S3NotFoundError(f"no bucket {bucket}") from error
             raise S3Error(f"cannot list {prefix_uri}: {_brief(error)}") from error
-        return sorted(found, key=lambda item: item.key)
 
-    def _below(self, store: S3Store, folder: str, prefix: str) -> list[S3Object]:
+    def _below(self, store: S3Store, folder: str, prefix: str) -> Iterator[S3Object]:
         level = obstore.list_with_delimiter(store, folder or None)
-        objects = [S3Object(entry["path"], entry["size"]) for entry in level["objects"]]
-        found = [item for item in objects if item.key.startswith(prefix)]
+        for entry in level["objects"]:
+            if entry["path"].startswith(prefix):
+                yield S3Object(entry["path"], entry["size"])
         for common in level["common_prefixes"]:
             if common.startswith(prefix):
-                found.extend(_walk(store, common))
-        return found
+                yield from _walk(store, common)
 
     def download(self, bucket: str, targets: dict[str, Path]) -> None:
         """Fetch many objects at once: key to file. Folders are made."""

@@ -4,12 +4,13 @@ import shutil
 import time
 
 from localcloud import metrics, resources
-from localcloud.errors import ResourceInUse, ValidationException
+from localcloud.errors import AwsError, ResourceInUse, ValidationException
 from localcloud.operations import Cloud, on_start, operation
 from localcloud.resources import TRAINING_JOB
-from localcloud.s3 import S3Error, join_uri, split_uri
+from localcloud.s3 import S3Error, S3NotFoundError, join_uri, split_uri
 from localcloud.store import Document, Filter, Row
 from localcloud.training.run import run_training_job
+from localcloud.training.setup import nothing_under
 
 LIVE = ("InProgress", "Stopping")
 _DEFAULTS: Document = {
@@ -24,7 +25,7 @@ _DEFAULTS: Document = {
 @operation("sagemaker", "CreateTrainingJob")
 def create_training_job(cloud: Cloud, request: Document) -> Document:
     """Accept a job and start it in the background."""
-    check_training_request(request)
+    check_training_request(cloud, request)
     arn = add_training_job(cloud, request)
     return {"TrainingJobArn": arn}
 
@@ -118,8 +119,8 @@ def clear_folders(cloud: Cloud, kind: str, live: set[str]) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def check_training_request(request: Document) -> None:
-    """What AWS checks beyond the shapes. Raises ValidationException."""
+def check_training_request(cloud: Cloud, request: Document) -> None:
+    """What AWS checks beyond the shapes, the objects of channels included. Raises ValidationException."""
     algorithm = request["AlgorithmSpecification"]
     if ("TrainingImage" in algorithm) == ("AlgorithmName" in algorithm):
         raise ValidationException(
@@ -136,6 +137,8 @@ def check_training_request(request: Document) -> None:
     ):
         if uri is not None:
             _check_uri(uri)
+    for channel in request.get("InputDataConfig", []):
+        _check_objects(cloud, channel["DataSource"]["S3DataSource"])
 
 
 def _check_stopping(request: Document) -> None:
@@ -171,6 +174,20 @@ def _check_channels(channels: list[Document], mode: str) -> None:
                 f"Channel {channel['ChannelName']}: localcloud has the S3DataTypes S3Prefix and ManifestFile, not "
                 f"{source['S3DataType']}."
             )
+
+
+def _check_objects(cloud: Cloud, source: Document) -> None:
+    """Refuse a prefix that holds nothing; a manifest is read when the job starts."""
+    if source["S3DataType"] != "S3Prefix":
+        return
+    try:
+        found = cloud.s3.has_objects(source["S3Uri"])
+    except S3NotFoundError:
+        found = False
+    except S3Error as error:
+        raise AwsError("InternalFailure", str(error), 500) from error
+    if not found:
+        raise ValidationException(nothing_under(source["S3Uri"], cloud.region))
 
 
 def _check_uri(uri: str) -> None:

@@ -75,12 +75,8 @@ class Preparation:
         except S3Error as error:
             raise JobFailedError(f"ClientError: Data download failed: {error}") from error
         if not found:
-            raise JobFailedError(
-                "ClientError: Data download failed: No S3 objects found under S3 URL "
-                f'"{source["S3Uri"]}" given in input data source. Please ensure that the bucket exists in the '
-                f"selected region ({self.cloud.region}), that objects exist under that S3 prefix, and that the "
-                "role may read them."
-            )
+            why = nothing_under(source["S3Uri"], self.cloud.region)
+            raise JobFailedError(f"ClientError: Data download failed: {why}")
         if source.get("S3DataDistributionType") == "ShardedByS3Key":
             found = dict(list(found.items())[index :: len(self.containers)])
         folder = container.channel(channel["ChannelName"])
@@ -179,6 +175,14 @@ class Preparation:
         if word in ("python", "python3"):
             return sys.executable
         return str(container.relocate(word)) if word.startswith("/opt/ml") else word
+
+
+def nothing_under(uri: str, region: str) -> str:
+    """AWS's words for a channel without objects."""
+    return (
+        f'No S3 objects found under S3 URL "{uri}" given in input data source. Please ensure that the bucket exists in '
+        f"the selected region ({region}), that objects exist under that S3 prefix, and that the role may read them."
+    )
 
 
 def relative_name(key: str, prefix: str) -> str:

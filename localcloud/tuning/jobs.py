@@ -143,7 +143,7 @@ def _check(cloud: Cloud, request: Document) -> None:
     if ("TrainingJobDefinition" in request) == ("TrainingJobDefinitions" in request):
         raise ValidationException("Specify either TrainingJobDefinition or TrainingJobDefinitions, and not both.")
     for definition in definitions_of(request):
-        _check_definition(config, definition)
+        _check_definition(cloud, config, definition)
     limits = config["ResourceLimits"]
     if "MaxNumberOfTrainingJobs" not in limits and config["Strategy"] != "Grid":
         raise ValidationException(f"The strategy {config['Strategy']} needs MaxNumberOfTrainingJobs.")
@@ -178,7 +178,7 @@ def _counts(job: Document) -> str:
     return ", ".join(map(str, sorted(found)))
 
 
-def _check_definition(config: Document, definition: Document) -> None:
+def _check_definition(cloud: Cloud, config: Document, definition: Document) -> None:
     objective = definition.get("TuningObjective") or config.get("HyperParameterTuningJobObjective")
     if objective is None:
         raise ValidationException("A tuning job needs a HyperParameterTuningJobObjective.")
@@ -197,10 +197,11 @@ def _check_definition(config: Document, definition: Document) -> None:
     if config["Strategy"] == "Grid":
         _check_grid(config, ranges)
     check_training_request(
+        cloud,
         {
             "ResourceConfig": _resources_of(definition),
             **{key: value for key, value in definition.items() if key != "ResourceConfig"},
-        }
+        },
     )
 
 

@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 
 from tests.localcloud.conftest import RunningCloud
 from tests.localcloud.hosting import ROLE, unique
-from tests.localcloud.training import Training
+from tests.localcloud.training import BUCKET, Training, channel
 
 
 @pytest.fixture(scope="module")
@@ -253,6 +253,9 @@ def test_a_training_jobs_name_is_taken_for_good(cloud: RunningCloud) -> None:
         ({"EnableManagedSpotTraining": True}, "Invalid MaxWaitTimeInSeconds"),
         ({"OutputDataConfig": {"S3OutputPath": "https://bucket/key"}}, "is not an S3 URI"),
         ({"AlgorithmSpecification": {"TrainingInputMode": "File"}}, "TrainingImage and AlgorithmName"),
+        ({"InputDataConfig": [channel("train", f"s3://{BUCKET}/nothing-here/")]}, "No S3 objects found under S3 URL"),
+        ({"InputDataConfig": [channel("train", f"s3://{BUCKET}/cod/")]}, "No S3 objects found under S3 URL"),
+        ({"InputDataConfig": [channel("train", "s3://no-such-bucket/x")]}, "No S3 objects found under S3 URL"),
         (
             {
                 "AlgorithmSpecification": {

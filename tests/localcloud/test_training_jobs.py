@@ -150,8 +150,10 @@ def test_satisfied_requirements_are_fine(training: Training) -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"InputDataConfig": [channel("train", f"s3://{BUCKET}/nothing-here/")]}, "No S3 objects found under S3 URL"),
-        ({"InputDataConfig": [channel("train", "s3://no-such-bucket/x")]}, "Data download failed"),
+        (
+            {"InputDataConfig": [channel("train", f"s3://{BUCKET}/no-list.json", S3DataType="ManifestFile")]},
+            "Data download failed",
+        ),
         ({"OutputDataConfig": {"S3OutputPath": "s3://no-such-bucket/x"}}, "the output cannot be stored"),
         ({"HyperParameters": {"sagemaker_program": "other.py"}}, "holds no other.py"),
         ({"HyperParameters": {"sagemaker_submit_directory": f"s3://{BUCKET}/none.tar.gz"}}, "cannot be used"),
