@@ -8,6 +8,7 @@ from localcloud.operations import Cloud, operation
 from localcloud.resources import ENDPOINT_CONFIG, MODEL
 from localcloud.store import Document, Row
 
+SERVERLESS_STEP_MB = 1024
 _NOT_OFFERED = ("AsyncInferenceConfig", "ExplainerConfig", "ShadowProductionVariants")
 
 
@@ -21,6 +22,8 @@ def create_endpoint_config(cloud: Cloud, request: Document) -> Document:
     names = [variant["VariantName"] for variant in variants]
     if len(set(names)) < len(names):
         raise ValidationException(f"The production variant names must be unique, but are {names}")
+    if any("ServerlessConfig" in variant for variant in variants):
+        _check_serverless(request, variants)
     arn = resources.create(cloud, ENDPOINT_CONFIG, request, ProductionVariants=variants)
     return {"EndpointConfigArn": arn}
 
@@ -40,6 +43,17 @@ def _variant(cloud: Cloud, variant: Document) -> Document:
             f"Production variant {name} needs InstanceType and InitialInstanceCount, or ServerlessConfig"
         )
     return {"InitialVariantWeight": 1.0, **variant}
+
+
+def _check_serverless(request: Document, variants: list[Document]) -> None:
+    """What AWS's page on serverless inference has under "Feature exclusions". Raises ValidationException."""
+    if len(variants) > 1:
+        raise ValidationException(f"A serverless endpoint has one production variant, but there are {len(variants)}")
+    if "DataCaptureConfig" in request:
+        raise ValidationException("Data capture is not supported for serverless endpoints: leave out DataCaptureConfig")
+    memory = variants[0]["ServerlessConfig"]["MemorySizeInMB"]
+    if memory % SERVERLESS_STEP_MB:
+        raise ValidationException(f"MemorySizeInMB must be a multiple of {SERVERLESS_STEP_MB}, but is {memory}")
 
 
 @operation("sagemaker", "DescribeEndpointConfig")

@@ -40,6 +40,29 @@ def test_a_configuration_is_described_as_it_was_made(hosting: Hosting) -> None:
     assert described["ProductionVariants"] == [{**variant, "InitialVariantWeight": 1.0}]
 
 
+def test_what_a_serverless_endpoint_cannot_have_is_refused(hosting: Hosting) -> None:
+    model = hosting.model()
+
+    def variant(name: str, memory: int = 1024) -> dict[str, Any]:
+        serverless = {"MemorySizeInMB": memory, "MaxConcurrency": 1}
+        return {"VariantName": name, "ModelName": model, "ServerlessConfig": serverless}
+
+    capture = {
+        "InitialSamplingPercentage": 100,
+        "DestinationS3Uri": f"s3://{hosting.bucket}/captured",
+        "CaptureOptions": [{"CaptureMode": "Input"}],
+    }
+    refusals: list[tuple[dict[str, Any], str]] = [
+        ({"variants": [variant("v0"), variant("v1")]}, "has one production variant"),
+        ({"variants": [variant("v0")], "DataCaptureConfig": capture}, "Data capture is not supported"),
+        ({"variants": [variant("v0", 1500)]}, "multiple of 1024, but is 1500"),
+    ]
+    for request, message in refusals:
+        with pytest.raises(ClientError, match=message) as refused:
+            hosting.config(**request)
+        assert refused.value.response["Error"]["Code"] == "ValidationException"
+
+
 def test_an_update_loses_no_request(hosting: Hosting) -> None:
     endpoint = hosting.endpoint(hosting.config(hosting.model(answering("old"))))
     new = hosting.config(hosting.model(answering("new")))
