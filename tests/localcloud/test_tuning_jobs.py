@@ -145,18 +145,16 @@ def test_a_search_in_which_all_fails_fails(tuning: Tuning) -> None:
 
 
 def test_hyperband_stops_what_is_not_worth_going_on(tuning: Tuning) -> None:
-    name = tuning.start(
-        "Hyperband",
-        {"ContinuousParameterRanges": [X]},
-        6,
-        RandomSeed=1,
-        StrategyConfig={"HyperbandStrategyConfig": {"MinResource": 1, "MaxResource": 3}},
-    )
-    job = tuning.end_of(name)
-    counted = job["TrainingJobStatusCounters"]
-    assert job["HyperParameterTuningJobStatus"] == "Completed"
-    assert counted["Completed"] + counted["Stopped"] == 6
-    assert counted["Completed"] >= 1
+    values = [{"Name": "place", "Values": ["0.5", "50"]}]
+    bounds = {"HyperbandStrategyConfig": {"MinResource": 1, "MaxResource": 3}}
+    seed = {"RandomSeed": 10}  # a good one before the hopeless one, and both in one bracket
+    name = tuning.start("Hyperband", {"CategoricalParameterRanges": values}, 2, 1, StrategyConfig=bounds, **seed)
+    assert tuning.end_of(name)["HyperParameterTuningJobStatus"] == "Completed"
+    jobs = tuning.jobs(name, SortBy="CreationTime", SortOrder="Ascending")
+    assert [(one["TunedHyperParameters"]["place"], one["TrainingJobStatus"]) for one in jobs] == [
+        ("0.5", "Completed"),
+        ("50", "Stopped"),
+    ]
 
 
 def test_early_stopping_ends_a_hopeless_trial_and_no_other(tuning: Tuning) -> None:
