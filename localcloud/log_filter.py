@@ -9,13 +9,20 @@ _TERM = re.compile(r'([?-]?)("(?:[^"\\]|\\.)*"|\S+)')
 
 
 def matcher(pattern: str) -> Callable[[str], bool]:
-    """A test of messages for a filter pattern. Raises InvalidParameterException for JSON and array patterns."""
+    """A test of messages for a filter pattern. Raises InvalidParameterException for others.
+
+    JSON and space-delimited patterns are others too.
+    """
     pattern = pattern.strip()
     if pattern.startswith(("{", "[")):
         message = "localcloud understands filter patterns of terms only, not JSON or space-delimited ones."
         raise AwsError("InvalidParameterException", message, 400)
     if pattern.startswith("%") and pattern.endswith("%") and len(pattern) > 2:
-        compiled = re.compile(pattern[1:-1])
+        try:
+            compiled = re.compile(pattern[1:-1])
+        except re.error as error:
+            message = f"Invalid filter pattern: {pattern} is no regular expression: {error}"
+            raise AwsError("InvalidParameterException", message, 400) from error
         return lambda message: compiled.search(message) is not None
     terms = [(sign, term.strip('"').replace('\\"', '"')) for sign, term in _TERM.findall(pattern)]
     needed = [term for sign, term in terms if not sign]

@@ -102,7 +102,7 @@ def _sweep(home: Home) -> None:
     """End what a killed supervisor left behind."""
     from localcloud.host.processes import kill_marked
 
-    kill_marked(f"{home.root}{os.sep}")
+    kill_marked(home.root)
 
 
 def reset(home: Home) -> None:

@@ -82,7 +82,7 @@ class Process:
         try:
             return ExitStatus(**json.loads((self.folder / "exit.json").read_text()))
         except FileNotFoundError:
-            kill_marked(str(self.folder))
+            kill_marked(self.folder)
             return ExitStatus(None, "lost", time.time())
 
     def wait(self, timeout: float) -> ExitStatus | None:
@@ -158,12 +158,12 @@ class Processes:
             process.wait(10)
 
 
-def kill_marked(prefix: str) -> int:
-    """Kill every process whose marker begins with a prefix; returns how many there were."""
+def kill_marked(folder: Path) -> int:
+    """Kill every process that was started for a folder, or for one below it; returns how many there were."""
     count = 0
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
-            if process.environ().get(MARKER, "").startswith(prefix):
+            if f"{process.environ().get(MARKER, '')}{os.sep}".startswith(f"{folder}{os.sep}"):
                 process.kill()
                 count += 1
     return count

@@ -24,6 +24,7 @@ from typing import TextIO
 
 MAX_LINE_BYTES = 256 * 1024
 MAX_LOG_BYTES = 512 * 1024 * 1024
+FULL_DISK_SECONDS = 60
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
@@ -32,11 +33,9 @@ class Log:
     """Turns a stream of bytes into one JSON object a line: ``t`` in milliseconds, ``m`` the text."""
 
     def __init__(self, path: Path) -> None:
-        whole = ends_whole(path)
-        self._file = path.open("ab")
+        self._file = path.open("ab", buffering=0)
         self._room = MAX_LOG_BYTES - self._file.tell()
-        if not whole:
-            self._file.write(b"\n")
+        self._ready = b"" if ends_whole(path) else b"\n"
         self._rest = b""
 
     def feed(self, chunk: bytes) -> None:
@@ -47,13 +46,23 @@ class Log:
         while len(self._rest) > MAX_LINE_BYTES:
             self._write(self._rest[:MAX_LINE_BYTES])
             self._rest = self._rest[MAX_LINE_BYTES:]
-        self._file.flush()
+        self._flush()
 
     def close(self) -> None:
         """Write what is left."""
         if self._rest:
             self._write(self._rest)
+        self._flush()
         self._file.close()
+
+    def _flush(self) -> None:
+        """Write the lines that are ready. What a full disk does not take is lost: the command goes on without it."""
+        try:
+            while self._ready:
+                self._ready = self._ready[self._file.write(self._ready) or 0 :]
+        except OSError as error:
+            told = {"t": int(time.time() * 1000), "m": f"[output is missing here: {error.strerror}]"}
+            self._ready = b"\n" + json.dumps(told).encode() + b"\n"  # after half a line, perhaps, for the next time
 
     def _write(self, line: bytes) -> None:
         if self._room <= 0:
@@ -66,7 +75,7 @@ class Log:
 
     def _append(self, text: str) -> None:
         entry = json.dumps({"t": int(time.time() * 1000), "m": text}).encode() + b"\n"
-        self._file.write(entry)
+        self._ready += entry
         self._room -= len(entry)
 
 
@@ -200,7 +209,12 @@ class Shim:
 
     def _record_end(self) -> None:
         code = None if self.status is None else os.waitstatus_to_exitcode(self.status)
-        write_atomically(self.folder / "exit.json", {"code": code, "reason": self.reason, "at": time.time()})
+        end: dict[str, object] = {"code": code, "reason": self.reason, "at": time.time()}
+        for _ in range(FULL_DISK_SECONDS):
+            with contextlib.suppress(OSError):  # a full disk, perhaps; what is not told here, nobody can tell later
+                write_atomically(self.folder / "exit.json", end)
+                return
+            time.sleep(1)
 
 
 def ends_whole(path: Path) -> bool:

@@ -61,5 +61,6 @@ def _lost(status: ExitStatus) -> str:
         return "ClientError: the command of the job cannot be started; its log says why"
     return (
         "InternalServerError: the processes of the job were ended from outside: by `localcloud down`, by a crash, "
-        "or by kill. Start the job again; with a CheckpointConfig it goes on from its checkpoints."
+        "by kill, or by a disk that stayed full. Start the job again; with a CheckpointConfig it goes on from its "
+        "checkpoints."
     )

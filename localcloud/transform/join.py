@@ -61,7 +61,7 @@ class Join:
             if content_type == CSV:
                 return [row for row in csv.reader(io.StringIO(text)) if row]
             if self._by_line or content_type == JSON_LINES:
-                return [json.loads(line) for line in text.splitlines() if line.strip()]
+                return [json.loads(line) for line in text.split("\n") if line.strip()]
             return [json.loads(text)]
         except (ValueError, csv.Error) as error:
             raise FilterError(f"not valid {content_type}: {error}") from error

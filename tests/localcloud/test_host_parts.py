@@ -12,9 +12,12 @@ from pathlib import Path
 import pytest
 
 from localcloud import logs
+from localcloud.errors import AwsError
 from localcloud.host import supervisor, workers
-from localcloud.host.processes import Processes, ProcessSpec
+from localcloud.host.processes import Processes, ProcessSpec, kill_marked
+from localcloud.host.shim import Log
 from localcloud.host.workers import Workers
+from localcloud.log_filter import matcher
 from tests.localcloud.hosting import wait_until
 
 
@@ -46,6 +49,40 @@ def test_a_log_with_half_a_line_is_gone_on_with(tmp_path: Path) -> None:
     log.write_bytes(b'{"t": 1, "m": "before"}\n{"t": 1')
     Processes(os.getpid()).start(tmp_path, sh("echo after", tmp_path)).wait(10)
     assert [event.message for event in logs.read(log)] == ["before", "after"]
+
+
+def test_a_full_disk_costs_a_job_its_output_and_not_its_end(tmp_path: Path) -> None:
+    (tmp_path / "log.jsonl").symlink_to("/dev/full")
+    end = Processes(os.getpid()).start(tmp_path, sh("echo lost; exit 3", tmp_path)).wait(10)
+    assert end is not None
+    assert (end.code, end.reason) == (3, "exited")
+
+
+def test_output_that_a_full_disk_did_not_take_is_missed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = Log(tmp_path / "log.jsonl")
+    with Path("/dev/full").open("ab", buffering=0) as full, monkeypatch.context() as patch:
+        patch.setattr(log, "_file", full)
+        log.feed(b"lost\n")
+    log.feed(b"kept\n")
+    log.close()
+    said = [event.message for event in logs.read(tmp_path / "log.jsonl")]
+    assert said == ["[output is missing here: No space left on device]", "kept"]
+
+
+def test_what_was_started_for_another_folder_is_not_killed(tmp_path: Path) -> None:
+    tenth = Processes(os.getpid()).start(tmp_path / "instance-10", sh("sleep 600", tmp_path))
+    wait_until((tmp_path / "instance-10" / "pid.json").exists)
+    assert kill_marked(tmp_path / "instance-1") == 0
+    assert tenth.running
+    assert kill_marked(tmp_path) > 0
+    tenth.wait(10)
+
+
+@pytest.mark.parametrize("pattern", ["%(%", "{ $.a = 1 }"])
+def test_a_filter_pattern_that_is_none_is_refused(pattern: str) -> None:
+    with pytest.raises(AwsError) as refused:
+        matcher(pattern)
+    assert refused.value.code == "InvalidParameterException"
 
 
 def test_a_supervisor_starts_while_up_looks_at_its_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -105,6 +105,12 @@ def test_json_that_is_no_object_is_joined_in_a_new_one() -> None:
     assert json.loads(join.output(b"[1, 2]\n", b'"x"\n')) == {"SageMakerInput": [1, 2], "SageMakerOutput": "x"}
 
 
+def test_a_line_separator_in_a_json_line_is_no_end_of_it() -> None:
+    join = Join({"JoinSource": "Input"}, "application/jsonlines", "application/jsonlines", by_line=True)
+    joined = join.output('{"a": "one\u2028two"}\n'.encode(), b"1\n")
+    assert json.loads(joined) == {"a": "one\u2028two", "SageMakerOutput": 1}
+
+
 def test_as_many_results_as_records_are_needed_to_join() -> None:
     join = Join({"JoinSource": "Input"}, "text/csv", "text/csv", by_line=True)
     with pytest.raises(FilterError, match="2 records were sent, but 1 results came back"):
