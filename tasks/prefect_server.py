@@ -18,6 +18,9 @@ from training.errors import CloudError
 
 PREFERRED_PORT = 4200
 START_SECONDS = 120
+LEASES = "prefect.server.concurrency.lease_storage.filesystem"
+"""Who holds the one place of a deployment that runs once at a time. Prefect's default forgets it with the server, and
+after a hard stop the place would be taken for good: every later night would be cancelled."""
 
 
 def _server(settings: Settings) -> Daemon:
@@ -61,6 +64,7 @@ def start(settings: Settings) -> str:
         environment = clean_environment() | {
             "PREFECT_HOME": str(server.state.parent),
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": LEASES,
             "PREFECT_UI_API_URL": url,
             "PREFECT_LOGGING_SERVER_LEVEL": "WARNING",
         }

@@ -1,5 +1,6 @@
-"""The automations of the repository fire on a real Prefect server; what waits for hours waits for seconds here."""
+"""What nights need of a real Prefect server: automations that fire, where hours are seconds here, and one at a time."""
 
+import json
 import logging
 import time
 from collections.abc import Iterator
@@ -51,6 +52,18 @@ class Server:
         run: str = self._post("flow_runs/", flow_id=self.flow, state=state)["id"]
         return run
 
+    def run_of_which_there_is_one_at_a_time(self) -> str:
+        """A flow run of a deployment as `prefect.yaml` makes that of nights."""
+        flow, limit = self._post("flows/", name="once")["id"], {"collision_strategy": "CANCEL_NEW"}
+        made = self._post("deployments/", name="once", flow_id=flow, concurrency_limit=1, concurrency_options=limit)
+        run: str = self._post(f"deployments/{made['id']}/create_flow_run")["id"]
+        return run
+
+    def asks_to_become(self, run: str, kind: str) -> str:
+        """Which state the server gives a run that asks for one."""
+        answer: str = self._post(f"flow_runs/{run}/set_state", state={"type": kind})["state"]["type"]
+        return answer
+
     def becomes(self, run: str, kind: str, name: str) -> None:
         self._post(f"flow_runs/{run}/set_state", state={"type": kind, "name": name}, force=True)
 
@@ -70,9 +83,14 @@ class Server:
         return fired
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    settings = Settings(home=tmp_path / "home")
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def server(home: Path) -> Iterator[Server]:
+    settings = Settings(home=home)
     url = prefect_server.start(settings)
     try:
         with temporary_settings({PREFECT_API_URL: url}):
@@ -97,3 +115,13 @@ def test_each_fires_when_it_should_and_a_night_as_it_should_be_fires_none(server
     fired = server.firing(4)
     assert fired.keys() == {NO_NIGHT, LATE, FAILED, ODD}
     assert fired[LATE] == {f"prefect.flow-run.{never_begun}"}
+
+
+def test_who_runs_is_on_disk_so_that_a_server_that_was_killed_finds_its_place_free_again(
+    server: Server, home: Path
+) -> None:
+    first, second = (server.run_of_which_there_is_one_at_a_time() for _ in range(2))
+    assert server.asks_to_become(first, "PENDING") == "PENDING"
+    assert server.asks_to_become(second, "PENDING") == "CANCELLED"
+    [lease] = (home / "prefect" / "concurrency_leases").glob("*-*.json")
+    assert json.loads(lease.read_text())["metadata"]["slots"] == 1
