@@ -133,7 +133,7 @@ def part_of(outer: Run, settings: Settings, flow: str, parameters: BaseModel, na
 def _begin(run: Run, settings: Settings) -> Run:
     run.begin(settings)
     killed, mine = run.flow_run, this_flow_run()
-    if killed and mine:
+    if killed and mine and killed != mine:  # a flow run that is retried in Prefect is not killed, but here again
         call_crashed(killed, mine)
     run.belongs_to(mine)
     latest = settings.runs / "latest"

@@ -1,4 +1,4 @@
-"""What nights need of a real Prefect server: automations that fire, where hours are seconds here, and one at a time."""
+"""What nights need of a real Prefect server: automations (hours are seconds here), and states that are true."""
 
 import json
 import logging
@@ -16,6 +16,8 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from flows.nightly_count import nightly_count
 from tasks import prefect_server
 from tasks.nightly import tell as telling
+from tasks.nightly.parameters import NightParameters
+from tasks.runs import open_run
 from tasks.settings import Settings
 from tests.installation import ROOT
 from tests.tasks.nightly.test_tell import report
@@ -66,6 +68,10 @@ class Server:
 
     def becomes(self, run: str, kind: str, name: str) -> None:
         self._post(f"flow_runs/{run}/set_state", state={"type": kind, "name": name}, force=True)
+
+    def state(self, run: str) -> str:
+        state: str = self.client.get(f"flow_runs/{run}").json()["state_type"]
+        return state
 
     def fired(self) -> dict[str, set[str]]:
         """The automations that fired, with the flow runs that they fired for where they fire for each."""
@@ -125,3 +131,16 @@ def test_who_runs_is_on_disk_so_that_a_server_that_was_killed_finds_its_place_fr
     assert server.asks_to_become(second, "PENDING") == "CANCELLED"
     [lease] = (home / "prefect" / "concurrency_leases").glob("*-*.json")
     assert json.loads(lease.read_text())["metadata"]["slots"] == 1
+
+
+def test_a_run_that_is_tried_again_is_called_crashed_only_where_its_flow_run_is_another(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed, next_start = (server.run_of_which_there_is_one_at_a_time() for _ in range(2))
+    server.becomes(killed, "RUNNING", "Running")
+    states = []
+    for flow_run in (killed, killed, next_start):  # begun, then "Retry" in the UI, then the same command
+        monkeypatch.setenv("PREFECT__FLOW_RUN_ID", flow_run)
+        open_run(Settings(home=tmp_path), "flow", NightParameters(prefix="s3://bins/")).finish("failed")
+        states.append(server.state(killed))
+    assert states == ["RUNNING", "RUNNING", "CRASHED"]
