@@ -1,6 +1,5 @@
-"""A Prefect worker of our own, and the deployments of ``prefect.yaml`` that it runs."""
+"""A Prefect worker of our own, which runs the deployments of ``prefect.yaml``."""
 
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -20,8 +19,9 @@ def _worker(settings: Settings) -> Daemon:
     return Daemon(settings.home / "prefect" / "worker.json", word=POOL)
 
 
-def _environment(settings: Settings, api_url: str) -> dict[str, str]:
-    return clean_environment() | {
+def variables(settings: Settings, api_url: str) -> dict[str, str]:
+    """Return the variables by which deployments are made and run."""
+    return {
         "PREFECT_API_URL": api_url,
         "PREFECT_HOME": str(settings.home / "prefect"),
         "BINVENTORY_HOME": str(settings.home),
@@ -29,29 +29,6 @@ def _environment(settings: Settings, api_url: str) -> dict[str, str]:
         "BINVENTORY_TIMEZONE": settings.timezone,
         "PWD": str(ROOT),
     }
-
-
-def deploy(settings: Settings, api_url: str) -> None:
-    """Make the work pool and every deployment of ``prefect.yaml``; those that exist are brought up to date.
-
-    Raises:
-        CloudError: Prefect refuses one; carries what it says.
-    """
-    _prefect(settings, api_url, "work-pool", "create", POOL, "--type", "process", "--overwrite")
-    _prefect(settings, api_url, "--no-prompt", "deploy", "--all")
-
-
-def _prefect(settings: Settings, api_url: str, *arguments: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "prefect", *arguments],
-        cwd=ROOT,
-        env=_environment(settings, api_url),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise CloudError(f"`prefect {' '.join(arguments)}` failed:\n{(done.stdout + done.stderr).strip()[-2000:]}")
 
 
 def start(settings: Settings, api_url: str) -> None:
@@ -66,7 +43,7 @@ def start(settings: Settings, api_url: str) -> None:
     worker.log.unlink(missing_ok=True)
     command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process"]
     command += ["--name", POOL, "--limit", str(FLOW_RUNS), "--install-policy", "never"]
-    process = worker.start(command, _environment(settings, api_url), folder=ROOT)
+    process = worker.start(command, clean_environment() | variables(settings, api_url), folder=ROOT)
     deadline = time.monotonic() + START_SECONDS
     while STARTED not in worker.log.read_text(errors="replace"):
         if process.poll() is not None or time.monotonic() > deadline:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from tasks import cloud, prefect_server, prefect_worker
+from tasks import cloud, prefect_deployments, prefect_server, prefect_worker
 from tasks.home import explain_home_errors
 from tasks.settings import Settings, settings
 from training.errors import BinventoryError
@@ -111,9 +111,11 @@ def _up(settings: Settings) -> None:
         if settings.target == "local" or not settings.credentials:
             cloud.connect(settings)
         url = prefect_server.start(settings)
-        prefect_worker.deploy(settings, url)
+        changed = prefect_deployments.deploy(settings, url)
         prefect_worker.start(settings, url)
     print(f"Prefect UI   {url.removesuffix('/api')}\nPrefect API  {url}")
+    if changed:
+        print(f"Kept         parameters and schedules that were changed in the UI: {', '.join(changed)}")
     if settings.target == "local":
         print(f"S3           {os.environ['AWS_ENDPOINT_URL_S3']}")
         print(f"SageMaker    {os.environ['AWS_ENDPOINT_URL_SAGEMAKER']}")

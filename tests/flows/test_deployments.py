@@ -72,6 +72,6 @@ def test_a_teardown_that_is_started_without_a_word_deletes_nothing() -> None:
 
 def test_the_variables_that_it_is_filled_from_are_given_to_the_deployment_of_make_up() -> None:
     named = set(re.findall(r"{{ \$(\w+) }}", (ROOT / "prefect.yaml").read_text()))
-    given = prefect_worker._environment(Settings(bucket="bins", timezone="Europe/Berlin"), "http://x/api")
+    given = prefect_worker.variables(Settings(bucket="bins", timezone="Europe/Berlin"), "http://x/api")
     assert named <= given.keys()
     assert (given["BINVENTORY_BUCKET"], given["BINVENTORY_TIMEZONE"]) == ("bins", "Europe/Berlin")

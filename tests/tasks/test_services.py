@@ -8,6 +8,7 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
@@ -108,6 +109,10 @@ def test_what_was_asked_to_stay_stays_until_down(installation: Installation) -> 
     assert answers(f"{user.prefect}/health")
     check_what_is_deployed(installation)
     assert state_of_a_deployed_run(installation, "prepare-data", source="demo", demo_photos=20) == "COMPLETED"
+    change_in_the_ui(installation)
+    installation.environment["BINVENTORY_TIMEZONE"] = "Europe/Madrid"
+    said = installation.run("tasks.services", "up")
+    check_what_stayed(installation, said)
     installation.run("tasks.services", "down")
     assert installation.processes() == []
 
@@ -124,7 +129,7 @@ def test_a_server_that_prefects_own_variable_names_is_used_and_none_is_started(i
 def check_what_is_deployed(installation: Installation) -> None:
     """The server has every deployment of the file, and what runs by itself, as the file says it."""
     file = yaml.safe_load((ROOT / "prefect.yaml").read_text())
-    deployments = {each["name"]: each for each in installation.prefect("deployments/filter")}
+    deployments = deployed(installation)
     assert deployments.keys() == {each["name"] for each in file["deployments"]}
     schedules = {
         name: (schedule["schedule"]["cron"], schedule["schedule"]["timezone"], schedule["active"])
@@ -138,6 +143,35 @@ def check_what_is_deployed(installation: Installation) -> None:
     for name in schedules:
         assert deployments[name]["global_concurrency_limit"]["limit"] == 1
         assert deployments[name]["concurrency_options"]["collision_strategy"] == "CANCEL_NEW"
+
+
+def deployed(installation: Installation) -> dict[str, Any]:
+    return {each["name"]: each for each in installation.prefect("deployments/filter")}
+
+
+def change_in_the_ui(installation: Installation) -> None:
+    """Let nights count under another prefix, and switch the weekly retraining on; ask for it at another time, too."""
+    url = json.loads((installation.home / "prefect" / "server.json").read_text())["api_url"]
+    night, weekly = (deployed(installation)[name] for name in ("nightly-count", "weekly-retraining"))
+    [schedule] = weekly["schedules"]
+    with httpx.Client(base_url=f"{url}/deployments/") as client:
+        client.patch(night["id"], json={"parameters": {"parameters": {"prefix": "s3://mine/"}}}).raise_for_status()
+        client.patch(f"{weekly['id']}/schedules/{schedule['id']}", json={"active": True}).raise_for_status()
+        added = [{"active": True, "schedule": {"cron": "0 7 * * 3"}}]
+        client.post(f"{weekly['id']}/schedules", json=added).raise_for_status()
+
+
+def check_what_stayed(installation: Installation, said: str) -> None:
+    """What was changed in the UI, and nothing else: the schedule of nights is in the new time zone."""
+    assert "changed in the UI: weekly-retraining, nightly-count\n" in said
+    found = deployed(installation)
+    night, weekly = found["nightly-count"], found["weekly-retraining"]
+    assert night["parameters"] == {"parameters": {"prefix": "s3://mine/"}}
+    assert [each["schedule"]["timezone"] for each in night["schedules"]] == ["Europe/Madrid"]
+    assert {(each["schedule"]["cron"], each["active"]) for each in weekly["schedules"]} == {
+        ("0 5 * * 0", True),
+        ("0 7 * * 3", True),
+    }
 
 
 class Healthy(BaseHTTPRequestHandler):

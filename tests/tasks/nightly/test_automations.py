@@ -14,7 +14,7 @@ import yaml
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.nightly_count import nightly_count
-from tasks import prefect_server
+from tasks import prefect_deployments, prefect_server
 from tasks.nightly import tell as telling
 from tasks.nightly.parameters import NightParameters
 from tasks.runs import open_run
@@ -42,6 +42,10 @@ class Server:
         answer.raise_for_status()
         return answer.json()
 
+    def deploy(self, name: str, **said: Any) -> str:
+        deployment: str = self._post("deployments/", name=name, flow_id=self.flow, **said)["id"]
+        return deployment
+
     def automate(self) -> None:
         content = yaml.safe_load((ROOT / "automations" / "nightly.yaml").read_text())
         for automation in content["automations"]:
@@ -56,10 +60,16 @@ class Server:
 
     def run_of_which_there_is_one_at_a_time(self) -> str:
         """A flow run of a deployment as `prefect.yaml` makes that of nights."""
-        flow, limit = self._post("flows/", name="once")["id"], {"collision_strategy": "CANCEL_NEW"}
-        made = self._post("deployments/", name="once", flow_id=flow, concurrency_limit=1, concurrency_options=limit)
-        run: str = self._post(f"deployments/{made['id']}/create_flow_run")["id"]
+        deployment = self.deploy("once", concurrency_limit=1, concurrency_options={"collision_strategy": "CANCEL_NEW"})
+        run: str = self._post(f"deployments/{deployment}/create_flow_run")["id"]
         return run
+
+    def deployment(self, deployment: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.client.get(f"deployments/{deployment}").json()
+        return found
+
+    def change(self, path: str, **changes: Any) -> None:
+        self.client.patch(f"deployments/{path}", json=changes).raise_for_status()
 
     def asks_to_become(self, run: str, kind: str) -> str:
         """Which state the server gives a run that asks for one."""
@@ -144,3 +154,31 @@ def test_a_run_that_is_tried_again_is_called_crashed_only_where_its_flow_run_is_
         open_run(Settings(home=tmp_path), "flow", NightParameters(prefix="s3://bins/")).finish("failed")
         states.append(server.state(killed))
     assert states == ["RUNNING", "RUNNING", "CRASHED"]
+
+
+def night_of_the_file(timezone: str) -> dict[str, Any]:
+    file = yaml.safe_load(prefect_deployments._filled_in(Settings(timezone=timezone)))
+    [night] = [each for each in file["deployments"] if each["name"] == "nightly-count"]
+    return dict(night)
+
+
+def test_what_is_changed_in_the_ui_stays_when_the_file_is_deployed_again(server: Server) -> None:
+    before, now, kept = (night_of_the_file(zone) for zone in ("UTC", "Europe/Madrid", "Europe/Madrid"))
+    timed = {"cron": "30 2 * * *", "timezone": "UTC"}
+    made = server.deploy("nights", parameters=before["parameters"], schedules=[{"slug": "nightly", "schedule": timed}])
+    assert not prefect_deployments._keep(now, before, server.deployment(made))
+    assert now == night_of_the_file("Europe/Madrid")
+
+    mine = {"parameters": {"prefix": "s3://mine/"}}
+    [schedule] = server.deployment(made)["schedules"]
+    server.change(made, parameters=mine, paused=True)
+    server.change(f"{made}/schedules/{schedule['id']}", active=False)
+    server.client.post(f"deployments/{made}/schedules", json=[{"schedule": {"interval": 3600}}]).raise_for_status()
+    assert prefect_deployments._keep(kept, before, server.deployment(made))
+    assert (kept["parameters"], kept["paused"]) == (mine, True)
+    assert {
+        (each.get("cron"), each.get("interval"), each["timezone"], each["active"]) for each in kept["schedules"]
+    } == {
+        ("30 2 * * *", None, "Europe/Madrid", False),
+        (None, 3600.0, "UTC", True),
+    }
