@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from tasks import cloud, prefect_deployments, prefect_server, prefect_worker
+from tasks.daemon import clean_environment
 from tasks.home import explain_home_errors
 from tasks.settings import Settings, settings
 from training.errors import BinventoryError
@@ -105,6 +106,7 @@ def stop(settings: Settings) -> None:
 
 
 def _up(settings: Settings) -> None:
+    environment = clean_environment()  # as it is before it leads to a cloud
     _open(_keep_marker(settings), settings).close()
     with _starting(settings):
         # Credentials that are in Prefect may not be there yet; every flow takes and checks them.
@@ -112,10 +114,12 @@ def _up(settings: Settings) -> None:
             cloud.connect(settings)
         url = prefect_server.start(settings)
         changed = prefect_deployments.deploy(settings, url)
-        prefect_worker.start(settings, url)
+        replaced = prefect_worker.start(settings, url, environment)
     print(f"Prefect UI   {url.removesuffix('/api')}\nPrefect API  {url}")
     if changed:
         print(f"Kept         parameters and schedules that were changed in the UI: {', '.join(changed)}")
+    if replaced:
+        print("Replaced     the worker, which had other settings; what it ran goes on when it is run again")
     if settings.target == "local":
         print(f"S3           {os.environ['AWS_ENDPOINT_URL_S3']}")
         print(f"SageMaker    {os.environ['AWS_ENDPOINT_URL_SAGEMAKER']}")

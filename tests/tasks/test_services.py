@@ -15,7 +15,7 @@ import psutil
 import pytest
 import yaml
 
-from tasks import prefect_server, services
+from tasks import prefect_server, prefect_worker, services
 from tasks.daemon import Daemon
 from tasks.settings import Settings
 from tests.installation import ROOT, Installation
@@ -113,6 +113,7 @@ def test_what_was_asked_to_stay_stays_until_down(installation: Installation) -> 
     installation.environment["BINVENTORY_TIMEZONE"] = "Europe/Madrid"
     said = installation.run("tasks.services", "up")
     check_what_stayed(installation, said)
+    check_the_worker_is_another(installation, said)
     installation.run("tasks.services", "down")
     assert installation.processes() == []
 
@@ -172,6 +173,17 @@ def check_what_stayed(installation: Installation, said: str) -> None:
         ("0 5 * * 0", True),
         ("0 7 * * 3", True),
     }
+
+
+def check_the_worker_is_another(installation: Installation, said: str) -> None:
+    """It has the new settings, and leaves it to them which cloud a flow uses; it is not replaced without need."""
+    assert "Replaced     the worker" in said
+    state = json.loads((installation.home / "prefect" / "worker.json").read_text())
+    given = psutil.Process(state["pid"]).environ()
+    assert given["BINVENTORY_TIMEZONE"] == "Europe/Madrid"
+    assert not [name for name in given if name.startswith("AWS_")]
+    here = Settings(home=installation.home, timezone="Europe/Madrid")
+    assert not prefect_worker.start(here, given["PREFECT_API_URL"], installation.environment)
 
 
 class Healthy(BaseHTTPRequestHandler):
