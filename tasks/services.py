@@ -17,7 +17,7 @@ from tasks import cloud, prefect_deployments, prefect_server, prefect_worker
 from tasks.daemon import clean_environment
 from tasks.home import explain_home_errors
 from tasks.settings import Settings, settings
-from training.errors import BinventoryError
+from training.errors import BinventoryError, CloudError
 
 _leases: dict[Path, IO[bytes]] = {}
 
@@ -68,12 +68,20 @@ def use_prefect_server(settings: Settings) -> str:
 
     Raises:
         HomeError: our own server needs the home folder, which cannot be made or written to.
-        CloudError: our own server did not come up.
+        CloudError: our own server did not come up, or the configured one does not answer.
     """
+    from prefect.client.orchestration import get_client
     from prefect.context import refresh_global_settings_context
     from prefect.settings import get_current_settings
 
     if configured := get_current_settings().api.url:
+        with get_client(sync_client=True) as client:
+            failed = client.api_healthcheck()
+        if failed:
+            raise CloudError(
+                f"The Prefect server at {configured} does not answer: {failed}. Start it, or correct the address in "
+                "PREFECT_API_URL or in Prefect's profile; without one, a server of our own is started."
+            ) from failed
         return configured
     _take_lease(settings)
     with _starting(settings):

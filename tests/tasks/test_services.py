@@ -1,11 +1,13 @@
 """The services that runs share come up by themselves and go when the last user leaves."""
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -118,13 +120,39 @@ def test_what_was_asked_to_stay_stays_until_down(installation: Installation) -> 
     assert installation.processes() == []
 
 
+class Healthy(BaseHTTPRequestHandler):
+    """Says yes to everything, as a Prefect server of somebody else would."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+
+
+@contextlib.contextmanager
+def server_of_somebody_else() -> Iterator[str]:
+    with HTTPServer(("127.0.0.1", 0), Healthy) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/api"
+        server.shutdown()
+
+
 def test_a_server_that_prefects_own_variable_names_is_used_and_none_is_started(installation: Installation) -> None:
-    url = "http://prefect.warehouse:4200/api"
-    environment = installation.environment | {"PREFECT_API_URL": url}
-    said = subprocess.check_output([sys.executable, "-c", NAMES_ITS_SERVER], cwd=ROOT, env=environment, text=True)
+    with server_of_somebody_else() as url:
+        environment = installation.environment | {"PREFECT_API_URL": url}
+        said = subprocess.check_output([sys.executable, "-c", NAMES_ITS_SERVER], cwd=ROOT, env=environment, text=True)
     assert said.strip() == url
     assert not installation.home.exists()
     assert installation.processes() == []
+
+
+def test_a_server_that_is_named_and_does_not_answer_is_said(installation: Installation) -> None:
+    with server_of_somebody_else() as url:
+        pass  # nobody is there any more
+    installation.environment["PREFECT_API_URL"] = url
+    said = installation.run("flows.teardown", "--run-id", "261125-120000", code=1)
+    assert said.startswith(f"Cloud: The Prefect server at {url} does not answer: ")
+    assert "Traceback" not in said
+    assert not installation.home.exists()
 
 
 def check_what_is_deployed(installation: Installation) -> None:
@@ -186,22 +214,11 @@ def check_the_worker_is_another(installation: Installation, said: str) -> None:
     assert not prefect_worker.start(here, given["PREFECT_API_URL"], installation.environment)
 
 
-class Healthy(BaseHTTPRequestHandler):
-    """Says yes to everything, as a Prefect server of somebody else would."""
-
-    def do_GET(self) -> None:
-        self.send_response(200)
-        self.end_headers()
-
-
 def test_a_server_of_another_installation_at_the_same_port_is_not_taken_for_ours() -> None:
-    with HTTPServer(("127.0.0.1", 0), Healthy) as other:
-        threading.Thread(target=other.serve_forever, daemon=True).start()
-        url = f"http://127.0.0.1:{other.server_port}/api"
+    with server_of_somebody_else() as url:
         assert answers(f"{url}/health")
         with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(2)"]) as ours:
             assert not prefect_server._comes_up(psutil.Process(ours.pid), url)
-        other.shutdown()
 
 
 def test_a_server_whose_starter_was_killed_meanwhile_is_found(installation: Installation) -> None:
