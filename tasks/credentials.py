@@ -6,10 +6,21 @@ from typing import Any
 from training.errors import SettingsError
 
 KIND = "aws-credentials"
+_OF_A_SHELL = (
+    "AWS_PROFILE",
+    "AWS_DEFAULT_PROFILE",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_SECURITY_TOKEN",
+)
+"""All that boto3 takes credentials by: what a shell has of them would be mixed with the block's, or beat it."""
 
 
 def take(block_name: str) -> None:
     """Give the AWS clients of this process what a block of prefect-aws has: keys, or the name of a profile.
+
+    What the shell has of these is forgotten.
 
     Args:
         block_name: as Prefect writes it, ``aws-credentials/name``.
@@ -36,6 +47,8 @@ def take(block_name: str) -> None:
             f"The block {block_name!r} assumes a role, whose keys would end in the middle of a run. Put the role into "
             "a profile of ~/.aws/config, which boto3 renews, and name the profile in the block."
         )
+    for name in _OF_A_SHELL:
+        os.environ.pop(name, None)
     os.environ |= _variables(block)
 
 

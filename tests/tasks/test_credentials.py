@@ -1,11 +1,18 @@
 """Credentials that are kept in a Prefect block."""
 
 import importlib.util
+import os
 import subprocess
 import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
+import boto3
 import pytest
+from pydantic import SecretStr
 
+from tasks import credentials
 from tests.installation import ROOT, Installation
 
 AWS = {"BINVENTORY_TARGET": "aws", "BINVENTORY_CREDENTIALS": "aws-credentials/warehouse"}
@@ -46,3 +53,30 @@ def test_a_block_gives_its_keys(installation: Installation, content: str, expect
         command, cwd=ROOT, env=installation.environment, capture_output=True, text=True, check=False, timeout=300
     )
     assert expected in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("block", "expected"),
+    [
+        ({"aws_access_key_id": "AKIABLOCK", "aws_secret_access_key": SecretStr("b")}, ("AKIABLOCK", "b", None)),
+        ({"profile_name": "warehouse"}, ("AKIAPROFILE", "p", None)),
+    ],
+)
+def test_nothing_of_the_shells_credentials_is_mixed_with_the_blocks(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, block: dict[str, Any], expected: tuple[str, str, str | None]
+) -> None:
+    """The package cannot be installed beside our locked botocore, so a class stands in for its block."""
+    nothing = dict.fromkeys(("profile_name", "assume_role_arn", "aws_access_key_id", "aws_session_token"))
+    kept = SimpleNamespace(**nothing | {"aws_secret_access_key": None} | block)
+    package = ModuleType("prefect_aws.credentials")
+    package.AwsCredentials = SimpleNamespace(load=lambda name, _sync: kept)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "prefect_aws", ModuleType("prefect_aws"))
+    monkeypatch.setitem(sys.modules, "prefect_aws.credentials", package)
+    (tmp_path / "credentials").write_text("[warehouse]\naws_access_key_id=AKIAPROFILE\naws_secret_access_key=p\n")
+    monkeypatch.setattr(os, "environ", os.environ.copy())  # what is set and deleted goes with the test
+    os.environ |= {"AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "credentials"), "AWS_DEFAULT_PROFILE": "of-the-shell"}
+    os.environ |= {"AWS_ACCESS_KEY_ID": "AKIASHELL", "AWS_SECRET_ACCESS_KEY": "s", "AWS_SESSION_TOKEN": "t"}
+    credentials.take("aws-credentials/warehouse")
+    found = boto3.Session().get_credentials()
+    assert found
+    assert (found.access_key, found.secret_key, found.token) == expected
