@@ -11,14 +11,26 @@ import sys
 from pathlib import Path
 
 import boto3
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    CredentialRetrievalError,
+    PartialCredentialsError,
+    ProfileNotFound,
+    SSOError,
+    TokenRetrievalError,
+)
 
 from tasks import credentials
+from tasks.object_store import cloud_error
 from tasks.settings import NO_ROLE, Settings
 from training.errors import CloudError
 
 MOST_ATTEMPTS = "10"
 """Tries of a call that AWS throttles or fails at; the pauses between them grow to twenty seconds."""
+
+_NO_GOOD = (CredentialRetrievalError, PartialCredentialsError, ProfileNotFound, SSOError, TokenRetrievalError)
+"""Credentials that are there, and cannot be used."""
 
 
 def cloud_home(settings: Settings) -> Path:
@@ -49,7 +61,8 @@ def connect(settings: Settings) -> None:
     """Point this process's AWS clients at the target cloud; start the embedded one where that is it.
 
     Raises:
-        CloudError: the cloud does not start, cannot be reached, or refuses the credentials; or AWS's jobs have no role.
+        CloudError: the cloud does not start or refuses the credentials, or there are none; or AWS's jobs have no role.
+        TransferError: AWS cannot be reached, or is throttling: this may pass.
         SettingsError: the credentials are in a Prefect block that cannot be taken.
     """
     quiet()
@@ -81,6 +94,9 @@ def _check_credentials() -> None:
     try:
         boto3.client("sts").get_caller_identity()
     except (BotoCoreError, ClientError) as error:
+        status = error.response["ResponseMetadata"]["HTTPStatusCode"] if isinstance(error, ClientError) else None
+        if status not in (401, 403) and not isinstance(error, _NO_GOOD):
+            raise cloud_error(error, "AWS cannot be asked whose credentials these are") from error
         raise CloudError(
             f"AWS does not accept the credentials: {error}. Log in (`aws sso login`, or set AWS_PROFILE), "
             "or use the embedded cloud with BINVENTORY_TARGET=local."

@@ -138,9 +138,9 @@ def check_bucket(uri: str, *, endpoint: str | None = None) -> str | None:
             there = error.response["ResponseMetadata"]["HTTPHeaders"].get("x-amz-bucket-region")
             hint = f" It is in the region {there}, so name that one's endpoint, or none." if there and endpoint else ""
             raise SourceError(f"The bucket {bucket!r} at {where} may not be read: {error}.{hint}") from error
-        raise _cloud_error(error, f"S3 at {where} failed when asked about the bucket {bucket!r}") from error
+        raise cloud_error(error, f"S3 at {where} failed when asked about the bucket {bucket!r}") from error
     except BotoCoreError as error:
-        raise _cloud_error(error, f"S3 at {where} cannot be reached") from error
+        raise cloud_error(error, f"S3 at {where} cannot be reached") from error
     return region
 
 
@@ -159,7 +159,7 @@ def ensure_bucket(uri: str) -> None:
         region = client.head_bucket(Bucket=bucket).get("BucketRegion", region_name())
     except ClientError as error:
         if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") != 404:
-            raise _cloud_error(error, f"The bucket {bucket!r} at {where} cannot be used") from error
+            raise cloud_error(error, f"The bucket {bucket!r} at {where} cannot be used") from error
         region = region_name()
         place: dict[str, Any] = (
             {} if region == _DEFAULT_REGION else {"CreateBucketConfiguration": {"LocationConstraint": region}}
@@ -167,9 +167,9 @@ def ensure_bucket(uri: str) -> None:
         try:
             client.create_bucket(Bucket=bucket, **place)
         except (ClientError, BotoCoreError) as refused:
-            raise _cloud_error(refused, f"The bucket {bucket!r} at {where} cannot be created") from refused
+            raise cloud_error(refused, f"The bucket {bucket!r} at {where} cannot be created") from refused
     except BotoCoreError as error:
-        raise _cloud_error(error, f"S3 at {where} cannot be reached") from error
+        raise cloud_error(error, f"S3 at {where} cannot be reached") from error
     if region != region_name():
         raise CloudError(
             f"The bucket {bucket!r} at {where} is in the region {region}, and jobs would run in {region_name()}. Set "
@@ -183,7 +183,7 @@ _NO_CREDENTIALS = (
 )
 
 
-def _cloud_error(error: ClientError | BotoCoreError, what: str) -> CloudError:
+def cloud_error(error: ClientError | BotoCoreError, what: str) -> CloudError:
     """Return what to raise for an error of botocore's: worth another try, or not."""
     if isinstance(error, NoCredentialsError):
         return CloudError(_NO_CREDENTIALS)

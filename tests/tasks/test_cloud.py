@@ -10,7 +10,8 @@ from tasks import cloud
 from tasks.object_store import region_name
 from tasks.settings import Settings
 from tests.installation import Installation
-from training.errors import CloudError
+from tests.s3_server import denying_s3
+from training.errors import CloudError, TransferError
 
 
 @pytest.fixture
@@ -30,6 +31,20 @@ def test_without_credentials_it_says_how_to_get_some(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     with pytest.raises(CloudError, match="aws sso login"):
         cloud.connect(Settings(target="aws"))
+
+
+@pytest.mark.usefixtures("_own_variables")
+def test_only_what_is_about_credentials_is_called_a_refusal_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "x")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    with denying_s3() as url:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_STS", url)
+        with pytest.raises(CloudError, match=r"does not accept the credentials.*aws sso login"):
+            cloud.connect(Settings(target="aws"))
+    with pytest.raises(TransferError, match="Could not connect to the endpoint") as unreachable:
+        cloud.connect(Settings(target="aws"))  # nobody is there any more
+    assert "Log in" not in str(unreachable.value)
 
 
 @pytest.mark.usefixtures("_own_variables")
