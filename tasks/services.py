@@ -115,7 +115,7 @@ def stop(settings: Settings) -> None:
 
 def _up(settings: Settings) -> None:
     environment = clean_environment()  # as it is before it leads to a cloud
-    _open(_keep_marker(settings), settings).close()
+    _take_lease(settings)  # what it started goes again if it fails, unless somebody uses it
     with _starting(settings):
         # Credentials that are in Prefect may not be there yet; every flow takes and checks them.
         if settings.target == "local" or not settings.credentials:
@@ -123,6 +123,7 @@ def _up(settings: Settings) -> None:
         url = prefect_server.start(settings)
         changed = prefect_deployments.deploy(settings, url)
         replaced = prefect_worker.start(settings, url, environment)
+        _open(_keep_marker(settings), settings).close()
     print(f"Prefect UI   {url.removesuffix('/api')}\nPrefect API  {url}")
     if changed:
         print(f"Kept         parameters and schedules that were changed in the UI: {', '.join(changed)}")

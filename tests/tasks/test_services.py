@@ -120,6 +120,12 @@ def test_what_was_asked_to_stay_stays_until_down(installation: Installation) -> 
     assert installation.processes() == []
 
 
+def test_what_could_not_be_started_is_not_kept(installation: Installation) -> None:
+    installation.environment |= {"BINVENTORY_TARGET": "aws", "AWS_EC2_METADATA_DISABLED": "true", "HOME": "/none"}
+    assert "No AWS credentials" in installation.run("tasks.services", "up", code=1)
+    assert not (installation.home / "services.keep").exists()  # whoever leaves last would let all of it stay
+
+
 class Healthy(BaseHTTPRequestHandler):
     """Says yes to everything, as a Prefect server of somebody else would."""
 
