@@ -40,7 +40,8 @@ class StageParameters(BaseModel):
         "prepare",
         alias="from",
         title="From",
-        description="Begin with this stage; what earlier ones leave is taken from the newest run that has it.",
+        description="Begin with this stage; what earlier ones leave is taken from the newest run that has it. Where "
+        "Source is given, as the form in Prefect's UI does, from the newest of that source.",
     )
     skip: tuple[Stage, ...] = Field(
         (), title="Skip", description="Leave these stages out; what a later one needs of them is taken likewise."
