@@ -4,7 +4,21 @@ import datetime as dt
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Engine, Row, and_, exists, func, literal_column, or_, select, tuple_
+from sqlalchemy import (
+    ColumnElement,
+    Engine,
+    Row,
+    and_,
+    collate,
+    column,
+    exists,
+    func,
+    literal_column,
+    or_,
+    select,
+    tuple_,
+    values,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import aliased
 
@@ -114,8 +128,32 @@ class Ledger:
         return found
 
     def of_bins(self, bucket: str, bins: Iterable[str]) -> list[Row[Any]]:
-        """Counted photos of these bins, oldest photo first."""
-        return self._counted(bucket, Count.bin, bins)
+        """Counted photos of these bins, each key's by its newest row, oldest photo first."""
+        return self._counted(bucket, Count.bin, bins, newest())
+
+    def taken_before(self, bucket: str, photos: Iterable[Any]) -> list[Row[Any]]:
+        """Of each photo of a bin that the record names the last counted one of that bin that was taken before.
+
+        Where several were taken at that moment, all of them. However long a bin's history is, no more of it is read.
+        """
+        other = aliased(Count)
+        key = collate(other.key, "BINARY" if self.engine.dialect.name == "sqlite" else "C")  # compared as in Python
+        columns = [column(each.name, each.type) for each in (_COUNTS.c.bin, _COUNTS.c.taken_at, _COUNTS.c.key)]
+        rows: list[Row[Any]] = []
+        with self.engine.connect() as connection:
+            for some in chunked(photos, LOOKUP):
+                asked = values(*columns).data([(photo.bin, photo.taken_at, photo.key) for photo in some]).cte("asked")
+                moment = (
+                    select(other.taken_at)
+                    .where(*_named(other, bucket, asked), other.taken_at <= asked.c.taken_at)
+                    .where(tuple_(other.taken_at, key) < tuple_(asked.c.taken_at, asked.c.key))
+                    .order_by(other.taken_at.desc())
+                    .limit(1)
+                )
+                last = select(asked, moment.scalar_subquery().label("moment")).cte("last")
+                here = (*_named(Count, bucket, last), Count.taken_at == last.c.moment)
+                rows += connection.execute(select(_COUNTS).join(last, and_(*here)))
+        return rows
 
     def of_ids(self, bucket: str, ids: Iterable[str]) -> list[Row[Any]]:
         """Counted photos with these ids, oldest photo first."""
@@ -156,11 +194,11 @@ class Ledger:
             rows = connection.execute(select(_COUNTS).where(*where)).all()
         return [row for row in rows if row.bucket == bucket and row.key.startswith(prefix)]
 
-    def _counted(self, bucket: str, column: Any, values: Iterable[str]) -> list[Row[Any]]:
+    def _counted(self, bucket: str, by: Any, wanted: Iterable[str], *where: ColumnElement[bool]) -> list[Row[Any]]:
         rows: list[Row[Any]] = []
         with self.engine.connect() as connection:
-            for some in chunked(values, LOOKUP):
-                query = select(_COUNTS).where(Count.bucket == bucket, column.in_(some), Count.status == "counted")
+            for some in chunked(wanted, LOOKUP):
+                query = select(_COUNTS).where(Count.bucket == bucket, by.in_(some), Count.status == "counted", *where)
                 rows += connection.execute(query)
         return sorted(rows, key=lambda row: (row.taken_at, row.key, row.counted_at))
 
@@ -197,6 +235,12 @@ def newest() -> ColumnElement[bool]:
     here = tuple_(*(_column(name) for name in _AGE))
     later = tuple_(*(getattr(since, name) for name in _AGE)) > here
     return ~exists().where(since.bucket == bucket, since.photo_id == photo_id, since.key == key, later)
+
+
+def _named(count: Any, bucket: str, photo: Any) -> tuple[ColumnElement[bool], ...]:
+    """Whether a row is of a bin that the record names, and counted there another photo than this one."""
+    counted = (count.status == "counted", count.products.is_(None), count.key != photo.c.key)
+    return count.bucket == bucket, count.bin == photo.c.bin, *counted
 
 
 def _column(name: str) -> ColumnElement[Any]:

@@ -50,7 +50,7 @@ class Count(Base):
     __tablename__ = "counts"
     # Looked up by photo and nothing else: the rows live in that key's own tree.
     __table_args__ = (
-        Index("ix_counts_bucket_bin", "bucket", "bin"),
+        Index("ix_counts_bucket_bin_taken_at", "bucket", "bin", "taken_at"),
         Index("ix_counts_bucket_photo", "bucket", "photo_id", "key"),
         Index("ix_counts_verdict_score", "verdict", "score"),
         Index("ix_counts_night", "night"),

@@ -54,13 +54,21 @@ def make_rows(
 
 
 def _earlier(photos: Sequence[NightPhoto], ledger: Ledger) -> list[Any]:
-    """The ledger's photos of the same bins; of a photo that several models counted, the newest row."""
-    by_bucket: defaultdict[str, set[str]] = defaultdict(set)
+    """The ledger's photos that may be the one before; of one that several models counted, the newest row.
+
+    Bins that ABID's numbers tell have few photos. Those that the record names get one every night, and of each of their
+    photos the last before it is asked for.
+    """
+    numbered: defaultdict[str, set[str]] = defaultdict(set)
+    named: defaultdict[str, list[NightPhoto]] = defaultdict(list)
     for photo in photos:
-        by_bucket[photo.bucket].add(photo.bin)
+        if photo.products is not None:
+            numbered[photo.bucket].add(photo.bin)
+        else:
+            named[photo.bucket].append(photo)
     newest: dict[str, Any] = {}
-    for bucket, bins in by_bucket.items():
-        for row in ledger.of_bins(bucket, sorted(bins)):
+    for bucket in sorted({*numbered, *named}):
+        for row in (*ledger.of_bins(bucket, sorted(numbered[bucket])), *ledger.taken_before(bucket, named[bucket])):
             if row.photo not in newest or row.counted_at >= newest[row.photo].counted_at:
                 newest[row.photo] = row
     return list(newest.values())

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -153,10 +154,40 @@ def test_photos_are_found_by_themselves_by_bin_and_by_id_oldest_first(ledger: Le
     ledger.upsert_counts([second, first, again, other, broken])
     found = ledger.latest([first["photo"], second["photo"], "unknown"])
     assert {photo: row.model for photo, row in found.items()} == {first["photo"]: "m2", second["photo"]: "m1"}
-    for rows in (ledger.of_bins("bucket", ["A", "B"]), ledger.of_ids("bucket", ["1", "7"])):
-        assert [(row.key, row.model) for row in rows] == [("a/1.jpg", "m1"), ("a/1.jpg", "m2"), ("b/1.jpg", "m1")]
+    by_id, by_bin = ledger.of_ids("bucket", ["1", "7"]), ledger.of_bins("bucket", ["A", "B"])
+    assert [(row.key, row.model) for row in by_id] == [("a/1.jpg", "m1"), ("a/1.jpg", "m2"), ("b/1.jpg", "m1")]
+    assert by_bin == by_id[1:]  # each by its newest row
     many = [str(number) for number in range(1200)]  # more than one query takes
     assert [row.key for row in ledger.of_ids("other", many)] == ["a/2.jpg"]
+
+
+def test_of_a_bin_s_history_no_more_is_read_than_the_photo_before_each(ledger: Ledger) -> None:
+    def photo(key: str, night: int, **more: Any) -> dict[str, Any]:
+        moment = MOMENT + dt.timedelta(days=night)
+        return count_row(key, **{"bin": "A1", "products": None, "taken_at": moment} | more)
+
+    rows = [photo(f"n{night}.jpg", night) for night in range(90)]
+    rows += [photo(f"{name}.jpg", 40) for name in ("Z", "a", "z")]  # of one moment
+    rows += [
+        photo("other.jpg", 89, bin="A2"),
+        photo("dark.jpg", 89, status="unreadable", model=""),
+        photo("00523.jpg", 89, products=["P"]),  # which ABID's numbers put into a bin of that name
+        photo("tonight.jpg", 89, etag="what lay there"),
+        photo("n89.jpg", 89, model="m2"),
+    ]
+    ledger.upsert_counts(rows)
+
+    def before(*photos: dict[str, Any]) -> list[tuple[str, str]]:
+        found = ledger.taken_before("bucket", [SimpleNamespace(**one) for one in photos])
+        return sorted((row.key, row.model) for row in found)
+
+    tonight = photo("tonight.jpg", 90)
+    assert before(tonight) == [("n89.jpg", "m1"), ("n89.jpg", "m2")]
+    assert before(photo("n7.jpg", 7), photo("first.jpg", 0), photo("new.jpg", 90, bin="A3")) == [("n6.jpg", "m1")]
+    assert before(photo("n41.jpg", 41)) == [(f"{name}.jpg", "m1") for name in ("Z", "a", "n40", "z")]
+    assert before(photo("Y.jpg", 40)) == [("n39.jpg", "m1")]  # the others of that moment come after it
+    assert before(*(tonight | {"bin": f"B{number}"} for number in range(600)), tonight) == before(tonight)
+    assert ledger.taken_before("elsewhere", [SimpleNamespace(**tonight)]) == []
 
 
 def test_all_rows_of_a_write_are_kept_or_none(ledger: Ledger) -> None:
