@@ -3,14 +3,44 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from tasks.atomic_file import write_atomically
 from tasks.nightly.judge import Policy
 from tasks.nightly.night import Night
+from tasks.nightly.outcomes import forget_outcomes
 from tasks.nightly.parameters import NightParameters
 from tasks.nightly.policy import policy_of
 from tasks.release.registry import RegisteredModel, approved_model, find_model, models, named_model
 from tasks.release.serving_now import archive_behind
 from tasks.settings import Settings
 from training.errors import ModelError
+
+
+def model_of_run(night: Night) -> tuple[RegisteredModel, list[str]]:
+    """Return the one model for all photos of a run, and what a person should know of it.
+
+    Another one than an earlier start had is taken only where that was turned away since, or where the endpoint serves
+    another; then what the earlier start counted is forgotten, and counted anew.
+
+    Raises:
+        ModelError: as `model_of_night`.
+    """
+    kept = night.folder / "model.txt"
+    had = kept.read_text() if kept.exists() else None
+    if had and not night.parameters.endpoint and (model := _still_approved(had, night.settings)):
+        return model, []
+    model, remarks = model_of_night(night.parameters, night.settings)
+    if had not in (None, model.arn):
+        forget_outcomes(night.folder)
+    write_atomically(kept, model.arn)
+    return model, remarks
+
+
+def _still_approved(arn: str, settings: Settings) -> RegisteredModel | None:
+    try:
+        model = find_model(arn, settings)
+    except ModelError:  # it was deleted
+        return None
+    return model if model.status == "Approved" else None
 
 
 def model_of_night(parameters: NightParameters, settings: Settings) -> tuple[RegisteredModel, list[str]]:

@@ -35,5 +35,11 @@ def write_outcomes(folder: Path, chunk: int, outcomes: dict[str, Outcome]) -> No
     write_atomically(_file(folder, chunk), _OUTCOMES.dump_json(outcomes).decode())
 
 
+def forget_outcomes(folder: Path) -> None:
+    """Count all chunks anew: what is kept is another model's."""
+    for path in folder.glob("counted-*.json"):
+        path.unlink()
+
+
 def _file(folder: Path, chunk: int) -> Path:
     return folder / f"counted-{chunk}.json"

@@ -18,7 +18,7 @@ from tasks.nightly import tell as telling
 from tasks.nightly.copies import remove_copies
 from tasks.nightly.cost import cost_of_jobs
 from tasks.nightly.coverage import measure_coverage
-from tasks.nightly.model import judged_by, model_of_night
+from tasks.nightly.model import judged_by, model_of_run
 from tasks.nightly.night import Night
 from tasks.nightly.outcomes import read_outcomes, write_outcomes
 from tasks.nightly.plan import Plan
@@ -44,9 +44,9 @@ def find_model(night: Night) -> None:
     """Find the model to count with, its thresholds, and the SageMaker Model that serves it.
 
     Raises:
-        ModelError: as `model_of_night`.
+        ModelError: as `model_of_run`.
     """
-    model, night.remarks = model_of_night(night.parameters, night.settings)
+    model, night.remarks = model_of_run(night)
     for remark in night.remarks:
         get_run_logger().warning("%s", remark)
     night.model, night.policy = model.name, policy_of(model.facts)
