@@ -76,7 +76,7 @@ def _is_let_in(record: Run, here: Settings) -> bool:
 
 def _deploy(record: Run, parameters: FullPipelineParameters) -> Deployment:
     model = record.result("register", RegisteredModel)
-    deployed = deploy(DeployParameters(model=str(model.version), endpoint_name=parameters.endpoint_name))
+    deployed = deploy(DeployParameters(model=model.arn, endpoint_name=parameters.endpoint_name))
     if deployed is None:
         raise DeploymentError(f"model {model.version} was not deployed")
     return deployed
@@ -86,7 +86,7 @@ def _first_night(record: Run, parameters: FullPipelineParameters, here: Settings
     """Count photos that no training has seen, with the model just registered, as every night will."""
     model = record.result("register", RegisteredModel)
     prefix = hold_back(record.result("prepare", PreparedData).here(), record.run_id, parameters.night_photos, here)
-    if nightly_count(NightParameters(prefix=prefix, model=str(model.version))) is None:
+    if nightly_count(NightParameters(prefix=prefix, model=model.arn)) is None:
         raise LeaseError(f"another run is counting photos of {here.bucket}: resume this one when it is done")
     return outcome(record.folder / "night", prefix, record.result("evaluate", EvaluatedModel).predictions)
 

@@ -99,7 +99,7 @@ def open_run(settings: Settings, flow: str, parameters: BaseModel, check: Callab
     digest = digest_of([flow, settings.target, parameters.model_dump(mode="json")])
     for folder in run_folders(settings):
         state = read_json(folder / "run.json")
-        if state.get("digest") != digest or state.get("status") in _OVER or _elsewhere(state, settings):
+        if state.get("digest") != digest or state.get("status") in _OVER or elsewhere(state, settings):
             continue
         if (lock := _try_lock(folder)) is not None:
             return _begin(Run(folder, folder.name, state, lock), settings)
@@ -153,9 +153,10 @@ def _pick_up(settings: Settings, flow: str, folder: Path) -> Run:
         )
     if state.get("status") in _OVER:
         raise RunError(f"The run {folder.name} is over: there is nothing to pick up.")
-    if elsewhere := _elsewhere(state, settings):
-        begun = " and ".join(f"{PREFIX}{name.upper()}={value}" for name, value in elsewhere.items())
-        raise RunError(f"The run {folder.name} was begun with {begun}: set that to pick it up, or start a new run.")
+    if there := elsewhere(state, settings):
+        raise RunError(
+            f"The run {folder.name} was begun with {as_variables(there)}: set that to pick it up, or start a new run."
+        )
     lock = _try_lock(folder)
     if lock is None:
         raise RunError(f"The run {folder.name} is under way in another process.")
@@ -176,9 +177,14 @@ def _new_state(settings: Settings, flow: str, parameters: BaseModel, digest: str
     }
 
 
-def _elsewhere(state: dict[str, Any], settings: Settings) -> dict[str, str]:
+def elsewhere(state: dict[str, Any], settings: Settings) -> dict[str, str]:
     """Where a run was begun, as far as that is not where the settings say. Older versions kept its target only."""
     return {name: state[name] for name in _PLACE if name in state and state[name] != getattr(settings, name)}
+
+
+def as_variables(place: dict[str, str]) -> str:
+    """Settings as a person sets them."""
+    return " and ".join(f"{PREFIX}{name.upper()}={value}" for name, value in place.items())
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -1,9 +1,14 @@
 """The whole pipeline, run as a user runs it: real servers, real jobs, real photos."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from flows import full_pipeline
+from tasks.pipeline.parameters import FullPipelineParameters
+from tasks.release.registry import RegisteredModel
 from tests.flows.pipelines import (
     STAGES,
     check_quiet,
@@ -67,6 +72,17 @@ def test_real_photos_from_the_list_to_the_first_night(installation: Installation
     names = {task["name"] for task in tasks}
     assert {"tune", "train", "evaluate", "deploy binventory", "smoke test", "count chunk 1"} <= names
     installation.run("tasks.services", "down")
+
+
+def test_a_registered_model_is_deployed_by_its_arn_which_means_it_in_whatever_group(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(full_pipeline, "deploy", lambda parameters: parameters.model)
+    arn = "arn:aws:sagemaker:us-east-1:000000000000:model-package/trials/3"
+    about = {"arn": arn, "version": 3, "status": "Approved", "name": "m", "uri": "s3://b/m", "reason": "", "facts": {}}
+    run = SimpleNamespace(result=lambda stage, kind: RegisteredModel.model_validate(about))
+    deployed: Any = full_pipeline._deploy(run, FullPipelineParameters())  # type: ignore[arg-type]
+    assert deployed == arn
 
 
 @pytest.mark.timeout(3600)

@@ -197,6 +197,19 @@ def test_the_newest_run_that_has_every_stage_is_gone_on_from(here: Settings) -> 
         assert run.summary["source"] == "demo"
 
 
+def test_a_run_that_was_begun_elsewhere_is_not_gone_on_from(here: Settings) -> None:
+    donor = failed_after(here, "prepare", "register", limit=1)
+    for name, value in (("bucket", "another"), ("region", "eu-west-1")):
+        with pytest.raises(
+            RunError, match=rf"{donor.run_id} of target local was begun with BINVENTORY_{name.upper()}="
+        ):
+            find_donor(here.model_copy(update={name: value}), ["prepare"], None, {})
+    another_group = here.model_copy(update={"model_group": "another"})
+    assert find_donor(another_group, ["prepare"], None, {}).name == donor.run_id  # registers there what this one has
+    with pytest.raises(RunError, match="BINVENTORY_MODEL_GROUP=binventory: set that"):
+        find_donor(another_group, ["prepare", "register"], donor.run_id, {})
+
+
 def test_a_run_that_could_do_nothing_is_not_begun_and_one_that_waits_is_not_asked_again(here: Settings) -> None:
     waiting = failed_after(here, "prepare", limit=1)
 
