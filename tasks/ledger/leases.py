@@ -12,6 +12,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 from sqlalchemy import delete, or_, select
@@ -38,8 +39,23 @@ _PATIENTLY = Retrying(
 
 def this_process() -> str:
     """Return a name for this process that no other process has or will have."""
-    me = psutil.Process()
-    return f"process {socket.gethostname()} {me.pid} {me.create_time():.2f}"
+    return f"process {socket.gethostname()} {os.getpid()} {_began(os.getpid())}"
+
+
+def _began(pid: int) -> str:
+    """When a process of this machine began, which tells it from others that had its number.
+
+    Where there is /proc, in ticks since the machine began: a time of day would be another one as soon as the clock is
+    set, and a night that goes on would look dead.
+
+    Raises:
+        OSError: it cannot be looked at; there may be none.
+        psutil.Error: the same, where there is no /proc.
+    """
+    if not psutil.LINUX:
+        return f"{psutil.Process(pid).create_time():.2f}"
+    after_its_name = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+    return after_its_name[19].decode()
 
 
 def acquire(ledger: Ledger, name: str, holder: str, seconds: float) -> bool:
@@ -124,9 +140,9 @@ def _is_dead(holder: str) -> bool:
     words = holder.split(" ")
     if len(words) != 4 or words[0] != "process" or words[1] != socket.gethostname() or words[2] == str(os.getpid()):
         return False
-    try:
-        return f"{psutil.Process(int(words[2])).create_time():.2f}" != words[3]
-    except (psutil.NoSuchProcess, ValueError):
+    if not words[2].isdecimal():
         return True
-    except psutil.AccessDenied:
-        return False
+    try:
+        return _began(int(words[2])) != words[3]
+    except (OSError, psutil.Error):
+        return not psutil.pid_exists(int(words[2]))
