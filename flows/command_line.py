@@ -30,7 +30,8 @@ from training.errors import BinventoryError
 
 Parameters = TypeVar("Parameters", bound=BaseModel)
 
-console = Console()
+console = Console(markup=False, emoji=False)
+"""Prints texts as they stand: a key on S3, or a reason of AWS, may look like Rich's markup."""
 errors = Console(stderr=True)
 
 _GOES_ON_COSTING = (
@@ -198,7 +199,7 @@ def run(
             return 0
         url = use_prefect_server(settings())
         _say_foreseen_errors_once()
-        console.print(f"[dim]Prefect UI: {url.removesuffix('/api')}[/dim]")
+        console.print(f"Prefect UI: {url.removesuffix('/api')}", style="dim")
         flow(parameters)
     except FORESEEN as error:
         tell(error)

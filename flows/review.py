@@ -4,7 +4,7 @@ import signal
 import sys
 from pathlib import Path
 
-from rich.markup import escape
+from rich.text import Text
 
 from flows.command_line import FORESEEN, console, parse, tell
 from tasks.ledger.export import export_ledger
@@ -36,7 +36,7 @@ def review(parameters: ReviewParameters) -> None:
         _export_labels(ledger, parameters.export)
     if parameters.export_ledger:
         rows = export_ledger(ledger, Path(parameters.export_ledger))
-        console.print(f"{rows:,} rows are in {escape(parameters.export_ledger)}", soft_wrap=True, highlight=False)
+        console.print(f"{rows:,} rows are in {parameters.export_ledger}", soft_wrap=True, highlight=False)
     if parameters.export or parameters.export_ledger:
         return
     use_cloud(here)
@@ -47,8 +47,9 @@ def review(parameters: ReviewParameters) -> None:
         address = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
         if page.token:
             console.print(
-                "[bold yellow]Warning:[/] other machines can reach the page, and nothing is encrypted on the way. Give "
-                "the link, which holds its token, only to those who count."
+                Text("Warning:", style="bold yellow"),
+                "other machines can reach the page, and nothing but a proxy with TLS encrypts what they send. Give the "
+                "link, which holds its token, only to those who count.",
             )
             address += f"?token={page.token}"
         console.print(f"Open {address}", soft_wrap=True, highlight=False)
@@ -57,10 +58,10 @@ def review(parameters: ReviewParameters) -> None:
 
 def _export_labels(ledger: Ledger, path: str) -> None:
     written = export_labels(ledger, Path(path))
-    console.print(f"{written.labels} labels are in {escape(path)}", soft_wrap=True)
+    console.print(f"{written.labels} labels are in {path}", soft_wrap=True)
     if written.contradictory:
         console.print(
-            f"Left out: {escape(', '.join(written.contradictory))}. There are several photos of that name, with "
+            f"Left out: {', '.join(written.contradictory)}. There are several photos of that name, with "
             "different counts.",
             soft_wrap=True,
         )

@@ -19,7 +19,7 @@ def show(plan: Plan, console: Console, as_json: bool) -> None:
         print(plan.model_dump_json(indent=2))
         return
     for number, stage in enumerate(plan.stages, 1):
-        console.rule(f"[bold]{number}. {stage.name}[/]", align="left")
+        console.rule(Text(f"{number}. {stage.name}", style="bold"), align="left")
         console.print(Padding(_stage(stage), (0, 0, 1, 2)))
     console.print(_costs(plan))
     console.print(_actions(plan))

@@ -10,6 +10,7 @@ import obstore
 import pytest
 from botocore.exceptions import ClientError, NoRegionError
 from pydantic import BaseModel, Field
+from rich.table import Table
 
 from flows import command_line
 from flows.command_line import FORESEEN, parse, tell
@@ -26,6 +27,16 @@ class Parameters(BaseModel):
 
     limit: int | None = Field(None, ge=1, title="Limit", description="Use at most so many photos.")
     file_list: str = Field("list.json", title="File list", description="Where the ids are.")
+
+
+def test_what_others_wrote_is_printed_as_it_stands(capsys: pytest.CaptureFixture[str]) -> None:
+    said = "bins/[/b] [red]1.jpg :car:"
+    table = Table(title=said)
+    table.add_column(said)
+    table.add_row(said)
+    command_line.console.print(said)
+    command_line.console.print(table)
+    assert capsys.readouterr().out.count(said) == 4
 
 
 def test_options_are_named_after_fields() -> None:
