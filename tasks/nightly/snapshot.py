@@ -18,7 +18,7 @@ from tasks.nightly.entry import Entry
 from tasks.nightly.parameters import record_kind
 from tasks.nightly.photos import NightPhoto
 from tasks.object_store import open_store, split_uri
-from training.errors import DataError
+from training.errors import DataError, TransferError
 from training.picture import SUFFIXES
 
 PHOTO_COLUMNS = ("key", "photo", "id")
@@ -33,6 +33,7 @@ def read_snapshot(source: str, photos: Sequence[NightPhoto]) -> tuple[dict[str, 
 
     Raises:
         DataError: the file cannot be read, or lacks the columns that it needs.
+        TransferError: S3 failed in a way that may pass.
     """
     named = _by_name(photos)
     entries: dict[str, Entry] = {}
@@ -178,5 +179,7 @@ def _read(source: str) -> bytes:
         bucket, key = split_uri(source)
         with transfer_errors(source):
             return bytes(obstore.get(open_store(f"s3://{bucket}"), key).bytes())
+    except TransferError:  # an OSError too, but one that may pass: the task tries again
+        raise
     except OSError as error:
         raise DataError(f"the record {source} cannot be read: {error.strerror or error}") from error

@@ -8,8 +8,9 @@ import pytest
 from tasks.nightly.entry import Entry
 from tasks.nightly.photos import NightPhoto
 from tasks.nightly.snapshot import read_snapshot
+from tasks.transient import is_transient
 from tests.ledgers import MOMENT
-from training.errors import DataError
+from training.errors import DataError, TransferError
 
 Read = Callable[..., dict[str, Entry]]
 
@@ -98,6 +99,15 @@ def test_a_semicolon_in_a_header_with_commas_parts_nothing(read: Read) -> None:
 def test_a_csv_that_cannot_be_read_says_why(read: Read, content: bytes, said: str) -> None:
     with pytest.raises(DataError, match=said):
         read(content, "1.jpg")
+
+
+def test_a_record_that_s3_does_not_give_for_now_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
+    with pytest.raises(TransferError, match=r"s3://bins/record\.csv") as failed:
+        read_snapshot("s3://bins/record.csv", [photo("1.jpg")])
+    assert is_transient(failed.value)  # by which the task that finds photos tries again
 
 
 @pytest.mark.parametrize("name", ["", "  ", "NULL", "null", "N/A", "na", "None", "-", r"\N"])
