@@ -11,6 +11,7 @@ from tasks.nightly.bins import before
 from tasks.nightly.judge import Judgement, Policy, Sighting, judge
 from tasks.nightly.outcomes import Outcome
 from tasks.nightly.photos import NightPhoto
+from tasks.review.queue import with_answers
 
 
 def remember(
@@ -33,6 +34,8 @@ def make_rows(
     """Return the ledger's rows of all photos that were counted or are unreadable, in the order of their keys."""
     ours = {photo.photo: photo for photo in photos}
     earlier = _earlier(photos, ledger)
+    # Where people found that the record was wrong, it is corrected by now: the error is not to be held against it.
+    settled_otherwise = {item.row.photo for item in with_answers(ledger, earlier) if item.contradicts_the_record}
     by_bin: defaultdict[tuple[str, str], list[Any]] = defaultdict(list)
     for photo in photos:
         if outcomes[photo.photo].status == "counted":
@@ -46,7 +49,8 @@ def make_rows(
         if outcome.status == "uncounted":
             continue
         last = before(photo, by_bin[photo.bucket, photo.bin])
-        seen_before = _sighting(last, outcomes) if last is not None else None
+        bears_witness = last is not None and last.photo not in settled_otherwise
+        seen_before = _sighting(last, outcomes) if bears_witness else None
         here = _sighting(photo, outcomes)
         judged = judge(here, policy, [seen_before] if seen_before else []) if outcome.prediction else None
         rows.append(_row(photo, outcome, judged, last.photo if last is not None else None))

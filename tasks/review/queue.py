@@ -70,6 +70,11 @@ class Flagged:
                 return answer
         return None
 
+    @property
+    def contradicts_the_record(self) -> bool:
+        """Whether people settled on another count than the record had."""
+        return self.settled not in (None, "unclear", GONE, _as_answer(self.row.expected))
+
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
@@ -103,17 +108,18 @@ def flagged(ledger: Ledger, *where: ColumnElement[bool], most: int | None = None
             left = None if most is None else most - len(found)
             wanted = select(Count.__table__).where(Count.verdict == verdict, *_flagged(), *where)
             found += connection.execute(wanted.order_by(Count.score.desc(), Count.photo).limit(left))
-    return _with_answers(ledger, found)
+    return with_answers(ledger, found)
 
 
 def answered(ledger: Ledger) -> list[Flagged]:
     """Every photo with answers, also those that nobody would flag any more now that another model has counted them."""
     wanted = select(Count.__table__).where(Count.photo.in_(_answered()), newest())
     with ledger.engine.connect() as connection:
-        return _with_answers(ledger, list(connection.execute(wanted)))
+        return with_answers(ledger, list(connection.execute(wanted)))
 
 
-def _with_answers(ledger: Ledger, rows: Sequence[Row[Any]]) -> list[Flagged]:
+def with_answers(ledger: Ledger, rows: Sequence[Row[Any]]) -> list[Flagged]:
+    """Rows of photos with their answers."""
     answers: dict[str, list[tuple[str, str]]] = {}
     with ledger.engine.connect() as connection:
         for photos in chunked((row.photo for row in rows), LOOKUP):
@@ -123,9 +129,16 @@ def _with_answers(ledger: Ledger, rows: Sequence[Row[Any]]) -> list[Flagged]:
     return [Flagged(row, tuple(answers.get(row.photo, ()))) for row in rows]
 
 
-def claim_next(ledger: Ledger, reviewer: str, scope: Scope = EVERYTHING) -> Flagged | None:
-    """Return the next photo for a reviewer, kept from others for ten minutes; None when there is none."""
-    while items := waiting(ledger, reviewer, scope, most=_AT_ONCE):
+def claim_next(ledger: Ledger, reviewer: str, scope: Scope = EVERYTHING, browser: str = "") -> Flagged | None:
+    """Return the next photo for a reviewer, kept from others for ten minutes; None when there is none.
+
+    Args:
+        ledger: with the photos.
+        reviewer: who counts.
+        scope: the photos that are asked about.
+        browser: tells the reviewer from others of the same name, here and below.
+    """
+    while items := waiting(ledger, reviewer, scope, _AT_ONCE, browser):
         for item in items:
             if acquire(ledger, f"{_CLAIM}{item.row.photo}", reviewer, CLAIM_SECONDS):
                 return item

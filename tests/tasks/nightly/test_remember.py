@@ -13,6 +13,7 @@ from tasks.nightly.judge import Policy
 from tasks.nightly.outcomes import Outcome
 from tasks.nightly.photos import NightPhoto
 from tasks.nightly.remember import make_rows, remember
+from tasks.review.queue import answer
 from tests.ledgers import MOMENT
 
 
@@ -61,6 +62,18 @@ def test_the_photo_before_of_the_bin_bears_witness(ledger: Ledger, night: str) -
     agreeing, contradicting = found
     assert agreeing < 0.7 * alone
     assert contradicting > 1.5 * alone
+
+
+@pytest.mark.parametrize(("said", "still_a_witness"), [("3", False), ("4", True), ("unclear", True)])
+def test_an_error_that_people_found_in_the_record_is_not_held_against_it_again(
+    ledger: Ledger, said: str, still_a_witness: bool
+) -> None:
+    outcomes = {FIRST.photo: seen(3), SECOND.photo: seen(3)}
+    alone = mismatch_of_second([SECOND], outcomes, ledger)
+    remember([photo("00060", expected=4)], outcomes, Policy(), ledger, "yesterday", MOMENT.date())
+    answer(ledger, FIRST.photo, "ann", said)
+    tonight = mismatch_of_second([SECOND], outcomes, ledger)
+    assert tonight > 1.5 * alone if still_a_witness else tonight == alone
 
 
 def test_a_photo_before_without_a_quantity_in_the_record_says_nothing(ledger: Ledger) -> None:
