@@ -89,7 +89,7 @@ def choose_policy(
     judged: list[Ranked] = []
     for turn in range(ROUNDS):
         judged += rank(found, plant_errors([photo[0] for photo in found], record_error_rate, seed + turn, said), policy)
-    mismatch_from, precision, recall = _mismatch_from(judged, target_precision)
+    mismatch_from, precision, recall = _mismatch_from(judged, target_precision, policy)
     return policy.model_copy(
         update={
             "mismatch_from": mismatch_from,
@@ -131,13 +131,15 @@ def precision_at(ranked: Sequence[Ranked], n: int) -> float:
     return sum(photo.off_by > 0 for photo in first) / len(first) if first else 0.0
 
 
-def _mismatch_from(judged: Sequence[Ranked], target: float) -> tuple[float, float, float]:
+def _mismatch_from(judged: Sequence[Ranked], target: float, policy: Policy) -> tuple[float, float, float]:
     """Return the lowest threshold that reaches the target, with precision and recall at it.
 
     Where none does, the strictest that still flags something is taken: its precision says what it is worth.
     """
-    ordered = sorted(judged, key=lambda photo: -photo.mismatch)
-    wrong_in_all = sum(photo.off_by > 0 for photo in ordered) or 1
+    # `judge` calls no photo a mismatch that looks beyond the range of a model that learned nothing there.
+    flaggable = (photo for photo in judged if policy.beyond_share or photo.can_match)
+    ordered = sorted(flaggable, key=lambda photo: -photo.mismatch)
+    wrong_in_all = sum(photo.off_by > 0 for photo in judged) or 1
     best: tuple[float, float, float] | None = None
     strictest: tuple[float, float, float] | None = None
     wrong = 0

@@ -217,6 +217,22 @@ def test_thresholds_of_a_model_that_learned_beyond_its_range_are_chosen_on_all_p
     assert policy_of(policy_facts(policy)).beyond_share == pytest.approx(policy.beyond_share, rel=1e-3)
 
 
+def test_precision_and_recall_are_of_what_is_really_flagged() -> None:
+    photos = guesser(400, seed=9, sharpness=0.3)
+    full = [(count, shares(**{f"c{count}": 0.99}), 0.9) for count, _, _ in guesser(200, seed=10)]  # what nobody flags
+    policy = choose_policy([*((*photo[:2], 0.1) for photo in photos), *full])
+    assert policy.beyond_share == 0.0
+    judged = []
+    for turn in range(20):  # as `choose_policy` plants them
+        found = [*((*photo[:2], 0.1) for photo in photos), *full]
+        record = plant_errors([photo[0] for photo in found], 0.05, turn, CLASSES)
+        for (count, probabilities, outside), expected in zip(found, record, strict=True):
+            judged.append((judge(Sighting(expected, probabilities, outside), policy).verdict, count != expected))
+    flagged = [wrong for verdict, wrong in judged if verdict == "mismatch"]
+    assert policy.precision == pytest.approx(sum(flagged) / len(flagged), rel=0.02)  # thresholds are rounded
+    assert policy.recall == pytest.approx(sum(flagged) / sum(wrong for _, wrong in judged), rel=0.02)
+
+
 def test_too_few_photos_choose_nothing() -> None:
     with pytest.raises(DataError, match="too few"):
         choose_policy(guesser(50, seed=6))
