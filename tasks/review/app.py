@@ -6,7 +6,7 @@ import logging
 import secrets
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -35,6 +35,13 @@ _SAMESITE: Literal["lax"] = "lax"
 _POLICY = (
     "default-src 'none'; img-src 'self'; style-src 'unsafe-inline'; script-src 'nonce-{nonce}'; form-action 'self'"
 )
+
+
+class _Reviewer(NamedTuple):
+    """Who counts, and at which browser: two people of one name are not asked about the same photo at once."""
+
+    name: str
+    browser: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,14 +118,19 @@ class _Pages:
         return guard
 
     async def home(self, request: Request) -> Response:
-        return self._page("enter.html", name=_reviewer(request) or "")
+        reviewer = _reviewer(request)
+        return self._page("enter.html", name=reviewer.name if reviewer else "")
 
     async def enter(self, request: Request) -> Response:
         name = " ".join((await _form(request)).get("name", "").split())
         if not 1 <= len(name) <= 40 or not name.isprintable():
             raise ReviewError("A name has 1 to 40 letters.")
+        before = _reviewer(request)
+        browser = (before and before.browser) or secrets.token_hex(8)
         answer = RedirectResponse("/review", 303)
-        answer.set_cookie(REVIEWER, name.encode().hex(), max_age=_YEAR, httponly=True, samesite=_SAMESITE)
+        answer.set_cookie(
+            REVIEWER, f"{name.encode().hex()}.{browser}", max_age=_YEAR, httponly=True, samesite=_SAMESITE
+        )
         return answer
 
     async def review(self, request: Request) -> Response:
@@ -127,27 +139,29 @@ class _Pages:
             return RedirectResponse("/", 303)
         return await run_in_threadpool(self._next, reviewer, request.query_params.get("again"))
 
-    def _next(self, reviewer: str, again: str | None) -> Response:
-        item = queue.claim(self._ledger, again, reviewer) if again else None
-        item = item or next_photo(self._ledger, reviewer, self._review.scope, self._quick_s3)
-        done = queue.progress(self._ledger, reviewer, self._review.scope)
+    def _next(self, reviewer: _Reviewer, again: str | None) -> Response:
+        name, browser = reviewer
+        item = queue.claim(self._ledger, again, name, browser) if again else None
+        item = item or next_photo(self._ledger, name, self._review.scope, self._quick_s3, browser)
+        done = queue.progress(self._ledger, name, self._review.scope)
         if item is None:
-            return self._page("done.html", progress=done, reviewer=reviewer)
+            return self._page("done.html", progress=done, reviewer=name)
         last = self._ledger.latest([item.row.before]).get(item.row.before) if item.row.before else None
-        return self._page("review.html", item=item.row, last=last, progress=done, reviewer=reviewer)
+        return self._page("review.html", item=item.row, last=last, progress=done, reviewer=name)
 
     async def answer(self, request: Request) -> Response:
         reviewer, form = _reviewer(request), await _form(request)
         if reviewer is None:
             return RedirectResponse("/", 303)
-        await run_in_threadpool(queue.answer, self._ledger, form.get("photo", ""), reviewer, form.get("answer", ""))
+        said = (form.get("photo", ""), reviewer.name, form.get("answer", ""), reviewer.browser)
+        await run_in_threadpool(queue.answer, self._ledger, *said)
         return RedirectResponse("/review", 303)
 
     async def undo(self, request: Request) -> Response:
         reviewer = _reviewer(request)
         if reviewer is None:
             return RedirectResponse("/", 303)
-        photo = await run_in_threadpool(queue.undo, self._ledger, reviewer)
+        photo = await run_in_threadpool(queue.undo, self._ledger, *reviewer)
         return RedirectResponse(f"/review?again={photo}" if photo else "/review", 303)
 
     async def photo(self, request: Request) -> Response:
@@ -173,9 +187,10 @@ class _Pages:
         return HTMLResponse(page, status, headers)
 
 
-def _reviewer(request: Request) -> str | None:
+def _reviewer(request: Request) -> _Reviewer | None:
+    name, _, browser = request.cookies.get(REVIEWER, "").partition(".")
     try:
-        return bytes.fromhex(request.cookies.get(REVIEWER, "")).decode() or None
+        return _Reviewer(bytes.fromhex(name).decode(), browser[:32]) if name else None
     except ValueError:
         return None
 

@@ -15,15 +15,15 @@ _AT_ONCE = 200
 log = logging.getLogger(__name__)
 
 
-def next_photo(ledger: Ledger, reviewer: str, scope: Scope, client: Any) -> Flagged | None:
+def next_photo(ledger: Ledger, reviewer: str, scope: Scope, client: Any, browser: str = "") -> Flagged | None:
     """Claim the next photo that is still on S3 for a reviewer; None when there is none.
 
     Where one is gone others may well be, as after a teardown: those that come next are looked for, too.
     """
-    while item := claim_next(ledger, reviewer, scope):
+    while item := claim_next(ledger, reviewer, scope, browser):
         if not _is_gone(client, item.row):
             return item
-        rows = [other.row for other in waiting(ledger, reviewer, scope, _AT_ONCE)]
+        rows = [other.row for other in waiting(ledger, reviewer, scope, _AT_ONCE, browser)]
         with ThreadPoolExecutor(_LOOKERS) as pool:
             looked = zip(rows, pool.map(partial(_is_gone, client), rows), strict=True)
             gone = sorted({item.row.photo, *(row.photo for row, is_gone in looked if is_gone)})

@@ -140,14 +140,19 @@ def claim_next(ledger: Ledger, reviewer: str, scope: Scope = EVERYTHING, browser
     """
     while items := waiting(ledger, reviewer, scope, _AT_ONCE, browser):
         for item in items:
-            if acquire(ledger, f"{_CLAIM}{item.row.photo}", reviewer, CLAIM_SECONDS):
+            if acquire(ledger, f"{_CLAIM}{item.row.photo}", _holder(reviewer, browser), CLAIM_SECONDS):
                 return item
     return None
 
 
-def waiting(ledger: Ledger, reviewer: str, scope: Scope, most: int) -> list[Flagged]:
+def _holder(reviewer: str, browser: str) -> str:
+    return f"{reviewer} at {browser}" if browser else reviewer
+
+
+def waiting(ledger: Ledger, reviewer: str, scope: Scope, most: int, browser: str = "") -> list[Flagged]:
     """The next photos for a reviewer that nobody else is at, in the order of the queue."""
-    taken = [name.removeprefix(_CLAIM) for name, holder in held(ledger, _CLAIM).items() if holder != reviewer]
+    mine = _holder(reviewer, browser)
+    taken = [name.removeprefix(_CLAIM) for name, holder in held(ledger, _CLAIM).items() if holder != mine]
     wanted = (_open(), ~_has_answer_of(reviewer), Count.photo.not_in(taken), *_inside(ledger, scope))
     return flagged(ledger, *wanted, most=most)
 
@@ -213,7 +218,7 @@ def _as_answer_in_sql(count: Any) -> ColumnElement[str]:
     return case((count < 10, cast(count, Text)), (count >= 10, "more"))
 
 
-def answer(ledger: Ledger, photo: str, reviewer: str, said: str) -> None:
+def answer(ledger: Ledger, photo: str, reviewer: str, said: str, browser: str = "") -> None:
     """Write an answer; the same reviewer's earlier one for the photo is replaced.
 
     Raises:
@@ -224,7 +229,7 @@ def answer(ledger: Ledger, photo: str, reviewer: str, said: str) -> None:
     if photo not in ledger.known([photo]):
         raise ReviewError(f"the ledger has no photo {photo!r}")
     _write(ledger, [photo], reviewer, said)
-    release(ledger, f"{_CLAIM}{photo}", reviewer)
+    release(ledger, f"{_CLAIM}{photo}", _holder(reviewer, browser))
 
 
 def leave_out(ledger: Ledger, photos: Sequence[str]) -> None:
@@ -242,7 +247,7 @@ def _write(ledger: Ledger, photos: Sequence[str], reviewer: str, said: str) -> N
         connection.execute(statement, [row | {"photo": photo} for photo in photos])
 
 
-def undo(ledger: Ledger, reviewer: str) -> str | None:
+def undo(ledger: Ledger, reviewer: str, browser: str = "") -> str | None:
     """Withdraw a reviewer's last answer and give the photo back to them.
 
     Returns:
@@ -263,10 +268,11 @@ def undo(ledger: Ledger, reviewer: str) -> str | None:
             .where(table.c.photo == photo, table.c.reviewer == reviewer)
             .values(withdrawn_at=now())
         )
-    return str(photo) if acquire(ledger, f"{_CLAIM}{photo}", reviewer, CLAIM_SECONDS) else None
+    return str(photo) if acquire(ledger, f"{_CLAIM}{photo}", _holder(reviewer, browser), CLAIM_SECONDS) else None
 
 
-def claim(ledger: Ledger, photo: str, reviewer: str) -> Flagged | None:
+def claim(ledger: Ledger, photo: str, reviewer: str, browser: str = "") -> Flagged | None:
     """Return one flagged photo, kept from others; None where it is no flagged one, or somebody else has it."""
     items = flagged(ledger, Count.photo == photo)
-    return items[0] if items and acquire(ledger, f"{_CLAIM}{photo}", reviewer, CLAIM_SECONDS) else None
+    holder = _holder(reviewer, browser)
+    return items[0] if items and acquire(ledger, f"{_CLAIM}{photo}", holder, CLAIM_SECONDS) else None

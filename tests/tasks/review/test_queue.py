@@ -104,6 +104,16 @@ def test_what_another_is_counting_by_now_is_not_given_back_by_an_undo(ledger: Le
     assert names([claim(ledger, photo, "bob")]) == ["0"]  # type: ignore[list-item]
 
 
+def test_two_people_of_one_name_are_not_asked_about_one_photo(ledger: Ledger) -> None:
+    first, second = (claim_next(ledger, "ann", browser=browser) for browser in ("1", "2"))
+    assert names([first, second]) == ["0", "1"]  # type: ignore[list-item]
+    assert names([claim_next(ledger, "ann", browser="1")]) == ["0"]  # type: ignore[list-item]
+    photo = flagged(ledger)[0].row.photo
+    answer(ledger, photo, "ann", "4", browser="1")
+    assert names([claim_next(ledger, "bob")]) == ["0"]  # type: ignore[list-item]  # it was given back
+    assert claim(ledger, photo, "ann", browser="1") is None
+
+
 def test_progress_counts_what_is_left_for_each(ledger: Ledger) -> None:
     photo = flagged(ledger)[0].row.photo
     answer(ledger, photo, "ann", "4")
