@@ -27,7 +27,10 @@ class ReviewParameters(BaseModel):
     host: str = Field("127.0.0.1", title="Host", description="Address to listen on; elsewhere than here takes a token.")
     port: int = Field(8765, ge=0, le=65535, title="Port", description="Port to listen on; 0 takes any that is free.")
     names: tuple[str, ...] = Field(
-        (), title="Names", description="More host names that the page is opened by, such as counting.warehouse.lan."
+        (),
+        title="Names",
+        description="More host names that the page is opened by, such as counting.warehouse.lan of a proxy; takes a "
+        "token.",
     )
     prefix: str = Field(
         "",
@@ -81,11 +84,15 @@ def is_loopback(host: str) -> bool:
 
 
 def make_review(parameters: ReviewParameters, ledger: Ledger) -> Review:
-    """Return what the page works on; a token is made where others can reach it."""
+    """Return what the page works on; a token is made where others can reach it.
+
+    They can by another name, too, as it is that of a proxy on this machine.
+    """
     scope = Scope(parameters.prefix, parameters.since)
     names = {_in_a_url(parameters.host), "localhost", "127.0.0.1", *parameters.names}
     if is_loopback(parameters.host):
-        return Review(ledger, tuple(sorted(names)), None, scope)
+        token = secrets.token_urlsafe(24) if parameters.names else None
+        return Review(ledger, tuple(sorted(names)), token, scope)
     # Behind a token it does not matter by which name the page is asked for.
     return Review(ledger, ("*",), secrets.token_urlsafe(24), scope)
 

@@ -207,6 +207,38 @@ def test_no_other_page_and_no_stranger_gets_in(server: Server, ledger: Ledger) -
 def test_elsewhere_than_on_loopback_a_token_is_needed(ledger: Ledger, photos: dict[str, str]) -> None:
     assert make_review(ReviewParameters(), ledger).token is None
     open_to_others = Server(ledger, ReviewParameters(host="0.0.0.0"))  # noqa: S104 - what is tested
+def test_two_browsers_of_one_name_get_two_photos(server: Server, ledger: Ledger) -> None:
+    def photo(client: httpx.Client) -> str:
+        page = client.post("/enter", data={"name": "Ann"}, follow_redirects=True).text
+        found = re.search(r'name="photo" value="(\w+)"', page)
+        assert found
+        return found[1]
+
+    one, other = (httpx.Client(base_url=server.address) for _ in range(2))
+    first = photo(one)
+    assert photo(other) != first
+    assert photo(one) == first  # who enters again goes on
+    one.post("/answer", data={"photo": first, "answer": "4"})
+    assert answers(ledger) == [("Ann", "4", False)]
+
+
+def test_behind_a_proxy_of_another_name_a_token_is_needed_and_its_forms_are_taken(ledger: Ledger, s3: Path) -> None:
+    name = "counting.warehouse.lan"
+    review = make_review(ReviewParameters(names=(name,)), ledger)
+    assert review.token
+
+    async def visit() -> list[int]:
+        app = httpx.ASGITransport(make_app(review))  # which a proxy that passes the name on is to the page
+        async with httpx.AsyncClient(transport=app, base_url=f"https://{name}") as client:
+            stranger = await client.get("/")
+            entered = await client.get("/", params={"token": review.token})
+            form = await client.post("/enter", data={"name": "Ann"}, headers={"Origin": f"https://{name}"})
+            rebound = await client.get("/", headers={"Host": "evil.example"})
+            return [answer.status_code for answer in (stranger, entered, form, rebound)]
+
+    assert asyncio.run(visit()) == [403, 303, 303, 400]
+
+
     try:
         token = open_to_others.review.token
         assert token
