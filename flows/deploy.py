@@ -1,6 +1,7 @@
 """Deploy a registered model, or let one in first: ``python -m flows.deploy --help``."""
 
 from prefect import flow
+from prefect.runtime import flow_run
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from rich.table import Table
 
@@ -67,7 +68,13 @@ class DeployParameters(BaseModel):
         return self
 
 
-@flow(name="deploy", flow_run_name="deploy model {parameters.model} to {parameters.endpoint_name}")
+def _name() -> str:
+    parameters = DeployParameters.model_validate(flow_run.parameters["parameters"])
+    version = parameters.model.rpartition("/")[2]  # which an ARN ends with
+    return f"deploy model {version} to {parameters.endpoint_name}"
+
+
+@flow(name="deploy", flow_run_name=_name)
 def deploy(parameters: DeployParameters) -> Deployment | None:
     """Deploy a model and prove it; what served before serves again when that fails."""
     here = settings()
