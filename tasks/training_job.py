@@ -32,6 +32,7 @@ from tasks.progress import Progress
 from tasks.retries import RETRIES
 from tasks.settings import Settings
 from training import metrics
+from training.arguments import as_argument
 from training.debugger.options import DebugOptions
 from training.distributed import default_device
 from training.errors import JobError, TrainingError
@@ -100,7 +101,7 @@ def upload_code(settings: Settings) -> str:
 
 def script_hyperparameters(code: str, program: str, recipe: dict[str, Any]) -> dict[str, str]:
     """Script mode's hyperparameters: strings all of them, and where the script is."""
-    values = {name: ",".join(map(str, v)) if isinstance(v, list | tuple) else str(v) for name, v in recipe.items()}
+    values = {name: as_argument(value) for name, value in recipe.items()}
     return values | {"sagemaker_program": program, "sagemaker_submit_directory": code}
 
 

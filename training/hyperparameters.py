@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from training.arguments import Parser
+from training.arguments import Parser, text_of
 from training.augmentation import KINDS
 from training.channels import Channels
 from training.errors import TrainingError
@@ -148,7 +148,7 @@ def parse(arguments: list[str] | None = None) -> Hyperparameters:
         names = {f"--{field.name}", f"--{field.name.replace('_', '-')}"}
         parser.add_argument(*sorted(names), help=HELP[field.name])
     given = vars(parser.parse_args(arguments))
-    return preset(_unquoted(given.pop("recipe")), **read(given))
+    return preset(text_of(given.pop("recipe")), **read(given))
 
 
 def read(given: Mapping[str, str]) -> dict[str, Any]:
@@ -164,16 +164,10 @@ def read(given: Mapping[str, str]) -> dict[str, Any]:
             raise TrainingError(f"there is no hyperparameter {name!r}; there are {', '.join(known)}")
         reader, kind = _READERS[type(known[name])]
         try:
-            values[name] = reader(_unquoted(text))
+            values[name] = reader(text_of(text))
         except ValueError as error:
             raise TrainingError(f"hyperparameter {name} = {text!r} cannot be read as {kind}: {HELP[name]}") from error
     return values
-
-
-def _unquoted(text: str) -> str:
-    """A value without the quotes of JSON, in which some of SageMaker's tools send it: ``"0.01"``."""
-    text = text.strip()
-    return text[1:-1] if len(text) > 1 and text[0] == text[-1] == '"' else text
 
 
 def _boolean(text: str) -> bool:

@@ -7,16 +7,20 @@ and sagemaker-training-toolkit's ENVIRONMENT_VARIABLES.md for the variables.
 
 import json
 import os
+import re
+import shlex
 import socket
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+from localcloud.errors import JobFailedError
 from localcloud.store import Document
 
 _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES")
 _PREFIX = "/opt/ml"
 TUNING_METRIC = "_tuning_objective_metric"
+_OF_A_SHELL = re.compile(r"[;&|<>()$`\n]| #")
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,7 @@ class Container:
         for channel in job.get("InputDataConfig", []):
             self.channel(channel["ChannelName"]).mkdir(parents=True, exist_ok=True)
         files: dict[str, Any] = {
-            "hyperparameters.json": job.get("HyperParameters", {}),
+            "hyperparameters.json": {name: value for name, value in job.get("HyperParameters", {}).items() if value},
             "inputdataconfig.json": self._input_data_config(job),
             "resourceconfig.json": self._resource_config(job),
             "trainingjobarn.json": job["TrainingJobArn"],
@@ -132,7 +136,7 @@ class Container:
             "SM_INSTANCE_GROUPS": resources["instance_groups"],
             "SM_CHANNELS": sorted(channels),
             "SM_HPS": parameters,
-            "SM_USER_ARGS": script_arguments(parameters),
+            "SM_USER_ARGS": _words(parameters),
             "SM_INPUT_DATA_CONFIG": self._input_data_config(job),
             "SM_RESOURCE_CONFIG": resources,
         }
@@ -190,26 +194,52 @@ def decode(value: str) -> Any:
 
 
 def user_parameters(job: Document) -> dict[str, Any]:
-    """The hyperparameters that are the script's, decoded; ``sagemaker_*`` and the tuner's are the toolkit's."""
+    """The hyperparameters that are the script's, decoded; ``sagemaker_*`` and the tuner's are the toolkit's.
+
+    SageMaker takes empty ones and does not pass them on (aws/sagemaker-python-sdk#582).
+    """
     return {
         name: decode(value)
         for name, value in job.get("HyperParameters", {}).items()
-        if not name.startswith("sagemaker_") and name != TUNING_METRIC
+        if value and not name.startswith("sagemaker_") and name != TUNING_METRIC
     }
 
 
 def script_arguments(parameters: dict[str, Any]) -> list[str]:
-    """Hyperparameters as a command line, sorted: ``--name value``, and ``-n value`` for names of one letter."""
-    arguments = []
+    """Hyperparameters as a script gets them on its command line: ``--name value``, sorted.
+
+    The toolkit joins the words with spaces, quotes none of them, and lets a shell run the line; so quotes,
+    backslashes and empty values are lost, and spaces part words.
+
+    Raises:
+        JobFailedError: a shell would do something else than to pass a value on.
+    """
+    line = " ".join(_words(parameters))
+    found = _OF_A_SHELL.search(line)
+    try:
+        return shlex.split(line) if not found else _refuse(f"it acts on {found[0].strip()!r}")
+    except ValueError as error:  # a quote without its other half
+        return _refuse(str(error))
+
+
+def _refuse(reason: str) -> NoReturn:
+    raise JobFailedError(
+        "AlgorithmError: ExecuteUserScriptError: SageMaker's training toolkit hands hyperparameters to a shell without "
+        f"quoting them, and the shell makes more of these than values: {reason}. Send them encoded"
+    )
+
+
+def _words(parameters: dict[str, Any]) -> list[str]:
+    words = []
     for name in sorted(parameters):
-        arguments += [f"--{name}" if len(name) > 1 else f"-{name}", _argument(parameters[name])]
-    return arguments
+        words += [f"--{name}" if len(name) > 1 else f"-{name}", _argument(parameters[name])]
+    return words
 
 
 def _argument(value: Any) -> str:
     if isinstance(value, dict):
         return ",".join(f"{key}={item}" for key, item in sorted(value.items()))
-    return str(value)
+    return "" if value is None else str(value)
 
 
 def _upper(name: str) -> str:

@@ -23,6 +23,7 @@ from tasks.jobs import is_missing
 from tasks.object_store import read_member
 from tasks.retries import RETRIES
 from tasks.training_job import job_phases
+from training.arguments import text_of
 from training.errors import DebuggerError
 from training.files import CARD_FILE
 
@@ -132,7 +133,7 @@ def facts_of(job: Any, problems: list[str]) -> JobFacts:
         instance=str(job.resource_config.instance_type),
         failure=reason,
         phases=phases,
-        hyperparameters={k: v for k, v in sorted(told.items()) if not k.startswith("sagemaker_")},
+        hyperparameters={k: text_of(v) for k, v in sorted(told.items()) if not k.startswith("sagemaker_")},
     )
 
 

@@ -4,6 +4,8 @@ import dataclasses
 
 import pytest
 
+from tests.toolkit import command_line
+from training.arguments import as_argument
 from training.errors import TrainingError
 from training.hyperparameters import Hyperparameters, parse, preset
 from training.recipes import PRESETS
@@ -39,10 +41,18 @@ def test_a_size_or_a_number_of_epochs_makes_one_phase() -> None:
     assert preset(schedule="64x1,96x2").image_size == 96
 
 
-def test_a_recipe_survives_the_way_to_the_job_as_strings() -> None:
-    recipe = preset("finetune", seed=7)
-    told = {k: ",".join(map(str, v)) if isinstance(v, tuple) else str(v) for k, v in dataclasses.asdict(recipe).items()}
-    assert parse([part for name, value in told.items() for part in (f"--{name}", value)]) == recipe
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        preset("finetune", seed=7),
+        preset("frozen", schedule="112x1,144x2"),
+        preset("frozen", image_size=64, epochs=2, augmentation="none"),  # one phase, as trials have it
+    ],
+)
+def test_a_recipe_survives_the_way_to_the_job(recipe: Hyperparameters) -> None:
+    told = {name: as_argument(value) for name, value in dataclasses.asdict(recipe).items()}
+    assert parse(command_line(told)) == recipe
+    assert all(told.values())  # SageMaker drops empty ones
 
 
 def test_contradictions_and_unknown_recipes_are_refused() -> None:

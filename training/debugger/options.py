@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from training.arguments import Parser
+from training.arguments import Parser, text_of
 from training.channels import Channels
 from training.errors import TrainingError
 
@@ -62,13 +62,15 @@ def split_arguments(arguments: list[str] | None = None) -> tuple[DebugOptions, l
     """
     parser = Parser(add_help=False, allow_abbrev=False)
     for field in dataclasses.fields(DebugOptions):
-        reader = (
-            (lambda text: tuple(part for part in text.split(",") if part)) if field.name == "whole_layers" else None
-        )
+        reader = _patterns if field.name == "whole_layers" else None
         names = sorted({f"--{field.name}", f"--{field.name.replace('_', '-')}"})
         parser.add_argument(*names, type=reader or type(field.default), default=field.default, help=HELP[field.name])
     known, rest = parser.parse_known_args(arguments)
     return _checked(DebugOptions(**vars(known))), rest
+
+
+def _patterns(argument: str) -> tuple[str, ...]:
+    return tuple(part for part in text_of(argument).split(",") if part)
 
 
 def _checked(given: DebugOptions) -> DebugOptions:

@@ -10,6 +10,7 @@ from tasks.learning import TOLD_OTHERWISE
 from tasks.pipeline.parameters import FullPipelineParameters, TuneAndTrainParameters
 from tasks.settings import Settings
 from tasks.training_job import JobInputs, Script, final_training
+from tests.toolkit import command_line
 from training import hyperparameters
 from training.debugger.options import DebugOptions, split_arguments
 
@@ -26,7 +27,7 @@ def final(*arguments: str, settings: Settings | None = None) -> Script:
 
 
 def told(script: Script) -> list[str]:
-    return [part for k, v in script.request.items() if not k.startswith("sagemaker_") for part in (f"--{k}", v)]
+    return command_line(script.request)
 
 
 def test_what_is_to_be_recorded_reaches_the_job() -> None:
