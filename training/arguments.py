@@ -2,6 +2,7 @@
 
 import argparse
 from typing import Any, NoReturn
+from urllib.parse import quote, unquote
 
 from training.errors import TrainingError
 
@@ -22,13 +23,17 @@ class Parser(argparse.ArgumentParser):
 
 
 def as_argument(value: Any) -> str:
-    """A value as a job is told it; `text_of` reads it back."""
+    """A value as a job is told it; `text_of` reads it back.
+
+    SageMaker's training toolkit hands it to a shell without quoting it: what a shell could take for its own is
+    percent-encoded.
+    """
     text = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-    return text or EMPTY
+    return quote(text, safe=",") or EMPTY
 
 
 def text_of(argument: str) -> str:
     """What a job was told: also in JSON's quotes, in which some of SageMaker's tools send it, like ``"0.01"``."""
     text = argument.strip()
     text = text[1:-1] if len(text) > 1 and text[0] == text[-1] == '"' else text
-    return "" if text == EMPTY else text
+    return "" if text == EMPTY else unquote(text)

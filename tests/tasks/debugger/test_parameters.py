@@ -40,6 +40,12 @@ def test_what_is_to_be_recorded_reaches_the_job() -> None:
     assert script.name != final().name  # a job that records otherwise is another job
 
 
+def test_patterns_reach_the_job_whole_though_a_shell_reads_its_command_line() -> None:
+    patterns = r"(conv|fc).*weight$,_fc\.weight,^a b;'x'$(id)"
+    script = final(f"--whole-layers={patterns}")
+    assert split_arguments(told(script))[0].whole_layers == tuple(patterns.split(","))
+
+
 def test_hyperparameters_that_are_given_reach_the_job() -> None:
     script = final("--hyperparameters", '{"weight_decay": 0.1, "mixup": "0.4", "extra_classes": [0, 5, 6]}')
     recipe = hyperparameters.parse(split_arguments(told(script))[1])
