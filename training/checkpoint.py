@@ -106,6 +106,18 @@ class Keeper:
             raise InterruptedTrainingError(f"told to end after step {self._training.steps['train']}{goes_on}")
 
 
+def discard(folder: Path) -> None:
+    """Leave an empty checkpoint, from which nothing goes on; SageMaker would not delete on S3 what is deleted here.
+
+    Raises:
+        TrainingError: it cannot be written.
+    """
+    try:
+        (folder / FILE).write_bytes(b"")
+    except OSError as error:
+        raise TrainingError(f"the checkpoint in {folder} cannot be emptied: {error}; is the folder gone?") from error
+
+
 def _write(folder: Path, found: dict[str, Any]) -> None:
     """Write so that a killed writer leaves the checkpoint before."""
     scratch = folder / f".{FILE}.{os.getpid()}"
@@ -124,7 +136,7 @@ def _read(folder: Path, key: str) -> dict[str, Any] | None:
     for stale in folder.glob(f".{FILE}.*"):  # of writers that were killed; the folder is synced to S3
         stale.unlink(missing_ok=True)
     path = folder / FILE
-    if not path.exists():
+    if not path.exists() or not path.stat().st_size:
         return None
     try:
         saved: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)

@@ -1,7 +1,8 @@
 """One trial of a tuning job: trains like ``train.py`` and prints the objective, but keeps no weights.
 
 A trial is asked for a number; uploading a model for each of them is paid for and never read. A tuning job has one place
-for checkpoints, of which every trial may be given a copy: each keeps its own in a folder of its job's name.
+for checkpoints, of which every trial may be given a copy: each keeps its own in a folder of its job's name, and empties
+it when it is done, or the last of many trials would have to fetch those of all others.
 """
 
 import dataclasses
@@ -9,6 +10,7 @@ import os
 import tempfile
 from pathlib import Path
 
+from training.checkpoint import discard
 from training.distributed import World
 from training.hyperparameters import Channels, Hyperparameters
 from training.job import main, run
@@ -26,7 +28,10 @@ def trial(
     """
     with tempfile.TemporaryDirectory() as scratch:
         own = dataclasses.replace(channels, model=Path(scratch), checkpoints=_own(channels.checkpoints))
-        return run(recipe, own, observer, world)
+        fit = run(recipe, own, observer, world)
+    if own.checkpoints and (world is None or world.main):
+        discard(own.checkpoints)
+    return fit
 
 
 def _own(checkpoints: Path | None) -> Path | None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import shutil
+import signal
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,10 +13,11 @@ import torch
 from tests.training.conftest import CLASSES, photo, write_shard
 from training import metrics, model
 from training.data import CountDataset
-from training.errors import ModelError, TrainingError
+from training.errors import InterruptedTrainingError, ModelError, TrainingError
 from training.hpo import trial
 from training.hyperparameters import Channels, Hyperparameters, parse, preset
 from training.job import main, run
+from training.observer import Mode, Observer
 from training.outputs import Outputs
 from training.precision import Precision, chosen
 
@@ -104,15 +106,27 @@ def test_a_trial_measures_but_uploads_no_model(channels: Channels) -> None:
     assert (channels.output / "history.json").exists()
 
 
-def test_trials_that_are_given_each_others_checkpoints_go_on_from_their_own(
+class Terminated(Observer):
+    """SIGTERM comes in the second step."""
+
+    def step(self, mode: Mode, step: int, loss: float, photos: int) -> None:
+        if (mode, step) == ("train", 1):
+            signal.raise_signal(signal.SIGTERM)
+
+
+def test_trials_go_on_from_their_own_checkpoints_and_leave_none_to_fetch(
     channels: Channels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     channels, short = dataclasses.replace(channels, checkpoints=tmp_path), dataclasses.replace(RECIPE, epochs=1)
-    for name, recipe in (("hpo-001", short), ("hpo-002", dataclasses.replace(short, lr=0.01)), ("hpo-001", short)):
+    monkeypatch.setenv("TRAINING_JOB_NAME", "hpo-001")
+    with pytest.raises(InterruptedTrainingError):
+        trial(short, channels, Terminated())
+    for name, recipe in (("hpo-002", dataclasses.replace(short, lr=0.01)), ("hpo-001", short), ("hpo-001", short)):
         monkeypatch.setenv("TRAINING_JOB_NAME", name)
         trial(recipe, channels)
-    assert [path.parent.name for path in sorted(tmp_path.rglob("checkpoint.pt"))] == ["hpo-001", "hpo-002"]
-    assert capsys.readouterr().out.count("Epoch 1/1") == 2  # the third one had nothing left to do
+    left = {path.parent.name: path.stat().st_size for path in tmp_path.rglob("checkpoint.pt")}
+    assert left == {"hpo-001": 0, "hpo-002": 0}
+    assert capsys.readouterr().out.count("Resuming after epoch 0") == 1
 
 
 def test_unreadable_photos_and_other_counts_are_left_out_and_named(
