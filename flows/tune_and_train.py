@@ -21,6 +21,7 @@ from tasks.services import use_cloud
 from tasks.settings import Settings, settings
 from tasks.training_job import JobInputs, TrainedModel, check_precision, train, upload_code
 from tasks.tuning import TunedHyperparameters, tune
+from tasks.warm_start import check_warm_start
 from tasks.weights import stage_weights
 from training.errors import JobError
 from training.features import can_stand_for_photos
@@ -48,11 +49,14 @@ def check_training(record: Run, parameters: TuneAndTrainParameters, here: Settin
     """Refuse a training that cannot be, before anything is prepared for it.
 
     Raises:
-        TrainingError: its arithmetic is none for the instances that it is to run on.
+        TrainingError: its arithmetic is none for the instances that it is to run on, or its search cannot start from
+            the earlier ones that it names.
     """
     if record.is_to_do("tune", "train"):
         recipe = parameters.final_recipe(parameters.source, parameters.classes, parameters.seed, record.run_id)
         check_precision(recipe, here)
+        if record.is_to_do("tune"):
+            check_warm_start(parameters.trial_recipe(recipe), parameters.search(), here)
 
 
 def prepare(record: Run, parameters: PrepareParameters) -> None:

@@ -46,6 +46,8 @@ from training.hyperparameters import Hyperparameters
 from training.memory import MEMORY_ENVIRONMENT
 from training.metrics import OBJECTIVE
 
+TUNED = ("lr", "batch_size")
+
 
 class TunedHyperparameters(BaseModel):
     """The best trial of a tuning job."""
@@ -91,7 +93,7 @@ def start_search(
     inputs: JobInputs, recipe: Hyperparameters, search: Search, settings: Settings
 ) -> HyperParameterTuningJob:
     """Start the search, or find the one of its name; see `tune`."""
-    name, request = search_name(inputs, recipe, search), _trial_hyperparameters(inputs, recipe)
+    name, request = search_name(inputs, recipe, search), trial_hyperparameters(inputs.code, recipe)
 
     def create(candidate: str) -> HyperParameterTuningJob:
         return HyperParameterTuningJob.create(
@@ -109,15 +111,16 @@ def search_name(inputs: JobInputs, recipe: Hyperparameters, search: Search) -> s
     """The name of the search's first attempt; stands for everything that goes in."""
     told = [
         inputs.model_dump(exclude={"run_id"}),
-        _trial_hyperparameters(inputs, recipe),
+        trial_hyperparameters(inputs.code, recipe),
         search.model_dump(exclude={"parallel"}),
     ]
     return job_name(inputs.run_id, "hpo", told)
 
 
-def _trial_hyperparameters(inputs: JobInputs, recipe: Hyperparameters) -> dict[str, str]:
-    fixed = {k: v for k, v in dataclasses.asdict(recipe).items() if k not in ("lr", "batch_size")}
-    return script_hyperparameters(inputs.code, "hpo.py", fixed)
+def trial_hyperparameters(code: str, recipe: Hyperparameters) -> dict[str, str]:
+    """What all trials are told, besides what is tuned; the code is at this S3 URI."""
+    fixed = {k: v for k, v in dataclasses.asdict(recipe).items() if k not in TUNED}
+    return script_hyperparameters(code, "hpo.py", fixed)
 
 
 def _status(job: HyperParameterTuningJob) -> str:
