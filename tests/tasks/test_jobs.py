@@ -22,7 +22,7 @@ from tests.installation import Installation
 
 
 def test_a_job_name_fits_the_shortest_limit_of_sagemaker() -> None:
-    assert len(job_name("261123-014512", "count", ["anything"])) <= 32  # tuning jobs: 32, training jobs: 63
+    assert len(job_name("261123-014512", "hpo", ["anything"])) <= 32  # that of tuning jobs; others may be 63 long
 
 
 def test_a_job_name_stands_for_run_stage_and_inputs() -> None:
