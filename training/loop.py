@@ -161,7 +161,7 @@ def fit(
     if keeper.resume():
         _say(world, f"Resuming after epoch {training.epoch}, step {training.steps['train']}")
     watched = (observer if world.main else None) or Observer()
-    watched.begin(model, training.loss)
+    watched.begin(model, training.loss, lambda: training.precision.scale)
     watched.resume(training.steps)
     try:
         with interruption.heeded():

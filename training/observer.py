@@ -1,6 +1,6 @@
 """The seam through which a training is watched: a debugger's hook, a profiler, a progress display."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 from torch import nn
@@ -11,12 +11,13 @@ Mode = Literal["train", "eval"]
 class Observer:
     """Is told what the loop does; by default, nothing comes of it."""
 
-    def begin(self, model: nn.Module, loss: nn.Module) -> None:
+    def begin(self, model: nn.Module, loss: nn.Module, scale: Callable[[], float] = lambda: 1.0) -> None:
         """Training is about to start, or to go on after a checkpoint.
 
         Args:
             model: the network; its parameters stay the same objects throughout.
             loss: the module that every loss of training and validation comes out of.
+            scale: what gradients are too large by while they are computed, as float16 needs it.
         """
 
     def resume(self, steps: Mapping[Mode, int]) -> None:

@@ -52,6 +52,11 @@ class Precision:
             return contextlib.nullcontext()
         return torch.autocast(self._device.type, self._dtype)
 
+    @property
+    def scale(self) -> float:
+        """What gradients are too large by while they are computed; 1 but with float16."""
+        return float(self._scaler.get_scale())
+
     def step(self, loss: Tensor, optimizer: torch.optim.Optimizer, model: nn.Module, clip: float) -> None:
         """Gradients, clipped to a norm, and one step of the optimizer."""
         optimizer.zero_grad(set_to_none=True)

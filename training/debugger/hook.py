@@ -1,7 +1,7 @@
 """smdebug's hook on the model and its loss, with the steps of the loop rather than a count of its own."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -55,11 +55,13 @@ class DebugHook(Hook):  # type: ignore[misc]
         self._before: dict[str, Tensor] = {}
         self._activations = Activations()
         self._model: nn.Module | None = None
+        self._scale: Callable[[], float] = lambda: 1.0
         self._loss_name = ""
         self._collections_to_save_for_step: set[Any] | None = None
 
-    def watch(self, model: nn.Module, loss: nn.Module) -> None:
-        """Register model and loss, and decide what of them is recorded."""
+    def watch(self, model: nn.Module, loss: nn.Module, scale: Callable[[], float] = lambda: 1.0) -> None:
+        """Register model and loss, and decide what of them is recorded; gradients come multiplied by the scale."""
+        self._scale = scale
         loss_name = loss._get_name() if "oss" in loss._get_name() else f"{loss._get_name()}Loss"
         self._collect(model, loss_name)
         self._loss_name = loss_name
@@ -183,6 +185,21 @@ class DebugHook(Hook):  # type: ignore[misc]
         if self.mode is ModeKeys.TRAIN:
             for tensor_name, value in self._activations.look(module, name, inputs, outputs, self._count(name)):
                 self._save_for_tensor(tensor_name, value)
+
+    def backward_hook(self, name: str) -> Callable[[Tensor], None]:
+        """Record a weight's gradient without the scale; one that overflowed with it belongs to a step not taken."""
+        record: Callable[[Tensor], None] = super().backward_hook(name)
+
+        def unscaled(gradient: Tensor) -> None:
+            if self.writer is None:
+                return
+            scale = self._scale()
+            if scale == 1:
+                record(gradient)
+            elif torch.isfinite(gradient).all():
+                record(gradient / scale)
+
+        return unscaled
 
     def has_tensors_of(self, module: str) -> bool:
         """Whether this step takes anything of a module: losses in validation, layers in training only."""

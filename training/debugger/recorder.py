@@ -1,6 +1,6 @@
 """The observer of a debugged training: smdebug's hook for the tensors, and a profile of the time."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from torch import nn
 
@@ -21,10 +21,10 @@ class Recorder(Observer):
         self._steps: dict[Mode, int] = {"train": 0, "eval": 0}
         self._mode: Mode = "train"
 
-    def begin(self, model: nn.Module, loss: nn.Module) -> None:
+    def begin(self, model: nn.Module, loss: nn.Module, scale: Callable[[], float] = lambda: 1.0) -> None:
         """Hook model and loss."""
         self._hook = DebugHook(self._places.tensors, self._options)
-        self._hook.watch(model, loss)
+        self._hook.watch(model, loss, scale)
         model.register_forward_pre_hook(lambda *_: self._timeline.forward_begins())
         loss.register_forward_hook(lambda *_: self._timeline.forward_ends())
         self._timeline.phase("Initialization")

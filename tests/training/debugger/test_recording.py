@@ -30,7 +30,7 @@ from training.debugger.timeline import Timeline
 from training.errors import TrainingError
 from training.finetune_debugger import DebuggedJob
 from training.job import run
-from training.model import net
+from training.model import Head, net
 from training.observer import Mode
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -96,6 +96,19 @@ def test_so_is_one_that_a_resumed_training_does_before_any_step_that_is_to_be_re
     trial = create_trial(str(tmp_path))
     assert trial.steps(mode=modes.TRAIN) == [13]
     assert np.isnan(trial.tensor(LOSS).value(13, mode=modes.TRAIN)).all()
+
+
+def test_gradients_are_recorded_without_the_scale_of_float16(tmp_path: Path) -> None:
+    hook, model, loss = DebugHook(tmp_path, DebugOptions(save_interval_train=1)), Head(4, 3, 0.0), nn.CrossEntropyLoss()
+    (truth,) = torch.autograd.grad(loss(model(torch.ones(2, 4)), torch.tensor([0, 1])), [model.weight])
+    hook.watch(model, loss, lambda: 1024.0)
+    for step, factor in enumerate((1024.0, math.inf)):  # the second overflows, and is not taken
+        hook.open_step("train", step, 0)
+        (loss(model(torch.ones(2, 4)), torch.tensor([0, 1])) * factor).backward()
+    hook.close()
+    gradient = create_trial(str(tmp_path)).tensor("gradient/Head_weight")
+    assert gradient.steps(mode=modes.TRAIN) == [0]
+    assert gradient.reduction_value(0, "mean", abs=True, mode=modes.TRAIN) == pytest.approx(float(truth.abs().mean()))
 
 
 def test_the_profile_is_read_by_smdebugs_own_readers(channels: Channels) -> None:
