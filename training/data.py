@@ -52,7 +52,8 @@ class Split(Protocol):
 class CountDataset(Dataset[tuple[Tensor, int]]):
     """Decoded photos of one split at one size, as uint8: decoding is paid once a size, not every epoch.
 
-    Where they would take more than half of the memory that is free, they lie in a file that is mapped into memory.
+    Each process of a host holds all of them. Where together they would take more than half of the memory that is free,
+    they lie in files that are mapped into memory.
 
     Attributes:
         size: side of the photos, pixels.
@@ -162,7 +163,7 @@ def _room(photos: int, size: int) -> Tensor:
     shape = (photos, 3, size, size)
     needed = photos * 3 * size * size
     free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    if needed <= free // 2:
+    if needed <= free // (2 * int(os.environ.get("LOCAL_WORLD_SIZE", "1"))):  # the others on this host need as much
         # Not the allocator's: it may keep what it has, and at the next size these go back to the system.
         return torch.frombuffer(mmap.mmap(-1, needed), dtype=torch.uint8).view(shape)
     with tempfile.NamedTemporaryFile(prefix="photos-") as file:  # its name goes at once, its content with the tensor

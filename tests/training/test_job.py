@@ -12,7 +12,7 @@ import torch
 
 from tests.training.conftest import CLASSES, photo, write_shard
 from training import metrics, model
-from training.data import CountDataset
+from training.data import CountDataset, _room
 from training.errors import InterruptedTrainingError, ModelError, TrainingError
 from training.hpo import trial
 from training.hyperparameters import Channels, Hyperparameters, parse, preset
@@ -164,6 +164,19 @@ def test_photos_that_do_not_fit_into_memory_are_the_same_photos(
         data.resize(48)
     assert mapped.pixels.shape[-1] == 48
     assert torch.equal(mapped.pixels, fitting.pixels)
+
+
+def test_processes_of_a_host_share_its_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    pages = {"SC_AVPHYS_PAGES": 2 * 3 * 32 * 32, "SC_PAGE_SIZE": 1}  # twice what a photo takes
+    monkeypatch.setattr("os.sysconf", pages.get)
+    files: list[str] = []
+    from_file = torch.from_file
+    monkeypatch.setattr("torch.from_file", lambda name, **how: (files.append(name), from_file(name, **how))[1])
+    _room(1, 32)
+    assert not files
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    _room(1, 32)
+    assert len(files) == 1
 
 
 def test_photos_that_change_under_a_training_are_noticed(channels: Channels) -> None:
