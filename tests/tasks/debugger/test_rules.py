@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from tasks.debugger.evaluate import CLEAR, FIRED, NO_DATA, TENSOR_RULES, check, judge
+from tasks.debugger.evaluate import CLEAR, ERROR, FIRED, NO_DATA, TENSOR_RULES, check, judge
 from tests.tasks.debugger.planted import network, record
 from training.errors import DebuggerError
 
@@ -161,6 +161,13 @@ def test_what_had_nothing_to_judge_says_why(tmp_path: Path) -> None:
     assert (none.status, none.reason) == (NO_DATA, "nothing that it judges was recorded")
 
 
+def test_a_rule_that_fails_says_so_and_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trial = record(tmp_path, passes=1, steps=2)
+    monkeypatch.setattr("tasks.debugger.rules.losses.Overfit.look", lambda *_: 1 / 0)
+    [verdict] = judge(trial, None, {"Overfit": {}})
+    assert (verdict.status, verdict.reason) == (ERROR, "ZeroDivisionError: division by zero")
+
+
 def test_every_rule_has_a_fault_planted() -> None:
     assert set(PLANTED) == set(TENSOR_RULES)
 
@@ -180,6 +187,8 @@ def test_parameters_are_awss_and_may_be_strings() -> None:
         ({"Overfitting": {}}, "no rule 'Overfitting'"),
         ({"Overfit": {"ratio": 1}}, "no parameter 'ratio'; it has start_step, patience, ratio_threshold"),
         ({"Overfit": {"patience": "many"}}, "not of type int"),
+        ({"LossNotDecreasing": {"num_steps": "0"}}, "num_steps = '0' makes no sense: give a whole number from 1 up"),
+        ({"Overfit": {"patience": -1}}, "patience = -1 makes no sense: give a whole number from 0 up"),
         ({"ExplodingTensor": {"only_nan": "perhaps"}}, "only_nan = 'perhaps' is not of type bool"),
         ({"ExplodingTensor": {"tensor_regex": "("}}, r"tensor_regex = '\(' is not a regular expression"),
         ({"SaturatedActivation": {"threshold_tanh_max": "5"}}, "others cannot be judged afterwards"),
