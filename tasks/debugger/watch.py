@@ -17,6 +17,7 @@ from tasks.debugger.records import Sources, fetch_tensors
 from training.errors import DebuggerError, JobError
 
 PAUSE_SECONDS = 5.0
+OUT_OF_TIME = ("MaxRuntimeExceeded", "MaxWaitTimeExceeded")
 SHARE_OF_TIME = 0.05
 """So much of the time that passes goes into looking: a look reads all that was recorded so far."""
 
@@ -51,12 +52,14 @@ class Watch:
         self._due = started + took + max(PAUSE_SECONDS, took / SHARE_OF_TIME)
 
     def explain(self, job: Any) -> None:
-        """Say which rule a job was stopped by.
+        """Say which rule a job was stopped by, unless SageMaker stopped it for its time was up.
 
         Raises:
             JobError: it was stopped, and a rule fires on what it recorded. Training on would not change that.
         """
-        if self._rules and job.training_job_status == "Stopped" and (fired := self._fired(job, running=False)):
+        if not self._rules or job.training_job_status != "Stopped" or job.secondary_status in OUT_OF_TIME:
+            return
+        if fired := self._fired(job, running=True):  # what it was at when it was stopped is cut short
             name = job.training_job_name
             raise JobError(
                 f"{name} was stopped: {_in_words(fired)}. Begin a new run with other settings; `python -m "

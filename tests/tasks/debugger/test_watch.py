@@ -27,6 +27,7 @@ class Job(SimpleNamespace):
         super().__init__(
             training_job_name="a-job",
             training_job_status="InProgress",
+            secondary_status="Training",
             output_data_config=SimpleNamespace(s3_output_path="s3://elsewhere"),
             checkpoint_config=SimpleNamespace(s3_uri=uri),
         )
@@ -64,6 +65,14 @@ def test_a_rule_that_fires_stops_the_job_and_is_why(recorded: str) -> None:
     with Watch({}) as nobody:
         nobody.look(Job(recorded))
         nobody.explain(job)
+
+
+@pytest.mark.parametrize("why", ["MaxRuntimeExceeded", "MaxWaitTimeExceeded"])
+def test_a_job_whose_time_was_up_was_not_stopped_by_a_rule(recorded: str, why: str) -> None:
+    job = Job(recorded)
+    job.training_job_status, job.secondary_status = "Stopped", why
+    with Watch(ALWAYS) as watch:
+        watch.explain(job)
 
 
 def test_a_healthy_job_goes_on(recorded: str) -> None:
