@@ -51,6 +51,7 @@ def run(
     with clock.phase("data"):
         train, valid = load(recipe, channels)
     fitted = fitting(recipe, train)
+    check_validation(recipe, valid)
     check_batch(recipe, len(train), world)
     used = chosen(recipe.precision, world.device)
     if world.main:
@@ -108,6 +109,19 @@ def fitting(recipe: Hyperparameters, train: Split) -> Hyperparameters:
             "give more photos, or other classes"
         )
     return dataclasses.replace(recipe, extra_classes=tuple(c for c in recipe.extra_classes if c in seen))
+
+
+def check_validation(recipe: Hyperparameters, valid: Split) -> None:
+    """See to it that an epoch can be chosen.
+
+    Raises:
+        TrainingError: no photo's count is one of those that are answered.
+    """
+    if not recipe.outputs.in_range(valid.counts).any():
+        raise TrainingError(
+            f"no photo of the validation split has a count among {list(recipe.classes)}: give more photos, or other "
+            "classes"
+        )
 
 
 def check_batch(recipe: Hyperparameters, photos: int, world: World) -> None:

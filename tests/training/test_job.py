@@ -166,6 +166,16 @@ def test_photos_that_do_not_fit_into_memory_are_the_same_photos(
     assert torch.equal(mapped.pixels, fitting.pixels)
 
 
+def test_a_validation_split_without_a_count_in_range_is_refused_before_the_training(
+    channels: Channels, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for count in ("1", "2"):
+        shutil.rmtree(channels.valid / count)
+    with pytest.raises(TrainingError, match=r"no photo of the validation split has a count among \[1, 2\]"):
+        run(dataclasses.replace(RECIPE, classes=(1, 2), extra_classes=(3,)), channels)
+    assert "Epoch" not in capsys.readouterr().out
+
+
 def test_processes_of_a_host_share_its_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     pages = {"SC_AVPHYS_PAGES": 2 * 3 * 32 * 32, "SC_PAGE_SIZE": 1}  # twice what a photo takes
     monkeypatch.setattr("os.sysconf", pages.get)
