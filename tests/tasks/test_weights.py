@@ -1,5 +1,6 @@
 """Where pretrained weights come from, and what is said where they cannot come."""
 
+from http.client import IncompleteRead
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,19 @@ def test_every_backbone_has_weights_or_says_how_to_get_them(
         find_weights(backbone)
     assert str(tmp_path) in str(refused.value)
     assert "put the file at" in str(refused.value)
+
+
+@pytest.mark.parametrize("damage", [RuntimeError("invalid hash value"), IncompleteRead(b"")])
+def test_weights_that_arrive_damaged_are_said_to_be(
+    damage: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def damaged(*_: object, **__: object) -> None:
+        raise damage
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr("torch.hub.download_url_to_file", damaged)
+    with pytest.raises(ModelError, match="cannot be fetched from https://"):
+        find_weights("resnet18")
 
 
 def test_an_unknown_backbone_is_refused() -> None:
