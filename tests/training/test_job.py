@@ -4,6 +4,7 @@ import dataclasses
 import shutil
 import signal
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -179,9 +180,13 @@ def test_a_validation_split_without_a_count_in_range_is_refused_before_the_train
 def test_processes_of_a_host_share_its_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     pages = {"SC_AVPHYS_PAGES": 2 * 3 * 32 * 32, "SC_PAGE_SIZE": 1}  # twice what a photo takes
     monkeypatch.setattr("os.sysconf", pages.get)
-    files: list[str] = []
-    from_file = torch.from_file
-    monkeypatch.setattr("torch.from_file", lambda name, **how: (files.append(name), from_file(name, **how))[1])
+    files, from_file = [], torch.from_file
+
+    def noted(name: str, **how: Any) -> torch.Tensor:
+        files.append(name)
+        return from_file(name, **how)
+
+    monkeypatch.setattr("torch.from_file", noted)
     _room(1, 32)
     assert not files
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
