@@ -218,10 +218,15 @@ def run_script(
             follow(job, _status, settings, get_run_logger(), log, look, settings.training_minutes)
         except JobError as error:
             watch.explain(job)
-            error.job = job.training_job_name
-            raise
+            raise _with_places(error, job) from error
     progress.finish()
     return job
+
+
+def _with_places(error: JobError, job: TrainingJob) -> JobError:
+    """The error with its job's name and, where it is about a checkpoint, with the place that a person can reach."""
+    where = f"\nIts checkpoints are in {job.checkpoint_config.s3_uri}" if "checkpoint" in str(error) else ""
+    return JobError(f"{error}{where}", str(job.training_job_name))
 
 
 def _status(job: TrainingJob) -> str:
