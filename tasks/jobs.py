@@ -3,7 +3,7 @@
 import logging
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, TypeVar
 
@@ -27,6 +27,9 @@ GRACE_SECONDS = 600
 
 PULSE_SECONDS = 60.0
 """How long a job's log may say nothing until the flow's log says that the job goes on."""
+
+SILENT_LOOKS, LEAST_OF_AN_ERROR = 2, 10
+"""A failed job's log is whole after so many looks that bring nothing; a line that is shorter is not its error."""
 
 Job = TypeVar("Job")
 Logger = logging.Logger | logging.LoggerAdapter[Any]
@@ -253,7 +256,7 @@ def follow(
     pulse = _Pulse(job.get_name(), logger, log)
     while True:
         once_seen(job.refresh)
-        ended = status(job) in ENDED  # read before the log, so that the last lines are not missed
+        ended = status(job) in ENDED  # read before the log, which may grow in between
         lines = log.new_lines() if log else []
         for line in lines:
             logger.info("%s", line)
@@ -268,5 +271,20 @@ def follow(
         time.sleep(settings.poll_seconds)
     if status(job) != "Completed":
         reason = job.failure_reason or "no reason given"
+        if log and status(job) == "Failed":
+            for line in _late_lines(log, seen, reason, settings.poll_seconds):
+                logger.info("%s", line)
+                seen = [*seen, line][-LOG_LINES:]
         tail = "\n".join(("", "The end of its log:", *seen)) if seen else ""
         raise JobError(f"{job.get_name()} ended as {status(job)}: {reason}{tail}")
+
+
+def _late_lines(log: LogTail, seen: list[str], reason: str, pause: float) -> Iterator[str]:
+    """Lines that come after a job has failed, until one of them all is its error: CloudWatch gets lines late."""
+    silent = 0
+    while silent < SILENT_LOOKS and not any(len(line) >= LEAST_OF_AN_ERROR and line in reason for line in seen):
+        time.sleep(pause)
+        new = log.new_lines()
+        silent = 0 if new else silent + 1
+        seen = [*seen, *new]
+        yield from new

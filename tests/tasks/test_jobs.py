@@ -1,9 +1,10 @@
 """Names that re-attach, and archives whose digests mean something."""
 
 import io
+import logging
 import tarfile
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import boto3
 import pytest
@@ -11,14 +12,15 @@ from sagemaker.core.resources import TrainingJob
 from sagemaker.core.shapes import ContainerDefinition
 
 from tasks import code_archive
-from tasks.jobs import attempts_before, job_name
+from tasks.jobs import LogTail, attempts_before, follow, job_name
 from tasks.learning import Search
 from tasks.prices import Cost
 from tasks.release.registry import make_model
 from tasks.settings import Settings
-from tasks.training_job import cost_of_attempts
+from tasks.training_job import _with_places, cost_of_attempts
 from tasks.tuning import longest_minutes
 from tests.installation import Installation
+from training.errors import JobError
 
 
 def test_a_job_name_fits_the_shortest_limit_of_sagemaker() -> None:
@@ -34,6 +36,47 @@ def test_a_job_name_stands_for_run_stage_and_inputs() -> None:
         job_name("261123-014512", "train", {"lr": 0.2}),
     ]
     assert len({name, *others}) == 4
+
+
+def failed(reason: str) -> Any:
+    return SimpleNamespace(refresh=lambda: None, get_name=lambda: "job", failure_reason=reason)
+
+
+@pytest.mark.parametrize(
+    ("arriving", "looks"),
+    [
+        ([["Training on 9 photos"], [], ["TrainingError: the disk is full"], ["too late"]], 3),
+        ([["TrainingError: the disk is full"], ["too late"]], 1),
+        ([["Training on 9 photos"]], 3),  # nothing more comes
+    ],
+)
+def test_the_log_of_a_failed_job_is_read_until_its_error_has_arrived(arriving: list[list[str]], looks: int) -> None:
+    asked = 0
+
+    def new_lines() -> list[str]:
+        nonlocal asked
+        asked += 1
+        return arriving[asked - 1] if asked <= len(arriving) else []
+
+    log, job = (
+        cast(LogTail, SimpleNamespace(new_lines=new_lines)),
+        failed("AlgorithmError: TrainingError: the disk is full"),
+    )
+    with pytest.raises(JobError) as raised:
+        follow(job, lambda _: "Failed", Settings(poll_seconds=0.01), logging.getLogger(), log)
+    assert asked == looks
+    assert str(raised.value).endswith("\n".join(line for lines in arriving[:looks] for line in lines))
+
+
+def test_a_failure_by_a_checkpoint_names_a_place_that_can_be_reached() -> None:
+    job = cast(
+        TrainingJob,
+        SimpleNamespace(training_job_name="job-2", checkpoint_config=SimpleNamespace(s3_uri="s3://b/checkpoints/job")),
+    )
+    told = _with_places(JobError("the checkpoint /opt/ml/checkpoints/checkpoint.pt cannot be read; delete it"), job)
+    assert str(told).endswith("s3://b/checkpoints/job")
+    assert told.job == "job-2"
+    assert str(_with_places(JobError("out of memory"), job)) == "out of memory"
 
 
 def test_attempts_that_failed_are_billed_too(monkeypatch: pytest.MonkeyPatch) -> None:
