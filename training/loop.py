@@ -111,16 +111,30 @@ def evaluate(
         with contextlib.nullcontext() if final else training.precision():
             inputs = data.inputs(batch, recipe, world.device)
             shares = probabilities(model, inputs, test_flip=final and recipe.test_flip)
-        targets = soft_targets(data.counts[batch].to(world.device), recipe.outputs, recipe.ordinal_sigma)
-        with torch.inference_mode():  # of log-probabilities the loss is that of logits
-            loss = training.loss(shares.clamp_min(1e-12).log(), targets)
-        observer.step("eval", step, float(loss), len(batch))
+        observer.step("eval", step, validation_loss(training, shares, data.counts[batch]), len(batch))
         step += 1
         answers.append(shares.cpu())
     training.steps["eval"] = step  # only now: what is broken off is measured anew, and its steps are the same
     rows = torch.cat(answers) if answers else torch.empty(0, len(recipe.outputs.counts))
     inside, _ = recipe.outputs.answers(world.gather(mine, rows, len(data)))
     return metrics.measure(inside[known], data.counts[known], recipe.classes)
+
+
+@torch.inference_mode()
+def validation_loss(training: Training, shares: Tensor, counts: Tensor) -> float:
+    """The loss of what a network answers, as an observer sees it; NaN where the network has an output for none of them.
+
+    Args:
+        training: whose loss it is.
+        shares: what the network answers, probabilities of its outputs.
+        counts: the true counts; those that the network has no output for are left out.
+    """
+    recipe, known = training.recipe, training.recipe.outputs.covered(counts)
+    if not known.any():
+        return math.nan
+    shares = shares[known.to(shares.device)]
+    targets = soft_targets(counts[known].to(shares.device), recipe.outputs, recipe.ordinal_sigma)
+    return float(training.loss(shares.clamp_min(1e-12).log(), targets))  # of log-probabilities it is that of logits
 
 
 def fit(

@@ -31,6 +31,10 @@ class Outputs:
         """Whether photos with this count can be learned from."""
         return count in self.counts or (self.counts[-1] in self.extra and count > self.counts[-1])
 
+    def covered(self, counts: Tensor) -> Tensor:
+        """Which of these true counts are covered, a boolean for each."""
+        return torch.tensor([self.covers(count) for count in counts.tolist()], dtype=torch.bool, device=counts.device)
+
     def positions(self, counts: Tensor) -> Tensor:
         """The output that each of these true counts belongs to; all of them are covered."""
         values = torch.tensor(self.counts, device=counts.device)
