@@ -3,6 +3,8 @@
 import re
 from typing import Any
 
+from training.arguments import as_argument
+
 RUN, DIGEST, TOKEN = "<run>", "<digest>", "<token>"
 
 _AFTER_THE_RUN = re.compile(rf"({RUN}-[\w<>-]*?-?|features/)[0-9a-f]{{8}}(?![0-9a-f])")
@@ -16,5 +18,7 @@ def without_digests(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [without_digests(item) for item in value]
     if isinstance(value, str):
+        for placeholder in (RUN, DIGEST):  # as hyperparameters they have been encoded
+            value = value.replace(as_argument(placeholder), placeholder)
         return _AFTER_THE_RUN.sub(rf"\g<1>{DIGEST}", value)
     return value
