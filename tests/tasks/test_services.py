@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -198,16 +199,28 @@ def test_a_server_of_another_installation_at_the_same_port_is_not_taken_for_ours
             assert not prefect_server._comes_up(psutil.Process(ours.pid), url)
 
 
+@contextlib.contextmanager
+def usual_port_taken() -> Iterator[None]:
+    """Whoever has Prefect's usual port, it is not free for the time of the block."""
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with contextlib.suppress(OSError):  # it is another's already
+            holder.bind(("127.0.0.1", prefect_server.PREFERRED_PORT))
+            holder.listen()
+        yield
+
+
 def test_a_server_whose_starter_was_killed_meanwhile_is_found(installation: Installation) -> None:
     state = installation.home / "prefect" / "server.json"
-    starter = subprocess.Popen([sys.executable, "-c", USER], cwd=ROOT, env=installation.environment)
-    while not state.exists():
-        assert starter.poll() is None
-        time.sleep(0.01)
-    starter.kill()
-    starter.wait()
-    begun = json.loads(state.read_text())
-    user = User(installation)
+    with usual_port_taken():  # or a test that runs beside this one might take it from the server that has begun
+        starter = subprocess.Popen([sys.executable, "-c", USER], cwd=ROOT, env=installation.environment)
+        while not state.exists():
+            assert starter.poll() is None
+            time.sleep(0.01)
+        starter.kill()
+        starter.wait()
+        begun = json.loads(state.read_text())
+        user = User(installation)
     assert user.prefect == begun["api_url"]
     assert json.loads(state.read_text()) == begun
     user.leave()
