@@ -1,6 +1,7 @@
 """What is in the requests of a whole run, whatever they are for."""
 
 import json
+import re
 
 from tests.aws.conftest import THROTTLED, UNSEEN, Recorded
 
@@ -37,6 +38,15 @@ def test_a_run_outlives_throttling_and_what_is_not_seen_yet(recorded: Recorded) 
         assert recorded.pipeline.of(operation)
     jobs = [request["TrainingJobName"] for request in recorded.pipeline.of("CreateTrainingJob")]
     assert len(jobs) == len(set(jobs)) == 2  # features and the final training
+
+
+def test_no_hyperparameter_is_empty_or_one_that_a_shell_would_act_on(recorded: Recorded) -> None:
+    told = [request["HyperParameters"] for request in recorded.pipeline.of("CreateTrainingJob")]
+    searches = recorded.pipeline.of("CreateHyperParameterTuningJob")
+    told += [request["TrainingJobDefinition"]["StaticHyperParameters"] for request in searches]
+    assert len(told) >= 3  # features, a search, the final training
+    for name, value in (pair for hyperparameters in told for pair in hyperparameters.items()):
+        assert re.fullmatch(r"[\w.,:/%-]+", value), f"{name} = {value!r}"
 
 
 def test_a_teardown_deletes_what_the_run_made(recorded: Recorded) -> None:
