@@ -1,4 +1,7 @@
-"""Whether AWS lets a search go on from an earlier one's trials: the limits of its guide on warm starts."""
+"""Whether AWS lets a search go on from an earlier one's trials: the restrictions of its guide on warm starts.
+
+Source: SageMaker Developer Guide, "Run a Warm Start Hyperparameter Tuning Job", Warm Start Tuning Restrictions.
+"""
 
 from collections.abc import Mapping
 

@@ -146,9 +146,8 @@ class TrainingRun:
                 raise ServiceStoppingError
             _first_running(processes).wait(TICK_SECONDS)
             if ending is None and (ending := self._reason_to_stop(job)) is not None:
-                self._set(
-                    _Ending=ending
-                )  # before the script ends of it: a service that is killed meanwhile must know why
+                # Before the script ends of it: a service that is killed meanwhile must know why.
+                self._set(_Ending=ending)
             if ending is not None:
                 for process in processes:
                     process.stop()

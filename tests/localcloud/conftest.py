@@ -14,6 +14,7 @@ import psutil
 import pytest
 from botocore.awsrequest import AWSResponse
 from botocore.config import Config
+from botocore.exceptions import ClientError
 from botocore.model import OperationModel
 from botocore.response import StreamingBody
 from botocore.validate import ParamValidator
@@ -90,6 +91,12 @@ def check_shape(http_response: AWSResponse, parsed: dict[str, Any], model: Opera
         }
         report = ParamValidator().validate(answer, model.output_shape)
         assert not report.has_errors(), f"{model.name}: {report.generate_report()}"
+
+
+def error(caught: pytest.ExceptionInfo[ClientError]) -> tuple[str, int]:
+    """The code and the HTTP status of what a client was refused with."""
+    response = caught.value.response
+    return response["Error"]["Code"], response["ResponseMetadata"]["HTTPStatusCode"]
 
 
 @pytest.fixture(scope="session")

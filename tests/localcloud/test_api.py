@@ -1,16 +1,13 @@
-"""The API as AWS has it: signatures, validation, errors, tags, registry, lists, and logs."""
+"""The API as AWS has it: validation, errors, tags, registry and lists."""
 
 import datetime as dt
 import json
 from typing import Any
 
-import boto3
-import httpx
 import pytest
-from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from tests.localcloud.conftest import RunningCloud
+from tests.localcloud.conftest import RunningCloud, error
 from tests.localcloud.hosting import ROLE, unique
 from tests.localcloud.training import BUCKET, Training, channel
 
@@ -18,89 +15,6 @@ from tests.localcloud.training import BUCKET, Training, channel
 @pytest.fixture(scope="module")
 def sagemaker(cloud: RunningCloud) -> Any:
     return cloud.client("sagemaker", parameter_validation=False)
-
-
-def error(caught: pytest.ExceptionInfo[ClientError]) -> tuple[str, int]:
-    response = caught.value.response
-    return response["Error"]["Code"], response["ResponseMetadata"]["HTTPStatusCode"]
-
-
-def client_with(cloud: RunningCloud, service: str, **credentials: str) -> Any:
-    variables = cloud.variables
-    options = {
-        "region_name": variables["AWS_REGION"],
-        "aws_access_key_id": variables["AWS_ACCESS_KEY_ID"],
-        "aws_secret_access_key": variables["AWS_SECRET_ACCESS_KEY"],
-        **credentials,
-    }
-    endpoint = variables["AWS_ENDPOINT_URL_S3" if service == "s3" else "AWS_ENDPOINT_URL_SAGEMAKER"]
-    return boto3.client(  # type: ignore[call-overload]
-        service, endpoint_url=endpoint, config=Config(retries={"max_attempts": 0}), **options
-    )
-
-
-def call(client: Any) -> None:
-    service = client.meta.service_model.service_name
-    calls = {
-        "sagemaker": lambda: client.list_models(),
-        "logs": lambda: client.describe_log_groups(),
-        "sts": lambda: client.get_caller_identity(),
-        "s3": lambda: client.list_buckets(),
-        "sagemaker-runtime": lambda: client.invoke_endpoint(EndpointName="none", Body=b""),
-    }
-    calls[service]()
-
-
-@pytest.mark.parametrize(
-    ("service", "unknown_key", "wrong_secret"),
-    [
-        ("sagemaker", ("UnrecognizedClientException", 400), ("InvalidSignatureException", 400)),
-        ("logs", ("UnrecognizedClientException", 400), ("InvalidSignatureException", 400)),
-        ("sagemaker-runtime", ("UnrecognizedClientException", 403), ("InvalidSignatureException", 403)),
-        ("sts", ("InvalidClientTokenId", 403), ("SignatureDoesNotMatch", 403)),
-        ("s3", ("InvalidAccessKeyId", 403), ("SignatureDoesNotMatch", 403)),
-    ],
-)
-def test_wrong_keys_are_refused_as_the_service_does(
-    cloud: RunningCloud, service: str, unknown_key: tuple[str, int], wrong_secret: tuple[str, int]
-) -> None:
-    with pytest.raises(ClientError) as caught:
-        call(client_with(cloud, service, aws_access_key_id="AKIAIOSFODNN7EXAMPLE"))
-    assert error(caught) == unknown_key
-    with pytest.raises(ClientError) as caught:
-        call(client_with(cloud, service, aws_secret_access_key="wrong"))
-    assert error(caught) == wrong_secret
-
-
-def test_requests_without_a_signature_are_refused(cloud: RunningCloud) -> None:
-    answer = httpx.post(
-        cloud.variables["AWS_ENDPOINT_URL_SAGEMAKER"], content=b"{}", headers={"X-Amz-Target": "SageMaker.ListModels"}
-    )
-    assert answer.status_code == 400
-    assert answer.json()["__type"] == "MissingAuthenticationTokenException"
-
-
-def test_a_changed_body_does_not_match_its_signature(cloud: RunningCloud) -> None:
-    client = client_with(cloud, "sagemaker")
-
-    def tamper(request: Any, **_: Any) -> None:
-        request.body = b'{"MaxResults": 99}'
-
-    client.meta.events.register("before-send.sagemaker.ListModels", tamper)
-    with pytest.raises(ClientError) as caught:
-        client.list_models()
-    assert error(caught) == ("InvalidSignatureException", 400)
-
-
-def test_another_region_is_not_this_clouds(cloud: RunningCloud) -> None:
-    with pytest.raises(ClientError, match="scoped to a valid region"):
-        client_with(cloud, "sagemaker", region_name="eu-west-1").list_models()
-
-
-def test_the_caller_is_known(cloud: RunningCloud) -> None:
-    identity = cloud.client("sts").get_caller_identity()
-    assert identity["Account"] == "000000000000"
-    assert identity["Arn"] == "arn:aws:iam::000000000000:user/localcloud"
 
 
 @pytest.mark.parametrize("operation", ["list_apps", "create_domain", "describe_processing_job"])
@@ -394,58 +308,3 @@ def test_a_version_that_is_asked_for_twice_with_one_token_is_registered_once(sag
     assert [register(token) for token in (tokens[0], tokens[0], tokens[1], tokens[0])] == ["1", "1", "2", "1"]
     with pytest.raises(ClientError, match="has the tags of its group"):
         register(unique("token"), Tags=[{"Key": "team", "Value": "bins"}])
-
-
-def test_a_log_can_be_followed_while_it_grows(cloud: RunningCloud) -> None:
-    training = Training(cloud)
-    name = training.start(
-        """
-        import os, time
-        print("one", flush=True)
-        while not os.path.exists(os.environ["SM_OUTPUT_DIR"] + "/go"):
-            time.sleep(0.02)
-        print("two", flush=True)
-        """
-    )
-    training.wait_for_line(name, "one")
-    group = "/aws/sagemaker/TrainingJobs"
-    (stream,) = training.logs.describe_log_streams(logGroupName=group, logStreamNamePrefix=name)["logStreams"]
-    where = {"logGroupName": group, "logStreamName": stream["logStreamName"], "startFromHead": True}
-    first = training.logs.get_log_events(**where)
-    same = training.logs.get_log_events(**where, nextToken=first["nextForwardToken"])
-    assert same["events"] == []
-    assert same["nextForwardToken"] == first["nextForwardToken"]
-    (cloud.home / "jobs" / "training-job" / name / "algo-1" / "ml" / "output" / "go").touch()
-    training.end_of(name)
-    rest = training.logs.get_log_events(**where, nextToken=first["nextForwardToken"])
-    assert [event["message"] for event in rest["events"]] == ["two"]
-    back = training.logs.get_log_events(**where, nextToken=rest["nextBackwardToken"])
-    assert [event["message"] for event in back["events"]] == ["one"]
-
-
-def test_logs_are_searched_across_streams(cloud: RunningCloud) -> None:
-    training = Training(cloud)
-    stem = unique("search")
-    for number in range(2):
-        script = f"print('epoch {number} loss 0.5'); print('warning {number}'); print('epoch {number} done')"
-        training.run(script, TrainingJobName=f"{stem}-{number}")
-
-    def found(pattern: str) -> list[str]:
-        events = training.logs.filter_log_events(
-            logGroupName="/aws/sagemaker/TrainingJobs", logStreamNamePrefix=stem, filterPattern=pattern
-        )["events"]
-        return [event["message"] for event in events]
-
-    assert found("epoch loss") == ["epoch 0 loss 0.5", "epoch 1 loss 0.5"]
-    assert found('"epoch 1"') == ["epoch 1 loss 0.5", "epoch 1 done"]
-    assert found("?warning ?done -0") == ["warning 1", "epoch 1 done"]
-    groups = training.logs.describe_log_groups(logGroupNamePrefix="/aws/sagemaker/Training")["logGroups"]
-    assert [group["logGroupName"] for group in groups] == ["/aws/sagemaker/TrainingJobs"]
-    with pytest.raises(ClientError, match="Cannot order by LastEventTime") as caught:
-        training.logs.describe_log_streams(
-            logGroupName="/aws/sagemaker/TrainingJobs", logStreamNamePrefix=stem, orderBy="LastEventTime"
-        )
-    assert error(caught) == ("InvalidParameterException", 400)
-    with pytest.raises(ClientError) as caught:
-        training.logs.get_log_events(logGroupName="/aws/sagemaker/TrainingJobs", logStreamName="none")
-    assert error(caught) == ("ResourceNotFoundException", 400)

@@ -12,12 +12,10 @@ from pathlib import Path
 import pytest
 
 from localcloud import logs
-from localcloud.errors import AwsError
 from localcloud.host import supervisor, workers
 from localcloud.host.processes import Processes, ProcessSpec, kill_marked
 from localcloud.host.shim import Log
 from localcloud.host.workers import Workers
-from localcloud.log_filter import matcher
 from tests.localcloud.hosting import wait_until
 
 
@@ -76,13 +74,6 @@ def test_what_was_started_for_another_folder_is_not_killed(tmp_path: Path) -> No
     assert tenth.running
     assert kill_marked(tmp_path) > 0
     tenth.wait(10)
-
-
-@pytest.mark.parametrize("pattern", ["%(%", "{ $.a = 1 }"])
-def test_a_filter_pattern_that_is_none_is_refused(pattern: str) -> None:
-    with pytest.raises(AwsError) as refused:
-        matcher(pattern)
-    assert refused.value.code == "InvalidParameterException"
 
 
 def test_a_supervisor_starts_while_up_looks_at_its_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
