@@ -98,7 +98,7 @@ def list_endpoints(cloud: Cloud, request: Document) -> Document:
 
 @operation("sagemaker", "DeleteEndpoint")
 def delete_endpoint(cloud: Cloud, request: Document) -> None:
-    """Stop serving and forget the endpoint."""
+    """Stop serving at once, and forget the endpoint."""
     name = request["EndpointName"]
 
     def change(endpoint: Document) -> None:
@@ -106,7 +106,7 @@ def delete_endpoint(cloud: Cloud, request: Document) -> None:
         endpoint["EndpointStatus"] = "Deleting"
 
     resources.update(cloud, ENDPOINT, name, change)
-    _start_worker(cloud, name)
+    _start_worker(cloud, name, live.take_down(name))
 
 
 @on_start
@@ -130,17 +130,17 @@ def _pending(config: Document, plan: Document) -> Document:
     return {"ConfigName": config["EndpointConfigName"], "Config": config, "Deployment": plan}
 
 
-def _start_worker(cloud: Cloud, name: str) -> None:
-    cloud.workers.start(f"endpoint {name} {time.monotonic_ns()}", _work, cloud, name)
+def _start_worker(cloud: Cloud, name: str, taken_down: Deployment | None = None) -> None:
+    cloud.workers.start(f"endpoint {name} {time.monotonic_ns()}", _work, cloud, name, taken_down)
 
 
-def _work(cloud: Cloud, name: str) -> None:
-    """Bring an endpoint from a status in progress to a final one."""
+def _work(cloud: Cloud, name: str, taken_down: Deployment | None) -> None:
+    """Bring an endpoint from a status in progress to a final one; ``taken_down`` is what served a deleted one."""
     endpoint = cloud.store.get(ENDPOINT.key, name)
     if endpoint is None:
         return
     if endpoint["EndpointStatus"] == "Deleting":
-        _remove(cloud, name, endpoint)
+        _remove(cloud, name, endpoint, taken_down)
         return
     pending = endpoint["Pending"]
     deployment = Deployment(cloud, name, pending["Deployment"])
@@ -164,8 +164,7 @@ def _work(cloud: Cloud, name: str) -> None:
         previous.close()
 
 
-def _remove(cloud: Cloud, name: str, endpoint: Document) -> None:
-    deployment = live.take_down(name)
+def _remove(cloud: Cloud, name: str, endpoint: Document, deployment: Deployment | None) -> None:
     if deployment is None and (plan := endpoint.get("Deployment")):
         deployment = Deployment(cloud, name, plan)
     if deployment is not None:
