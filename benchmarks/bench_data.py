@@ -229,8 +229,9 @@ def _child(kind: str, parameters: dict[str, Any]) -> None:
     again = server = 0.0
     if kind == "flow":
         use_prefect_server(settings())
-        # The first run of a flow in a process warms Prefect up; it isn't what is measured.
-        flows.prepare_data.prepare_data(given.model_copy(update={"dataset": "warm", "limit": 50}))
+        # The first run of a flow in a process warms Prefect up; it isn't what is measured. It has more than one chunk,
+        # as the one that is measured has, so that no more is loaded into this process than a long list needs.
+        flows.prepare_data.prepare_data(given.model_copy(update={"dataset": "warm", "limit": 1000}))
         with _Memory() as memory:
             before, before_server = _own_processor_seconds(), _server_seconds(settings().home)
             seconds = _seconds(lambda: flows.prepare_data.prepare_data(given))
@@ -289,8 +290,7 @@ class _Memory:
 
 def _plain(given: Any) -> None:
     """The flow's steps as plain functions, chunks on as many threads and processes as in the flow."""
-    from tasks.data import contact_sheet, grouping, listing_stage, manifest, metadata_stage, placements, shards, upload
-    from tasks.data.catalog import write_catalog
+    from tasks.data import contact_sheet, listing_stage, manifest, metadata_stage, shards, upload, whole_list
     from tasks.data.tidy import tidy
     from tasks.object_store import ensure_bucket
     from tasks.settings import settings
@@ -306,22 +306,18 @@ def _plain(given: Any) -> None:
                 call.result()
 
         ensure_bucket(uri)
-        listing_stage.write_initial_listing(workspace, source, given)
+        workers.call(listing_stage.write_initial_listing, workspace, source, given)
         chunks = split_into_chunks(workspace)
         each(metadata_stage.fetch_metadata, chunks, source)
-        tidy(workspace)
+        workers.call(tidy, workspace)
         each(fetch_photos, chunks, source)
-        found = grouping.group_photos(workspace)
-        split = grouping.split_photos(workspace, found, "grouped", 0)
-        write_catalog(workspace, found.groups, found.duplicate_of, split.splits)
-        contact_sheet.write_contact_sheets(workspace)
-        each(shards.write_pack, shards.plan_shards(workspace, given.shard_size))
-        plan = upload.plan_upload(workspace, uri, shards.shard_files(workspace))
+        workers.call(whole_list.catalog_and_split, workspace, uri, given)
+        workers.call(contact_sheet.write_contact_sheets, workspace)
+        each(shards.write_pack, workers.call(shards.plan_shards, workspace, given.shard_size))
+        plan = workers.call(whole_list.plan_upload, workspace, uri)
         each(upload.put_objects, plan.uploads)
         recipe = manifest.Recipe(name, given.source, 0, "grouped", given.shard_size)
-        manifest.write_manifest(workspace, recipe, shards.shard_files(workspace))
-        placements.publish_placements(workspace, uri, "grouped", 0)
-        manifest.upload_manifest(workspace, uri)
+        workers.call(whole_list.seal, workspace, uri, recipe, plan.to_delete)
 
 
 if __name__ == "__main__":

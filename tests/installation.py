@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,14 @@ import psutil
 ROOT = Path(__file__).resolve().parents[1]
 PHOTOS = ROOT.parent / "shared" / "abid"
 FOREIGN = ("PREFECT_", "AWS_", "BINVENTORY_")
+USER = """
+import os, sys
+from tasks.services import use_cloud, use_prefect_server
+from tasks.settings import settings
+use_cloud(settings())
+print(use_prefect_server(settings()), os.environ["AWS_ENDPOINT_URL_S3"], flush=True)
+sys.stdin.readline()
+"""
 
 
 class Installation:
@@ -46,6 +56,15 @@ class Installation:
     def localcloud(self, *arguments: str) -> str:
         """Run a command of the embedded cloud on this installation's."""
         return self.run("localcloud", *arguments, "--home", str(self.home / "localcloud"))
+
+    @contextmanager
+    def services(self) -> Iterator[None]:
+        """Cloud and Prefect server, up while the context lasts, as `make up` has them but without its deployments."""
+        user = User(self)
+        try:
+            yield
+        finally:
+            user.leave()
 
     def cloud_environment(self) -> dict[str, str]:
         """The ``AWS_*`` variables of this installation's embedded cloud."""
@@ -90,3 +109,23 @@ class Installation:
             if mine and process.pid != os.getpid():
                 found.append(line)
         return found
+
+
+class User:
+    """A process that uses an installation's services until it is told to leave."""
+
+    def __init__(self, installation: Installation) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", USER],
+            cwd=ROOT,
+            env=installation.environment,
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        assert self.process.stdout
+        self.prefect, self.s3 = self.process.stdout.readline().split()
+
+    def leave(self) -> None:
+        """Leave; whoever leaves last stops the services."""
+        self.process.communicate("\n", timeout=60)

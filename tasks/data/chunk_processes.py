@@ -1,4 +1,8 @@
-"""Processes of their own for chunks: their work holds Python's lock, so threads of one process hinder each other."""
+"""Processes of their own for chunks, and for what is done with a whole list.
+
+The work of chunks holds Python's lock, so threads of one process hinder each other. What is done with a whole list
+takes memory that grows with the list and that a process rarely gives back; a worker that has grown is replaced.
+"""
 
 import contextlib
 import os
@@ -20,6 +24,10 @@ Result = TypeVar("Result")
 _ROOT = Path(__file__).resolve().parents[2]
 _LEAN = {"MALLOC_ARENA_MAX": "2"}
 """Otherwise glibc keeps a heap for almost every thread of obstore's."""
+
+_GROWN = 192 * 2**20
+"""A worker that holds more bytes than this after a piece of work has done its last. At its start it holds some 120 MB,
+of which the libraries that all share are a half."""
 
 
 class Part(Protocol):
@@ -72,17 +80,25 @@ class ChunkProcesses:
             assert worker.stdout is not None  # noqa: S101
             worker.stdin.write(pickle.dumps((function, arguments, options)))
             worker.stdin.flush()
-            done, answer = pickle.load(worker.stdout)  # noqa: S301 - from our own process
+            done, answer, held = pickle.load(worker.stdout)  # noqa: S301 - from our own process
         except (EOFError, OSError) as error:
             raise WorkerError(
                 f"A process that worked on {function.__module__}.{function.__name__} died (exit code {worker.wait()}). "
                 "Exit code -9 is what a machine without enough memory gives. The same command goes on where it stopped."
             ) from error
-        self._idle.put(worker)
+        if held > _GROWN:
+            self._dismiss(worker)
+        else:
+            self._idle.put(worker)
         if not done:
             raise answer
         result: Result = answer
         return result
+
+    def _dismiss(self, worker: subprocess.Popen[bytes]) -> None:
+        with self._starting:
+            self._all.remove(worker)
+        worker.__exit__(None, None, None)  # its input ends, and so does it
 
     def _take(self) -> subprocess.Popen[bytes]:
         with contextlib.suppress(queue.Empty):
@@ -124,7 +140,14 @@ def apart(
     **options: Options.kwargs,
 ) -> Result:
     """Do one part of a stage's work in a process of its own; right here if it is the only one, or on a Dask worker."""
-    processes = _current.get()
-    if processes is None or part.of == 1:
+    if part.of == 1:
         return function(part, *arguments, **options)
-    return processes.call(function, part, *arguments, **options)
+    return aside(function, part, *arguments, **options)
+
+
+def aside(function: Callable[Options, Result], *arguments: Options.args, **options: Options.kwargs) -> Result:
+    """Do something in a process of its own, so that this one keeps its size; right here on a Dask worker."""
+    processes = _current.get()
+    if processes is None:
+        return function(*arguments, **options)
+    return processes.call(function, *arguments, **options)

@@ -1,4 +1,4 @@
-"""A process that does one chunk's work after another: ``python -m tasks.data.chunk_worker``, see ``chunk_processes``.
+"""A process that does one piece of work after another: ``python -m tasks.data.chunk_worker``, see ``chunk_processes``.
 
 Pickled calls arrive on standard input and pickled answers leave on standard output. It ends when its input does, in
 the middle of a chunk if need be: whoever started it is gone then, and a new run may begin.
@@ -16,7 +16,11 @@ from collections.abc import Callable
 from importlib.abc import MetaPathFinder
 from typing import Any, BinaryIO
 
+import psutil
+
 Call = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
+Answer = tuple[bool, Any, int]
+"""Whether the call succeeded; what it returned, or the error; and the bytes of memory that the worker has now."""
 
 
 class _WithoutPandas(MetaPathFinder):
@@ -35,14 +39,17 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what is printed by mistake is no answer
     calls: queue.SimpleQueue[Call] = queue.SimpleQueue()
+    me = psutil.Process()
     threading.Thread(target=_read, args=(sys.stdin.buffer, calls), daemon=True).start()
     while True:
         function, arguments, options = calls.get()
         try:
-            answer: tuple[bool, Any] = True, function(*arguments, **options)
+            done, result = True, function(*arguments, **options)
         except Exception as error:  # noqa: BLE001 - it is raised where the call was made
-            answer = False, _portable(error)
+            done, result = False, _portable(error)
+        answer: Answer = done, result, me.memory_info().rss
         answers.write(pickle.dumps(answer))
+        del result, answer  # the next call may take as much memory again
         answers.flush()
 
 

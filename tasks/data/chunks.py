@@ -49,6 +49,11 @@ def read_listing(workspace: Workspace, partitions: tuple[int, ...] | None = None
     return table.filter(pc.is_in(table["partition"], value_set=pa.array(partitions, pa.int16())))
 
 
+def is_long(workspace: Workspace) -> bool:
+    """Whether the run's list makes more than one chunk."""
+    return bool(pq.read_metadata(_path(workspace)).num_rows >= 2 * PHOTOS_A_CHUNK)
+
+
 def split_into_chunks(workspace: Workspace, *, least: int = PHOTOS_A_CHUNK) -> list[Chunk]:
     """Cut the run's list into chunks of about the same size, at most ``MOST_CHUNKS``."""
     column = pq.read_table(_path(workspace), columns=["partition"])["partition"]

@@ -1,22 +1,22 @@
 """The data stage as Prefect tasks: thin wrappers that name, retry and report; the work is in plain functions."""
 
 import logging
-from collections import Counter
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.data import grouping, listing_stage, manifest, metadata_stage, photos, placements, shards, sources, upload
-from tasks.data.catalog import CatalogSummary, refuse_too_many_bad, write_catalog
-from tasks.data.chunk_processes import apart
-from tasks.data.chunks import Chunk
+from tasks.data import listing_stage, metadata_stage, photos, shards, sources, upload, whole_list
+from tasks.data.catalog import CatalogSummary, refuse_too_many_bad
+from tasks.data.chunk_processes import apart, aside
+from tasks.data.chunks import Chunk, is_long
 from tasks.data.contact_sheet import write_contact_sheets
 from tasks.data.labels import count_listed
 from tasks.data.manifest import Recipe
 from tasks.data.metadata_stage import MetadataCounts
 from tasks.data.photos import PhotoCounts
-from tasks.data.prepared_data import SPLITS, PrepareParameters, SplitName
+from tasks.data.prepared_data import PrepareParameters
 from tasks.data.report import (
     publish_contact_sheets,
     publish_left_out,
@@ -28,11 +28,13 @@ from tasks.data.shards import Pack, PackCounts
 from tasks.data.sources import Source
 from tasks.data.tidy import tidy
 from tasks.data.upload import Upload
+from tasks.data.whole_list import SplitCounter
 from tasks.data.workspace import Workspace
 from tasks.object_store import ensure_bucket
 from tasks.retries import RETRIES
 
-SplitCounter = dict[SplitName, Counter[int]]
+Options = ParamSpec("Options")
+Result = TypeVar("Result")
 
 _OPTIONS: dict[str, Any] = {**RETRIES, "persist_result": False, "cache_policy": NO_CACHE}
 
@@ -52,7 +54,7 @@ def open_source(parameters: PrepareParameters, demo_bucket: str, cloud: str) -> 
 @task(name="read-list", task_run_name="list of {parameters.dataset_name}", **_OPTIONS)
 def read_list(workspace: Workspace, source: Source, parameters: PrepareParameters) -> int:
     """Read the file list, or list the bucket."""
-    listed = listing_stage.write_initial_listing(workspace, source, parameters)
+    listed = aside(listing_stage.write_initial_listing, workspace, source, parameters)
     if parameters.labels is not None:
         hits, labels = count_listed(workspace)
         get_run_logger().log(
@@ -64,7 +66,7 @@ def read_list(workspace: Workspace, source: Source, parameters: PrepareParameter
 @task(name="build-list", task_run_name="list of {parameters.dataset_name} from its metadata", **_OPTIONS)
 def build_list(workspace: Workspace, parameters: PrepareParameters) -> int:
     """Build the list from the metadata of the whole bucket; report the records that say no count."""
-    built = listing_stage.build_listing_from_metadata(workspace, parameters)
+    built = _of_whole_list(listing_stage.build_listing_from_metadata, workspace, parameters)
     if built.left_out:
         get_run_logger().warning(
             "%d of %d records say no count, so their photos are in no list: %s",
@@ -85,7 +87,7 @@ def fetch_metadata(chunk: Chunk, source: Source, refresh: bool) -> MetadataCount
 @task(name="tidy-folders", task_run_name="tidy {workspace.folder.name}", **_OPTIONS)
 def tidy_folders(workspace: Workspace) -> dict[str, int]:
     """Move photos to where the list and the metadata say that they belong."""
-    return tidy(workspace)
+    return _of_whole_list(tidy, workspace)
 
 
 @task(name="fetch-photos", task_run_name="photos {chunk.number} of {chunk.of}", **_OPTIONS)
@@ -103,16 +105,9 @@ def catalog_and_split(
     Raises:
         TooManyBadPhotosError: a larger share of the photos is bad than ``parameters`` allow, or none is usable.
     """
-    found = grouping.group_photos(workspace)
-    published = placements.published_placements(workspace, uri, parameters.split, parameters.seed)
-    split = grouping.split_photos(workspace, found, parameters.split, parameters.seed, published)
+    summary, split, counts = _of_whole_list(whole_list.catalog_and_split, workspace, uri, parameters)
     if ungrouped := ungrouped_text(split):
         get_run_logger().warning("%s", ungrouped)
-    summary = write_catalog(workspace, found.groups, found.duplicate_of, split.splits)
-    counts: SplitCounter = {name: Counter() for name in SPLITS}
-    for placed, count in zip(split.splits, found.counts, strict=True):
-        if placed is not None:
-            counts[placed][count or 0] += 1
     write_split_report(workspace, split, counts, parameters.split)
     publish_tables(parameters.dataset_name, summary, split, counts, parameters.split)
     refuse_too_many_bad(summary, parameters.max_bad_fraction, workspace)
@@ -122,13 +117,13 @@ def catalog_and_split(
 @task(name="contact-sheets", task_run_name="contact sheets of {dataset}", **_OPTIONS)
 def draw_contact_sheets(workspace: Workspace, dataset: str) -> None:
     """Draw a contact sheet for each count."""
-    publish_contact_sheets(dataset, write_contact_sheets(workspace))
+    publish_contact_sheets(dataset, _of_whole_list(write_contact_sheets, workspace))
 
 
 @task(name="plan-shards", task_run_name="plan of shards of {size} pixels", **_OPTIONS)
 def plan_shards(workspace: Workspace, size: int) -> list[Pack]:
     """Decide which photo goes into which shard."""
-    return shards.plan_shards(workspace, size)
+    return _of_whole_list(shards.plan_shards, workspace, size)
 
 
 @task(name="pack-shards", task_run_name="shards {pack.number} of {pack.of}", **_OPTIONS)
@@ -140,7 +135,7 @@ def pack_shards(pack: Pack) -> PackCounts:
 @task(name="compare-with-s3", task_run_name="compare with {uri}", **_OPTIONS)
 def plan_upload(workspace: Workspace, uri: str) -> upload.UploadPlan:
     """Compare what the dataset should be on S3 with what is there."""
-    return upload.plan_upload(workspace, uri, shards.shard_files(workspace))
+    return _of_whole_list(whole_list.plan_upload, workspace, uri)
 
 
 @task(name="upload", task_run_name="upload {part.number} of {part.of}", **_OPTIONS)
@@ -152,10 +147,16 @@ def put_objects(part: Upload) -> int:
 @task(name="seal", task_run_name="seal {uri}", **_OPTIONS)
 def seal(workspace: Workspace, uri: str, recipe: Recipe, to_delete: list[str]) -> str:
     """Upload placements and the manifest, delete what is in the dataset no more; return the manifest's SHA-256."""
-    # Placements first: a dataset that can be learned from is never there without them.
-    placements.publish_placements(workspace, uri, recipe.split, recipe.seed)
-    digest = manifest.write_manifest(workspace, recipe, shards.shard_files(workspace))
-    manifest.upload_manifest(workspace, uri)
-    if to_delete:
-        upload.delete_objects(uri, to_delete)
-    return digest
+    return _of_whole_list(whole_list.seal, workspace, uri, recipe, to_delete)
+
+
+def _of_whole_list(
+    function: Callable[Concatenate[Workspace, Options], Result],
+    workspace: Workspace,
+    *arguments: Options.args,
+    **options: Options.kwargs,
+) -> Result:
+    """Do what takes memory that grows with the list in a process of its own, unless the list is short."""
+    if is_long(workspace):
+        return aside(function, workspace, *arguments, **options)
+    return function(workspace, *arguments, **options)

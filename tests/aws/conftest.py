@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tasks.data.demo_photos.bucket import demo_folder
-from tests.installation import Installation
+from tests.installation import Installation, User
 from tests.recorded import Recording, read_journal
 
 SMALL = (
@@ -50,7 +50,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorded]:
     house = Installation(tmp_path_factory.mktemp("recorded") / "home")
     journal = house.home / "localcloud" / "journal.jsonl"
     house.localcloud("up", "--journal")
-    house.run("tasks.services", "up")
+    services = User(house)
     for operation in UNSEEN:
         house.localcloud("faults", "unseen", "1", "--operation", operation)
     for operation, calls in THROTTLED.items():
@@ -66,6 +66,6 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorded]:
     house.run("flows.deploy")
     house.run("flows.nightly_count", *NIGHT)
     house.run("flows.teardown", "--run-id", pipeline.run, "--delete", "--in-use")
-    house.run("tasks.services", "down")
+    services.leave()
     yield Recorded(house.home, pipeline, through_endpoint, read_journal(journal), left)
     assert house.processes() == []

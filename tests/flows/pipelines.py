@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import tarfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +34,13 @@ SMALL = (
 ON_THE_WAY = (
     "",
     "Beginning flow run",
-    "Beginning subflow run 'prepare demo'",
-    "Task run 'open demo'",
+    "Beginning subflow run 'prepare",
+    "Task run 'list of",
     "Task run 'photos 1",
     "Task run 'catalog and split",
     "Task run 'shards",
     "Task run 'upload 1",
-    "Flow run 'prepare demo' - Finished",
+    "Task run 'seal",
     "Task run 'stage weights",
     "Task run 'tune' - trial",
     "Task run 'tune' - Finished",
@@ -63,7 +64,7 @@ _TOLD = ("status", "reason", "expected", "products", "count", "confidence", "out
 _JUDGED = ("verdict_reason", "mismatch", "size", "score")
 
 
-def kill_at_random(installation: Installation, kills: int, seed: int) -> list[str]:
+def kill_at_random(installation: Installation, kills: int, seed: int, arguments: Sequence[str] = SMALL) -> list[str]:
     """Start the pipeline, kill it, resume it, kill it, and so on; returns what was printed by all of them.
 
     A moment is a line that is printed on the way, and up to three seconds after that, so that slow machines are killed
@@ -72,7 +73,7 @@ def kill_at_random(installation: Installation, kills: int, seed: int) -> list[st
     chance = random.Random(seed)
     printed: list[str] = []
     for number, place in enumerate(sorted(chance.choices(range(len(ON_THE_WAY)), k=kills)), 1):
-        process = start(installation)
+        process = start(installation, arguments)
         seen = _read_up_to(process, place)
         seconds = chance.uniform(0, 3 if place else 10)
         if place == len(ON_THE_WAY) - 1:
@@ -88,10 +89,10 @@ def kill_at_random(installation: Installation, kills: int, seed: int) -> list[st
     return printed
 
 
-def start(installation: Installation) -> subprocess.Popen[str]:
-    """Start the pipeline, or resume what was killed."""
+def start(installation: Installation, arguments: Sequence[str] = SMALL) -> subprocess.Popen[str]:
+    """Start the pipeline with these arguments, or resume what was killed."""
     begun = any((installation.home / "runs").glob("*-*/run.json"))
-    return installation.start("flows.full_pipeline", *(("--resume",) if begun else SMALL))
+    return installation.start("flows.full_pipeline", *(("--resume",) if begun else arguments))
 
 
 def _read_up_to(process: "subprocess.Popen[str]", place: int) -> list[str]:

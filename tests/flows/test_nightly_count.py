@@ -22,12 +22,11 @@ from tests.nights import NightRunner, Warehouse, approve_brightness, metadata, p
 def runner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NightRunner]:
     """An installation whose services are up, with an approved model."""
     running = Installation(tmp_path_factory.mktemp("warehouse") / "home")
-    running.run("tasks.services", "up")
-    approve_brightness(running)
-    nights = NightRunner(running)
-    yield nights
-    nights.end()
-    running.run("tasks.services", "down")
+    with running.services():
+        approve_brightness(running)
+        nights = NightRunner(running)
+        yield nights
+        nights.end()
     assert running.processes() == []
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NoReturn
@@ -11,6 +12,7 @@ import pytest
 from flows import tune_and_train
 from tasks.debugger.evaluate import RULES
 from tasks.debugger.managed import TENSOR_RULES
+from tests.flows.pipelines import check_quiet
 from tests.installation import Installation
 from training.errors import DebuggerError
 from training.memory import MEMORY_ENVIRONMENT
@@ -27,26 +29,38 @@ SMALL = (
 )
 
 
-def test_features_are_computed_once_and_a_search_goes_on_from_another(installation: Installation) -> None:
-    installation.run("tasks.services", "up")
-    said = installation.run("flows.tune_and_train", *SMALL)
-    first = installation.summary()
-    assert "Traceback" not in said
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    """An installation whose services are up."""
+    house = Installation(tmp_path_factory.mktemp("learning") / "home")
+    with house.services():
+        yield house
+    assert house.processes() == []
+
+
+def test_features_are_computed_once_and_a_search_goes_on_from_another(running: Installation) -> None:
+    said = running.run("flows.tune_and_train", *SMALL)
+    first = running.summary()
+    check_quiet(said)
     assert list(first["stages"]) == ["prepare", "features", "tune", "train", "debug"]
     assert first["tuning"]["jobs"] == 2
     assert first["cost"]["billable_seconds"].keys() == {"features", "tune", "train"}
-    assert first["cost"]["instances"] == {"features": "ml.g5.xlarge", "tune": "ml.c5.xlarge", "train": "ml.c5.xlarge"}
+    assert first["cost"]["instances"] == {
+        "features": "ml.g5.xlarge",
+        "tune": "ml.c5.xlarge",
+        "train": "ml.c5.xlarge",
+    }
     assert 0 < first["cost"]["total_usd"] < 1
     assert first["cost"]["priced_at"]
 
     search = ("--warm-start", first["tuning"]["job_name"], "--early-stopping", "--learning-rates", "0.005,0.02")
-    installation.run("flows.tune_and_train", *SMALL, *search)
-    second = installation.summary()
+    running.run("flows.tune_and_train", *SMALL, *search)
+    second = running.summary()
     assert second["run_id"] != first["run_id"]
     assert 0.005 <= second["tuning"]["best"]["lr"] <= 0.02
     assert "features" not in second["cost"]["billable_seconds"]
 
-    client = installation.client("sagemaker")
+    client = running.client("sagemaker")
     jobs = [job["TrainingJobName"] for job in client.list_training_jobs(MaxResults=100)["TrainingJobSummaries"]]
     assert sum("-features-" in name for name in jobs) == 1
     tuning = client.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName=second["tuning"]["job_name"])
@@ -57,7 +71,7 @@ def test_features_are_computed_once_and_a_search_goes_on_from_another(installati
     told = final["HyperParameters"]
     assert (told["save_interval_train"], told["save_interval_eval"], told["weight_decay"]) == ("5", "1", "0.02")
 
-    shown = installation.prefect("artifacts/filter")
+    shown = running.prefect("artifacts/filter")
     pictures = {artifact["key"]: artifact for artifact in shown if artifact["type"] == "image"}
     assert pictures["tuning-trials"]["data"].startswith("data:image/png;base64,")
     assert all(pictures[f"debugger-{name}"]["data"].startswith("data:image/svg") for name in ("losses", "phases"))
@@ -68,21 +82,27 @@ def test_features_are_computed_once_and_a_search_goes_on_from_another(installati
     assert progress["Epochs of the training: 2 of 2"] == 100
     assert progress["Features: done"] == 100
 
-    # A loss that explodes after a trial's only step: all photos are one batch. With Debugger, records go to its place.
-    installation.environment["BINVENTORY_DEBUGGER"] = "true"
+
+def test_a_loss_that_explodes_ends_the_run_with_a_page_of_what_was_recorded(
+    running: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It explodes after a trial's only step: all photos are one batch. With Debugger, records go to its place."""
+    monkeypatch.setitem(running.environment, "BINVENTORY_DEBUGGER", "true")
     exploding = ("--batch-sizes=128", "--learning-rates=1e30,1e31", "--trials=1", "--epochs=4")
-    said = installation.run("flows.tune_and_train", *SMALL, *exploding, code=1)
-    del installation.environment["BINVENTORY_DEBUGGER"]
+    said = running.run("flows.tune_and_train", *SMALL, *exploding, code=1)
     assert "Traceback" not in said
     assert re.search("the validation loss became nan in epoch [234]", said), said
-    page = installation.home / "runs" / "latest" / "debugger.html"
-    assert f"What it recorded, judged: {installation.home / 'runs'}" in said.replace("\n", "")
+    page = running.home / "runs" / "latest" / "debugger.html"
+    assert f"What it recorded, judged: {running.home / 'runs'}" in said.replace("\n", "")
     assert re.search(r"<b>ExplodingTensor</b></td><td><span class=\"mark IssuesFound\">", page.read_text())
+    client = running.client("sagemaker")
     failed = client.list_training_jobs(StatusEquals="Failed", NameContains="-train-")["TrainingJobSummaries"]
     request = client.describe_training_job(TrainingJobName=failed[0]["TrainingJobName"])
     assert request["DebugHookConfig"]["HookParameters"]["train.save_interval"] == "5"
     assert {rule["RuleConfigurationName"] for rule in request["DebugRuleConfigurations"]} == {*TENSOR_RULES}
 
+
+def test_a_rule_that_fires_ends_the_training_and_the_run_is_told_the_same_again(running: Installation) -> None:
     threshold = json.dumps({"WeightUpdateRatio": {"large_threshold": "1e-9"}})  # which every training exceeds
     watched = (
         "--recipe=finetune",
@@ -93,15 +113,15 @@ def test_features_are_computed_once_and_a_search_goes_on_from_another(installati
         threshold,
         "--stop-on=WeightUpdateRatio",
     )
-    said = installation.run("flows.tune_and_train", *SMALL, *watched, code=1)
+    said = running.run("flows.tune_and_train", *SMALL, *watched, code=1)
     assert "was stopped: the rule WeightUpdateRatio fired (train step 0," in said
     assert "Traceback" not in said
-    said = installation.run("flows.tune_and_train", *SMALL, *watched, code=1)  # picks the run up, and is told the same
+    said = running.run("flows.tune_and_train", *SMALL, *watched, code=1)  # picks the run up, and is told the same
     assert "was stopped: the rule WeightUpdateRatio fired (train step 0," in said
+    client = running.client("sagemaker")
     ended = client.list_training_jobs(StatusEquals="Stopped", NameContains="-train-")["TrainingJobSummaries"]
     assert len(ended) == 1
     assert f"debug_report --job-name {ended[0]['TrainingJobName']}" in said
-    installation.run("tasks.services", "down")
 
 
 def test_a_page_that_cannot_be_made_does_not_hide_why_a_training_failed(

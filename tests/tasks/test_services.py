@@ -20,42 +20,14 @@ import yaml
 from tasks import prefect_server, prefect_worker, services
 from tasks.daemon import Daemon
 from tasks.settings import Settings
-from tests.installation import ROOT, Installation
+from tests.installation import ROOT, USER, Installation, User
 from training.errors import HomeError
-
-USER = """
-import os, sys
-from tasks.services import use_cloud, use_prefect_server
-from tasks.settings import settings
-use_cloud(settings())
-print(use_prefect_server(settings()), os.environ["AWS_ENDPOINT_URL_S3"], flush=True)
-sys.stdin.readline()
-"""
 
 NAMES_ITS_SERVER = """
 from tasks.services import use_prefect_server
 from tasks.settings import settings
 print(use_prefect_server(settings()))
 """
-
-
-class User:
-    """A process that uses the services until it is told to leave."""
-
-    def __init__(self, installation: Installation) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", USER],
-            cwd=ROOT,
-            env=installation.environment,
-            text=True,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
-        assert self.process.stdout
-        self.prefect, self.s3 = self.process.stdout.readline().split()
-
-    def leave(self) -> None:
-        self.process.communicate("\n", timeout=60)
 
 
 def answers(url: str) -> bool:

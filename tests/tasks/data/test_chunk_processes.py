@@ -11,10 +11,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tasks.data.chunk_processes import apart, chunk_processes
+from tasks.data.chunk_processes import apart, aside, chunk_processes
 from tasks.data.workspace import Workspace
 from tasks.transient import is_transient
-from tests.tasks.data.parts_of_work import Part, be_odd, chatter, die, refuse, whoami
+from tests.tasks.data.parts_of_work import Part, be_odd, chatter, die, hoard, refuse, whoami
 from training.errors import SourceError, WorkerError, WorkspaceError
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -32,10 +32,21 @@ def processes() -> Iterator[None]:
 def test_a_part_is_done_in_another_process_which_stays_and_a_lone_one_here() -> None:
     assert apart(whoami, Part()) == apart(whoami, Part()) != os.getpid()
     assert apart(whoami, Part(of=1)) == os.getpid()
+    assert aside(whoami, Part(of=1)) == apart(whoami, Part())
+
+
+@pytest.mark.usefixtures("processes")
+def test_a_worker_that_has_grown_gives_way_to_a_new_one_and_its_answer_counts() -> None:
+    small = aside(whoami, Part())
+    assert aside(hoard, 300 * 2**20) == small
+    assert not psutil.pid_exists(small)
+    with pytest.raises(SourceError, match="no access to the bucket"):
+        aside(refuse, Part(), "the bucket")
+    assert aside(whoami, Part()) != small
 
 
 def test_without_processes_everything_is_done_here() -> None:
-    assert apart(whoami, Part()) == os.getpid()
+    assert apart(whoami, Part()) == aside(whoami, Part()) == os.getpid()
 
 
 @pytest.mark.usefixtures("processes")
