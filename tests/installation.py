@@ -66,6 +66,13 @@ class Installation:
         finally:
             user.leave()
 
+    @contextmanager
+    def commands(self) -> Iterator["Commands"]:
+        """Commands that are run in one process, which imports things once."""
+        commands = Commands(self)
+        yield commands
+        commands.end()
+
     def cloud_environment(self) -> dict[str, str]:
         """The ``AWS_*`` variables of this installation's embedded cloud."""
         variables: dict[str, str] = json.loads(self.localcloud("env", "--format", "json"))
@@ -109,6 +116,40 @@ class Installation:
             if mine and process.pid != os.getpid():
                 found.append(line)
         return found
+
+
+class Commands:
+    """Runs commands as `Installation.run` does, but one after another in a process that stays.
+
+    What a flow's command imports takes as long as many a flow does.
+    """
+
+    def __init__(self, installation: Installation) -> None:
+        self.installation = installation
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.commands_in_child"],
+            cwd=ROOT,
+            env=installation.environment,
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+
+    def run(self, module: str, *arguments: str, code: int = 0) -> str:
+        """Run one command with the installation's variables of now; returns what it printed."""
+        assert self.process.stdin
+        assert self.process.stdout
+        variables = {k: v for k, v in self.installation.environment.items() if k.startswith("BINVENTORY_")}
+        wanted = {"module": module, "arguments": arguments, "variables": variables}
+        print(json.dumps(wanted), file=self.process.stdin, flush=True)
+        answer = json.loads(self.process.stdout.readline())
+        said: str = answer["said"]
+        assert answer["code"] == code, said
+        return said
+
+    def end(self) -> None:
+        """End the process."""
+        self.process.communicate(timeout=60)
 
 
 class User:

@@ -3,8 +3,6 @@
 import io
 import json
 import os
-import subprocess
-import sys
 import time
 import uuid
 from pathlib import Path
@@ -21,7 +19,7 @@ from tasks.object_store import ensure_bucket
 from tasks.release.package import container_environment
 from tasks.release.registry import Registration, register
 from tasks.settings import Settings
-from tests.installation import ROOT, Installation
+from tests.installation import Commands, Installation
 from tests.localcloud.hosting import archive
 
 BOOKKEEPING = ("run", "night", "counted_at")
@@ -74,38 +72,14 @@ def metadata(expected: Any, *products: str) -> bytes:
     return json.dumps({"BIN_FCSKU_DATA": data, "EXPECTED_QUANTITY": expected}).encode()
 
 
-class NightRunner:
-    """Runs nights in a process of its own that stays."""
-
-    def __init__(self, installation: Installation) -> None:
-        self.installation = installation
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.flows.nights_in_child"],
-            cwd=ROOT,
-            env=installation.environment,
-            text=True,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
-
-    def run(self, *arguments: str) -> tuple[int, str]:
-        """Run one night with the installation's variables; returns its exit code and what it printed."""
-        assert self.process.stdin
-        assert self.process.stdout
-        variables = {k: v for k, v in self.installation.environment.items() if k.startswith("BINVENTORY_")}
-        print(json.dumps({"arguments": arguments, "variables": variables}), file=self.process.stdin, flush=True)
-        answer = json.loads(self.process.stdout.readline())
-        return answer["code"], answer["said"]
-
-    def end(self) -> None:
-        self.process.communicate(timeout=60)
-
-
 class Warehouse:
-    """An installation whose services stay up, with a bucket of its own and the model approved."""
+    """An installation whose services stay up, with a bucket of its own and the model approved.
 
-    def __init__(self, installation: Installation, runner: NightRunner | None = None) -> None:
-        self.installation, self.runner = installation, runner
+    Nights are commands of their own, or the ``commands`` of one process that stays.
+    """
+
+    def __init__(self, installation: Installation, commands: Commands | None = None) -> None:
+        self.installation, self.commands = installation, commands or installation
         self.bucket = f"bins-{uuid.uuid4().hex[:8]}"
         self.use_new_ledger()
         self.s3 = installation.client("s3")
@@ -146,11 +120,7 @@ class Warehouse:
     def night(self, *arguments: str, code: int = 0) -> str:
         """Run the flow; returns what it printed."""
         arguments = arguments if "--prefix" in arguments else ("--prefix", self.prefix, *arguments)
-        if self.runner:
-            found, said = self.runner.run(*arguments)
-            assert found == code, said
-            return said
-        return self.installation.run("flows.nightly_count", *arguments, code=code)
+        return self.commands.run("flows.nightly_count", *arguments, code=code)
 
     def ledger(self) -> Ledger:
         return Ledger(open_engine(make_url(f"sqlite+pysqlite:///{self.ledger_file}")))

@@ -202,9 +202,9 @@ def run_block(page: str, command: str, installation: Installation) -> str:
 
 def test_what_changes_nothing_is_run_as_it_stands(installation: Installation) -> None:
     """In an empty installation: nothing is registered, nothing was left, and nobody runs."""
-    with installation.services():
-        assert "Models in the group" in installation.run("flows.deploy", "--list")
-        assert "left nothing" in installation.run("flows.teardown", "--run-id", "261125-120000")
+    with installation.services(), installation.commands() as commands:
+        assert "Models in the group" in commands.run("flows.deploy", "--list")
+        assert "left nothing" in commands.run("flows.teardown", "--run-id", "261125-120000")
         assert "running" in installation.localcloud("status")
         said = run_block("docs/nightly.md", "prefect automation create", installation)
         assert len(installation.prefect("automations/filter")) == 4, said

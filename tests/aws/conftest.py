@@ -59,13 +59,14 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorded]:
     left = house.localcloud("faults", "list")
     pipeline = read_journal(journal)
     journal.write_text("")
-    house.run("flows.nightly_count", *THROUGH_ENDPOINT)
-    through_endpoint = read_journal(journal)
-    journal.write_text("")
-    house.environment["BINVENTORY_STARTUP_SECONDS"] = "300"  # another configuration: the endpoint is updated
-    house.run("flows.deploy")
-    house.run("flows.nightly_count", *NIGHT)
-    house.run("flows.teardown", "--run-id", pipeline.run, "--delete", "--in-use")
+    with house.commands() as commands:
+        commands.run("flows.nightly_count", *THROUGH_ENDPOINT)
+        through_endpoint = read_journal(journal)
+        journal.write_text("")
+        house.environment["BINVENTORY_STARTUP_SECONDS"] = "300"  # another configuration: the endpoint is updated
+        commands.run("flows.deploy")
+        commands.run("flows.nightly_count", *NIGHT)
+        commands.run("flows.teardown", "--run-id", pipeline.run, "--delete", "--in-use")
     services.leave()
     yield Recorded(house.home, pipeline, through_endpoint, read_journal(journal), left)
     assert house.processes() == []

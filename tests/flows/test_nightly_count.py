@@ -14,25 +14,24 @@ import pytest
 from tasks.ledger.leases import lease
 from tasks.nightly.judge import Policy
 from tasks.nightly.policy import policy_facts
-from tests.installation import Installation
-from tests.nights import NightRunner, Warehouse, approve_brightness, metadata, photo
+from tests.installation import Commands, Installation
+from tests.nights import Warehouse, approve_brightness, metadata, photo
 
 
 @pytest.fixture(scope="module")
-def runner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NightRunner]:
-    """An installation whose services are up, with an approved model."""
+def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
+    """Of an installation whose services are up, with an approved model."""
     running = Installation(tmp_path_factory.mktemp("warehouse") / "home")
     with running.services():
         approve_brightness(running)
-        nights = NightRunner(running)
-        yield nights
-        nights.end()
+        with running.commands() as commands:
+            yield commands
     assert running.processes() == []
 
 
 @pytest.fixture
-def house(runner: NightRunner) -> Warehouse:
-    return Warehouse(runner.installation, runner)
+def house(commands: Commands) -> Warehouse:
+    return Warehouse(commands.installation, commands)
 
 
 def test_a_night_its_repetition_and_the_next_one(house: Warehouse) -> None:

@@ -13,7 +13,7 @@ from flows import tune_and_train
 from tasks.debugger.evaluate import RULES
 from tasks.debugger.managed import TENSOR_RULES
 from tests.flows.pipelines import check_quiet
-from tests.installation import Installation
+from tests.installation import Commands, Installation
 from training.errors import DebuggerError
 from training.memory import MEMORY_ENVIRONMENT
 
@@ -30,15 +30,22 @@ SMALL = (
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    """An installation whose services are up."""
-    house = Installation(tmp_path_factory.mktemp("learning") / "home")
-    with house.services():
-        yield house
-    assert house.processes() == []
+def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
+    """Of an installation whose services are up."""
+    running = Installation(tmp_path_factory.mktemp("learning") / "home")
+    with running.services(), running.commands() as commands:
+        yield commands
+    assert running.processes() == []
 
 
-def test_features_are_computed_once_and_a_search_goes_on_from_another(running: Installation) -> None:
+@pytest.fixture
+def running(commands: Commands) -> Installation:
+    return commands.installation
+
+
+def test_features_are_computed_once_and_a_search_goes_on_from_another(
+    running: Installation, commands: Commands
+) -> None:
     said = running.run("flows.tune_and_train", *SMALL)
     first = running.summary()
     check_quiet(said)
@@ -54,7 +61,7 @@ def test_features_are_computed_once_and_a_search_goes_on_from_another(running: I
     assert first["cost"]["priced_at"]
 
     search = ("--warm-start", first["tuning"]["job_name"], "--early-stopping", "--learning-rates", "0.005,0.02")
-    running.run("flows.tune_and_train", *SMALL, *search)
+    commands.run("flows.tune_and_train", *SMALL, *search)
     second = running.summary()
     assert second["run_id"] != first["run_id"]
     assert 0.005 <= second["tuning"]["best"]["lr"] <= 0.02
@@ -84,12 +91,12 @@ def test_features_are_computed_once_and_a_search_goes_on_from_another(running: I
 
 
 def test_a_loss_that_explodes_ends_the_run_with_a_page_of_what_was_recorded(
-    running: Installation, monkeypatch: pytest.MonkeyPatch
+    running: Installation, commands: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It explodes after a trial's only step: all photos are one batch. With Debugger, records go to its place."""
     monkeypatch.setitem(running.environment, "BINVENTORY_DEBUGGER", "true")
     exploding = ("--batch-sizes=128", "--learning-rates=1e30,1e31", "--trials=1", "--epochs=4")
-    said = running.run("flows.tune_and_train", *SMALL, *exploding, code=1)
+    said = commands.run("flows.tune_and_train", *SMALL, *exploding, code=1)
     assert "Traceback" not in said
     assert re.search("the validation loss became nan in epoch [234]", said), said
     page = running.home / "runs" / "latest" / "debugger.html"
@@ -102,7 +109,9 @@ def test_a_loss_that_explodes_ends_the_run_with_a_page_of_what_was_recorded(
     assert {rule["RuleConfigurationName"] for rule in request["DebugRuleConfigurations"]} == {*TENSOR_RULES}
 
 
-def test_a_rule_that_fires_ends_the_training_and_the_run_is_told_the_same_again(running: Installation) -> None:
+def test_a_rule_that_fires_ends_the_training_and_the_run_is_told_the_same_again(
+    running: Installation, commands: Commands
+) -> None:
     threshold = json.dumps({"WeightUpdateRatio": {"large_threshold": "1e-9"}})  # which every training exceeds
     watched = (
         "--recipe=finetune",
@@ -113,10 +122,10 @@ def test_a_rule_that_fires_ends_the_training_and_the_run_is_told_the_same_again(
         threshold,
         "--stop-on=WeightUpdateRatio",
     )
-    said = running.run("flows.tune_and_train", *SMALL, *watched, code=1)
+    said = commands.run("flows.tune_and_train", *SMALL, *watched, code=1)
     assert "was stopped: the rule WeightUpdateRatio fired (train step 0," in said
     assert "Traceback" not in said
-    said = running.run("flows.tune_and_train", *SMALL, *watched, code=1)  # picks the run up, and is told the same
+    said = commands.run("flows.tune_and_train", *SMALL, *watched, code=1)  # picks the run up, and is told the same
     assert "was stopped: the rule WeightUpdateRatio fired (train step 0," in said
     client = running.client("sagemaker")
     ended = client.list_training_jobs(StatusEquals="Stopped", NameContains="-train-")["TrainingJobSummaries"]
