@@ -70,8 +70,10 @@ class Installation:
     def commands(self) -> Iterator["Commands"]:
         """Commands that are run in one process, which imports things once."""
         commands = Commands(self)
-        yield commands
-        commands.end()
+        try:
+            yield commands
+        finally:
+            commands.end()
 
     def cloud_environment(self) -> dict[str, str]:
         """The ``AWS_*`` variables of this installation's embedded cloud."""

@@ -54,6 +54,7 @@ def open_source(parameters: PrepareParameters, demo_bucket: str, cloud: str) -> 
 @task(name="read-list", task_run_name="list of {parameters.dataset_name}", **_OPTIONS)
 def read_list(workspace: Workspace, source: Source, parameters: PrepareParameters) -> int:
     """Read the file list, or list the bucket."""
+    # How long it is, is known afterwards only.
     listed = aside(listing_stage.write_initial_listing, workspace, source, parameters)
     if parameters.labels is not None:
         hits, labels = count_listed(workspace)
