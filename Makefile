@@ -54,7 +54,7 @@ format: install ## Put the code into the project's format, and mend what can be 
 	$(BIN)/ruff check --fix .
 
 lock: install ## Renew requirements.lock from pyproject.toml
-	$(BIN)/uv pip compile --quiet --upgrade --no-header --no-emit-index-url --all-extras pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile --quiet --upgrade --python-version 3.11.0 --no-header --no-emit-index-url --all-extras pyproject.toml -o requirements.lock
 
 bench: install ## Measure speed and memory
 	$(BIN)/python -m benchmarks
