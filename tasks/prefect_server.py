@@ -73,7 +73,7 @@ def start(settings: Settings) -> str:
         if _comes_up(psutil.Process(process.pid), url):
             return url
         server.stop()
-    raise CloudError(f"The Prefect server did not come up within {START_SECONDS} s; its log is {server.log}")
+    raise CloudError(f"The Prefect server ended, or did not answer within {START_SECONDS} s; its log is {server.log}")
 
 
 def _comes_up(process: psutil.Process, url: str) -> bool:
