@@ -4,12 +4,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 PYTEST := $(BIN)/pytest
 
-# What smdebug needs cannot be imported by newer ones.
+# What smdebug needs cannot be imported by newer ones; older ones extract archives without a filter.
 define REFUSE_OTHER_PYTHONS
 import sys
-if not (3, 11) <= sys.version_info < (3, 13):
-    sys.exit("Python 3.11 or 3.12 is needed, and %s is %d.%d. Name one: make clean install PYTHON=python3.12"
-             % ((sys.executable,) + sys.version_info[:2]))
+if not (3, 11, 4) <= sys.version_info < (3, 13):
+    sys.exit("Python 3.12, or 3.11 from 3.11.4 on, is needed, and %s is %d.%d.%d. "
+             "Name one: make clean install PYTHON=python3.12" % ((sys.executable,) + sys.version_info[:3]))
 endef
 export REFUSE_OTHER_PYTHONS
 
@@ -54,7 +54,7 @@ format: install ## Put the code into the project's format, and mend what can be 
 	$(BIN)/ruff check --fix .
 
 lock: install ## Renew requirements.lock from pyproject.toml
-	$(BIN)/uv pip compile --quiet --upgrade --python-version 3.11.0 --no-header --no-emit-index-url --all-extras pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile --quiet --upgrade --python-version 3.11.4 --no-header --no-emit-index-url --all-extras pyproject.toml -o requirements.lock
 
 bench: install ## Measure speed and memory
 	$(BIN)/python -m benchmarks
