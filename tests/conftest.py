@@ -15,7 +15,7 @@ import boto3
 
 from tests.installation import PHOTOS, Installation
 
-TOGETHER = ("tests/aws/", "tests/serving/", "tests/tasks/release/", "tests/tasks/ledger/")
+TOGETHER = ("tests/aws/", "tests/flows/nights/", "tests/serving/", "tests/tasks/release/", "tests/tasks/ledger/")
 
 
 class ByService(LoadScopeScheduling):  # type: ignore[misc]
