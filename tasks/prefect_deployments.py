@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import yaml
+from prefect.client.orchestration import SyncPrefectClient
 
 from tasks.atomic_file import write_atomically
 from tasks.daemon import clean_environment
@@ -66,8 +67,8 @@ def _filled_in(settings: Settings) -> str:
 
 def _deployments(api_url: str) -> list[dict[str, Any]]:
     try:
-        answer = httpx.post(f"{api_url}/deployments/filter", json={}, timeout=60)
-        answer.raise_for_status()
+        with SyncPrefectClient(api_url) as client:  # asks again where the server is too busy to answer
+            answer = client.request("POST", "/deployments/filter", json={})
     except httpx.HTTPError as error:
         raise CloudError(f"The Prefect server at {api_url} does not say what is deployed there: {error}") from error
     found: list[dict[str, Any]] = answer.json()

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import boto3
-import httpx
 import psutil
+from prefect.client.base import PrefectHttpxSyncClient
 
 ROOT = Path(__file__).resolve().parents[1]
 PHOTOS = ROOT.parent / "shared" / "abid"
@@ -95,9 +95,8 @@ class Installation:
     def prefect(self, path: str, **body: Any) -> Any:
         """Ask the installation's Prefect server."""
         url = json.loads((self.home / "prefect" / "server.json").read_text())["api_url"]
-        answer = httpx.post(f"{url}/{path}", json=body, timeout=30)
-        answer.raise_for_status()
-        return answer.json()
+        with PrefectHttpxSyncClient(timeout=30) as client:  # asks again where a busy server answers 503
+            return client.post(f"{url}/{path}", json=body).json()
 
     def summary(self, run: str = "latest") -> dict[str, Any]:
         """``summary.json`` of a run; empty while there is none."""
