@@ -175,6 +175,37 @@ def outside(folder: Path, photos: int, epochs: int) -> None:
     )
 
 
+def two_processes(folder: Path, photos: int, epochs: int) -> None:
+    """The same training in one process and in two that share its cores and each of its batches (gloo)."""
+    channels = channels_of(folder, photos, photos // 8)
+    seconds = {}
+    for processes in (1, 2):
+        recipe = {"image_size": "112", "epochs": str(epochs), "processes": str(processes)}
+        subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "training.train",
+                *(part for name in recipe for part in (f"--{name}", recipe[name])),
+            ],
+            env=os.environ
+            | {
+                "SM_CHANNEL_TRAIN": str(channels.train),
+                "SM_CHANNEL_VALID": str(channels.valid),
+                "SM_CHANNEL_WEIGHTS": str(channels.weights),
+                "SM_MODEL_DIR": str(channels.model),
+                "SM_OUTPUT_DATA_DIR": str(channels.output),
+            },
+            stdout=subprocess.DEVNULL,
+            check=True,
+        )
+        seconds[processes] = model.load_card(channels.model).phases["train"]
+    print(
+        f"{epochs} epochs of {photos} photos at 112 px on {os.cpu_count()} hardware threads: {seconds[1]:.0f} s in one "
+        f"process, {seconds[2]:.0f} s in two: {seconds[1] / seconds[2]:.2f} times its speed"
+    )
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -192,6 +223,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         against_a_bare_loop(Path(folder) / "loop", given.rounds)
         tuning(Path(folder) / "tuning", given.photos)
+        two_processes(Path(folder) / "two", given.photos, given.job_epochs)
         outside(Path(folder) / "job", given.job_photos, given.job_epochs)
 
 

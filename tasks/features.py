@@ -5,8 +5,8 @@ import dataclasses
 from botocore.exceptions import ClientError
 from prefect import task
 from pydantic import BaseModel, ConfigDict, Field
-from sagemaker.core.resources import TrainingJob
 
+from tasks import sdk
 from tasks.jobs import is_missing, job_name
 from tasks.object_store import open_store
 from tasks.prices import Cost
@@ -67,7 +67,7 @@ def finished_archive(prefix: str) -> str | None:
 
 def _is_completed(job: str) -> bool:
     try:
-        return bool(TrainingJob.get(job).training_job_status == "Completed")
+        return bool(sdk.TrainingJob.get(job).training_job_status == "Completed")
     except ClientError as error:
         if is_missing(error):  # another account's, or one of an embedded cloud that is gone
             return False

@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 
 import boto3
 from botocore.exceptions import ClientError
-from sagemaker.core import image_uris
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
+from tasks import sdk
 from tasks.progress import EPOCH
 from tasks.run_record import digest_of
 from tasks.settings import Settings
@@ -59,7 +59,7 @@ def api_tags(run_id: str) -> list[Any]:
 
 def image_uri(settings: Settings, scope: str, instance: str) -> str:
     """AWS's PyTorch container for training or inference on an instance type."""
-    uri: str = image_uris.retrieve(
+    uri: str = sdk.image_uris.retrieve(
         "pytorch",
         settings.region,
         version=PYTORCH,

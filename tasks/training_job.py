@@ -9,20 +9,8 @@ import obstore
 from botocore.exceptions import ClientError
 from prefect import get_run_logger, task
 from pydantic import BaseModel, ConfigDict, Field
-from sagemaker.core.resources import TrainingJob
-from sagemaker.core.shapes import (
-    AlgorithmSpecification,
-    Channel,
-    CheckpointConfig,
-    DataSource,
-    MetricDefinition,
-    OutputDataConfig,
-    ResourceConfig,
-    S3DataSource,
-    StoppingCondition,
-)
 
-from tasks import code_archive
+from tasks import code_archive, sdk
 from tasks.debugger import managed
 from tasks.debugger.watch import Watch
 from tasks.jobs import LogTail, attach, attempts_before, follow, has_gpu, image_uri, job_name, tags
@@ -58,14 +46,14 @@ class JobInputs(BaseModel):
     data_digest: str = Field(description="Fingerprint of the data.")
     features: str | None = Field(None, description="S3 prefix of a frozen backbone's features, instead of photos.")
 
-    def channels(self) -> list[Channel]:
+    def channels(self) -> "list[sdk.Channel]":
         """The input channels of a job."""
         sources = {"weights": self.weights}
         sources |= {"features": self.features} if self.features else {"train": self.train, "valid": self.valid}
         return [
-            Channel(
+            sdk.Channel(
                 channel_name=name,
-                data_source=DataSource(s3_data_source=S3DataSource(s3_data_type="S3Prefix", s3_uri=uri)),
+                data_source=sdk.DataSource(s3_data_source=sdk.S3DataSource(s3_data_type="S3Prefix", s3_uri=uri)),
             )
             for name, uri in sources.items()
         ]
@@ -105,14 +93,14 @@ def script_hyperparameters(code: str, program: str, recipe: dict[str, Any]) -> d
     return values | {"sagemaker_program": program, "sagemaker_submit_directory": code}
 
 
-def metric_definitions() -> list[MetricDefinition]:
+def metric_definitions() -> "list[sdk.MetricDefinition]":
     """What SageMaker reads from the log."""
-    return [MetricDefinition(name=item["Name"], regex=item["Regex"]) for item in metrics.definitions()]
+    return [sdk.MetricDefinition(name=item["Name"], regex=item["Regex"]) for item in metrics.definitions()]
 
 
-def resources(instance: str, count: int = 1) -> ResourceConfig:
+def resources(instance: str, count: int = 1) -> "sdk.ResourceConfig":
     """What a job runs on."""
-    return ResourceConfig(instance_type=instance, instance_count=count, volume_size_in_gb=VOLUME_GB)
+    return sdk.ResourceConfig(instance_type=instance, instance_count=count, volume_size_in_gb=VOLUME_GB)
 
 
 def jobs_prefix(settings: Settings) -> str:
@@ -120,19 +108,19 @@ def jobs_prefix(settings: Settings) -> str:
     return f"s3://{settings.bucket}/jobs"
 
 
-def checkpoints(name: str, settings: Settings) -> CheckpointConfig:
+def checkpoints(name: str, settings: Settings) -> "sdk.CheckpointConfig":
     """Where a job's checkpoints go, and come from when it starts again."""
-    return CheckpointConfig(s3_uri=f"s3://{settings.bucket}/checkpoints/{name}")
+    return sdk.CheckpointConfig(s3_uri=f"s3://{settings.bucket}/checkpoints/{name}")
 
 
-def stopping(settings: Settings) -> StoppingCondition:
+def stopping(settings: Settings) -> "sdk.StoppingCondition":
     """How long a job may run and, on spot capacity, wait for an instance besides."""
     seconds = settings.job_timeout_minutes * 60
     if settings.spot:
-        return StoppingCondition(
+        return sdk.StoppingCondition(
             max_runtime_in_seconds=seconds, max_wait_time_in_seconds=settings.training_minutes * 60
         )
-    return StoppingCondition(max_runtime_in_seconds=seconds)
+    return sdk.StoppingCondition(max_runtime_in_seconds=seconds)
 
 
 class Script(BaseModel):
@@ -152,12 +140,12 @@ class Script(BaseModel):
 
 
 def start_script(
-    script: Script, settings: Settings, before_another: Callable[[TrainingJob], None] | None = None
-) -> TrainingJob:
+    script: Script, settings: Settings, before_another: "Callable[[sdk.TrainingJob], None] | None" = None
+) -> "sdk.TrainingJob":
     """Start a script, or find the job of its name; see `attach`."""
     name, inputs, request = script.name, script.inputs, script.request
 
-    def create(candidate: str) -> TrainingJob:
+    def create(candidate: str) -> "sdk.TrainingJob":
         debugger = managed.request_members(settings, script.debugger) if script.debugger else {}
         try:
             return submit(candidate, debugger)
@@ -167,18 +155,18 @@ def start_script(
             get_run_logger().warning("%s", managed.explain(error))
             return submit(candidate, {})
 
-    def submit(candidate: str, more: dict[str, Any]) -> TrainingJob:
-        return TrainingJob.create(
+    def submit(candidate: str, more: dict[str, Any]) -> "sdk.TrainingJob":
+        return sdk.TrainingJob.create(
             training_job_name=candidate,
             role_arn=settings.role,
-            algorithm_specification=AlgorithmSpecification(
+            algorithm_specification=sdk.AlgorithmSpecification(
                 training_image=image_uri(settings, "training", script.instance),
                 training_input_mode="File",
                 metric_definitions=metric_definitions(),
             ),
             hyper_parameters=request,
             input_data_config=inputs.channels(),
-            output_data_config=OutputDataConfig(s3_output_path=script.outputs),
+            output_data_config=sdk.OutputDataConfig(s3_output_path=script.outputs),
             resource_config=resources(script.instance, script.instances),
             stopping_condition=stopping(settings),
             enable_managed_spot_training=settings.spot,
@@ -189,12 +177,12 @@ def start_script(
             **more,
         )
 
-    return attach(name, TrainingJob.get, create, _status, before_another)
+    return attach(name, sdk.TrainingJob.get, create, _status, before_another)
 
 
 def run_script(
     script: Script, label: str, settings: Settings, stopping_rules: Mapping[str, Mapping[str, Any]] | None = None
-) -> TrainingJob:
+) -> "sdk.TrainingJob":
     """Start a script, or find its job, and wait; returns the job completed. The progress artifact has the label.
 
     Args:
@@ -223,13 +211,13 @@ def run_script(
     return job
 
 
-def _with_places(error: JobError, job: TrainingJob) -> JobError:
+def _with_places(error: JobError, job: "sdk.TrainingJob") -> JobError:
     """The error with its job's name and, where it is about a checkpoint, with the place that a person can reach."""
     where = f"\nIts checkpoints are in {job.checkpoint_config.s3_uri}" if "checkpoint" in str(error) else ""
     return JobError(f"{error}{where}", str(job.training_job_name))
 
 
-def _status(job: TrainingJob) -> str:
+def _status(job: "sdk.TrainingJob") -> str:
     return str(job.training_job_status)
 
 
@@ -306,13 +294,13 @@ def train(
     )
 
 
-def cost_of_attempts(name: str, job: TrainingJob) -> Cost:
+def cost_of_attempts(name: str, job: "sdk.TrainingJob") -> Cost:
     """What a job is billed for, and with it those of its name that failed or were stopped before it."""
-    earlier = [TrainingJob.get(each) for each in attempts_before(name, job.training_job_name)]
+    earlier = [sdk.TrainingJob.get(each) for each in attempts_before(name, job.training_job_name)]
     return cost_of([*earlier, job])
 
 
-def cost_of(jobs: Sequence[TrainingJob]) -> Cost:
+def cost_of(jobs: "Sequence[sdk.TrainingJob]") -> Cost:
     """What these jobs are billed for, as if all were on the last one's kind of instance."""
     seconds = sum(int(job.billable_time_in_seconds or 0) * int(job.resource_config.instance_count) for job in jobs)
     return Cost(instance=str(jobs[-1].resource_config.instance_type), billable_seconds=seconds)

@@ -8,22 +8,8 @@ from typing import Any
 from prefect import get_run_logger, task
 from prefect.artifacts import create_image_artifact, create_table_artifact
 from pydantic import BaseModel, ConfigDict, Field
-from sagemaker.core.resources import HyperParameterTuningJob, TrainingJob
-from sagemaker.core.shapes import (
-    CategoricalParameterRange,
-    ContinuousParameterRange,
-    HyperParameterAlgorithmSpecification,
-    HyperParameterTrainingJobDefinition,
-    HyperParameterTrainingJobSummary,
-    HyperParameterTuningJobConfig,
-    HyperParameterTuningJobObjective,
-    HyperParameterTuningJobWarmStartConfig,
-    OutputDataConfig,
-    ParameterRanges,
-    ParentHyperParameterTuningJob,
-    ResourceLimits,
-)
 
+from tasks import sdk
 from tasks.jobs import ENDED, attach, attempts_before, follow, image_uri, job_name, tags
 from tasks.learning import Search
 from tasks.prices import Cost
@@ -81,7 +67,7 @@ def tune(inputs: JobInputs, recipe: Hyperparameters, search: Search, settings: S
     diary = _Diary(job, search.trials)
     follow(job, _status, settings, get_run_logger(), watch=diary.look, minutes=longest_minutes(search, settings))
     diary.progress.finish()
-    return _outcome(job, [HyperParameterTuningJob.get(name) for name in earlier])
+    return _outcome(job, [sdk.HyperParameterTuningJob.get(name) for name in earlier])
 
 
 def longest_minutes(search: Search, settings: Settings) -> int:
@@ -91,12 +77,12 @@ def longest_minutes(search: Search, settings: Settings) -> int:
 
 def start_search(
     inputs: JobInputs, recipe: Hyperparameters, search: Search, settings: Settings
-) -> HyperParameterTuningJob:
+) -> "sdk.HyperParameterTuningJob":
     """Start the search, or find the one of its name; see `tune`."""
     name, request = search_name(inputs, recipe, search), trial_hyperparameters(inputs.code, recipe)
 
-    def create(candidate: str) -> HyperParameterTuningJob:
-        return HyperParameterTuningJob.create(
+    def create(candidate: str) -> "sdk.HyperParameterTuningJob":
+        return sdk.HyperParameterTuningJob.create(
             hyper_parameter_tuning_job_name=candidate,
             hyper_parameter_tuning_job_config=_search(search, recipe.seed),
             training_job_definition=_trial(name, inputs, request, settings),
@@ -104,7 +90,7 @@ def start_search(
             tags=tags(inputs.run_id),
         )
 
-    return attach(name, HyperParameterTuningJob.get, create, _status)
+    return attach(name, sdk.HyperParameterTuningJob.get, create, _status)
 
 
 def search_name(inputs: JobInputs, recipe: Hyperparameters, search: Search) -> str:
@@ -123,26 +109,28 @@ def trial_hyperparameters(code: str, recipe: Hyperparameters) -> dict[str, str]:
     return script_hyperparameters(code, "hpo.py", fixed)
 
 
-def _status(job: HyperParameterTuningJob) -> str:
+def _status(job: "sdk.HyperParameterTuningJob") -> str:
     return str(job.hyper_parameter_tuning_job_status)
 
 
-def _search(search: Search, seed: int) -> HyperParameterTuningJobConfig:
+def _search(search: Search, seed: int) -> "sdk.HyperParameterTuningJobConfig":
     low, high = search.learning_rates
-    return HyperParameterTuningJobConfig(
+    return sdk.HyperParameterTuningJobConfig(
         strategy="Bayesian",
-        hyper_parameter_tuning_job_objective=HyperParameterTuningJobObjective(
+        hyper_parameter_tuning_job_objective=sdk.HyperParameterTuningJobObjective(
             type="Minimize", metric_name=OBJECTIVE.name
         ),
-        resource_limits=ResourceLimits(
+        resource_limits=sdk.ResourceLimits(
             max_number_of_training_jobs=search.trials, max_parallel_training_jobs=search.parallel
         ),
-        parameter_ranges=ParameterRanges(
+        parameter_ranges=sdk.ParameterRanges(
             continuous_parameter_ranges=[
-                ContinuousParameterRange(name="lr", min_value=str(low), max_value=str(high), scaling_type="Logarithmic")
+                sdk.ContinuousParameterRange(
+                    name="lr", min_value=str(low), max_value=str(high), scaling_type="Logarithmic"
+                )
             ],
             categorical_parameter_ranges=[
-                CategoricalParameterRange(name="batch_size", values=[str(size) for size in search.batch_sizes])
+                sdk.CategoricalParameterRange(name="batch_size", values=[str(size) for size in search.batch_sizes])
             ],
         ),
         training_job_early_stopping_type="Auto" if search.early_stopping else "Off",
@@ -150,27 +138,27 @@ def _search(search: Search, seed: int) -> HyperParameterTuningJobConfig:
     )
 
 
-def _warm_start(search: Search) -> HyperParameterTuningJobWarmStartConfig | None:
+def _warm_start(search: Search) -> "sdk.HyperParameterTuningJobWarmStartConfig | None":
     """Start from what earlier tuning jobs found; the data or the recipe's values may have changed since.
 
     AWS refuses a job of an older checkout whose trials had more or fewer hyperparameters, and says so.
     """
     if not search.warm_start:
         return None
-    return HyperParameterTuningJobWarmStartConfig(
+    return sdk.HyperParameterTuningJobWarmStartConfig(
         warm_start_type="TransferLearning",
         parent_hyper_parameter_tuning_jobs=[
-            ParentHyperParameterTuningJob(hyper_parameter_tuning_job_name=name) for name in search.warm_start
+            sdk.ParentHyperParameterTuningJob(hyper_parameter_tuning_job_name=name) for name in search.warm_start
         ],
     )
 
 
 def _trial(
     name: str, inputs: JobInputs, request: dict[str, str], settings: Settings
-) -> HyperParameterTrainingJobDefinition:
+) -> "sdk.HyperParameterTrainingJobDefinition":
     instance = settings.head_instance if inputs.features else settings.tuning_instance
-    return HyperParameterTrainingJobDefinition(
-        algorithm_specification=HyperParameterAlgorithmSpecification(
+    return sdk.HyperParameterTrainingJobDefinition(
+        algorithm_specification=sdk.HyperParameterAlgorithmSpecification(
             training_image=image_uri(settings, "training", instance),
             training_input_mode="File",
             metric_definitions=metric_definitions(),
@@ -178,7 +166,7 @@ def _trial(
         role_arn=settings.role,
         static_hyper_parameters=request,
         input_data_config=inputs.channels(),
-        output_data_config=OutputDataConfig(s3_output_path=jobs_prefix(settings)),
+        output_data_config=sdk.OutputDataConfig(s3_output_path=jobs_prefix(settings)),
         resource_config=resources(instance),
         stopping_condition=stopping(settings),
         enable_managed_spot_training=settings.spot,
@@ -190,7 +178,7 @@ def _trial(
 class _Diary:
     """Says in the flow's log and in a progress artifact how the trials fare."""
 
-    def __init__(self, job: HyperParameterTuningJob, trials: int) -> None:
+    def __init__(self, job: "sdk.HyperParameterTuningJob", trials: int) -> None:
         self._job, self._trials = job, trials
         self.progress = Progress("Trials of the tuning")
         self._told: set[str] = set()
@@ -212,7 +200,9 @@ class _Diary:
         self.progress.show(len(self._told), self._trials)
 
 
-def _outcome(job: HyperParameterTuningJob, earlier: Sequence[HyperParameterTuningJob]) -> TunedHyperparameters:
+def _outcome(
+    job: "sdk.HyperParameterTuningJob", earlier: "Sequence[sdk.HyperParameterTuningJob]"
+) -> TunedHyperparameters:
     """What a search came to; those of its name that failed before it are billed for too."""
     name = str(job.hyper_parameter_tuning_job_name)
     trials = [_trial_of(trial) for trial in job.get_all_training_jobs()]
@@ -231,12 +221,12 @@ def _outcome(job: HyperParameterTuningJob, earlier: Sequence[HyperParameterTunin
         objective=best.final_hyper_parameter_tuning_job_objective_metric.value,
         lr=chosen.lr,
         batch_size=chosen.batch_size,
-        cost=cost_of([TrainingJob.get(trial.training_job_name) for trial in billed]),
+        cost=cost_of([sdk.TrainingJob.get(trial.training_job_name) for trial in billed]),
         trials=trials,
     )
 
 
-def _trial_of(summary: HyperParameterTrainingJobSummary) -> Trial:
+def _trial_of(summary: "sdk.HyperParameterTrainingJobSummary") -> Trial:
     metric = summary.final_hyper_parameter_tuning_job_objective_metric
     reason = f": {summary.failure_reason}" if summary.failure_reason else ""
     return Trial(

@@ -6,9 +6,8 @@ Source: SageMaker Developer Guide, "Run a Warm Start Hyperparameter Tuning Job",
 from collections.abc import Mapping
 
 from botocore.exceptions import ClientError
-from sagemaker.core.resources import HyperParameterTuningJob
 
-from tasks import code_archive
+from tasks import code_archive, sdk
 from tasks.jobs import is_missing
 from tasks.learning import Search
 from tasks.settings import Settings
@@ -45,7 +44,7 @@ def check_warm_start(recipe: Hyperparameters, search: Search, settings: Settings
 
 def _refusal(name: str, request: Mapping[str, str]) -> str:
     try:
-        job = HyperParameterTuningJob.get(name)
+        job = sdk.HyperParameterTuningJob.get(name)
     except ClientError as error:
         if is_missing(error):
             return "there is none of this name here; is it of another account, region or home?"

@@ -3,9 +3,8 @@
 from typing import Any
 
 from botocore.exceptions import ClientError
-from sagemaker.core import image_uris
-from sagemaker.core.shapes import DebugHookConfig, DebugRuleConfiguration, ProfilerConfig, ProfilerRuleConfiguration
 
+from tasks import sdk
 from tasks.settings import Settings
 from training.debugger.options import DebugOptions
 
@@ -19,10 +18,10 @@ TENSOR_RULES = ("LossNotDecreasing", "Overfit", "Overtraining", "VanishingGradie
 def request_members(settings: Settings, options: DebugOptions | None = None) -> dict[str, Any]:
     """``DebugHookConfig``, ``DebugRuleConfigurations`` and ``ProfilerConfig`` with its rules, as the SDK has them."""
     options = options or DebugOptions()
-    image = image_uris.retrieve("debugger", settings.region)
+    image = sdk.image_uris.retrieve("debugger", settings.region)
     where = f"s3://{settings.bucket}/debugger"
     return {
-        "debug_hook_config": DebugHookConfig(
+        "debug_hook_config": sdk.DebugHookConfig(
             s3_output_path=where,
             hook_parameters={
                 "train.save_interval": str(options.save_interval_train),
@@ -30,19 +29,19 @@ def request_members(settings: Settings, options: DebugOptions | None = None) -> 
             },
         ),
         "debug_rule_configurations": [
-            DebugRuleConfiguration(
+            sdk.DebugRuleConfiguration(
                 rule_configuration_name=name, rule_evaluator_image=image, rule_parameters={"rule_to_invoke": name}
             )
             for name in TENSOR_RULES
         ],
-        "profiler_config": ProfilerConfig(
+        "profiler_config": sdk.ProfilerConfig(
             s3_output_path=where,
             profiling_interval_in_milliseconds=min(
                 INTERVALS, key=lambda each: abs(each - 1000 * options.system_interval)
             ),
         ),
         "profiler_rule_configurations": [
-            ProfilerRuleConfiguration(
+            sdk.ProfilerRuleConfiguration(
                 rule_configuration_name="ProfilerReport",
                 rule_evaluator_image=image,
                 rule_parameters={"rule_to_invoke": "ProfilerReport"},

@@ -13,8 +13,8 @@ from obstore.exceptions import BaseError
 from prefect import get_run_logger, task
 from prefect.artifacts import create_image_artifact, create_table_artifact
 from pydantic import BaseModel, ConfigDict, Field
-from sagemaker.core.resources import TrainingJob
 
+from tasks import sdk
 from tasks.atomic_file import write_atomically
 from tasks.debugger.evaluate import FIRED, NO_DATA, RULES, Verdict, check, judge
 from tasks.debugger.records import Sources, fetch_records
@@ -97,14 +97,14 @@ def debug_job(job_name: str, folder: Path, rules: Mapping[str, Mapping[str, Any]
     return debugged
 
 
-def find_job(name: str) -> TrainingJob:
+def find_job(name: str) -> "sdk.TrainingJob":
     """The training job of a name, once it has ended.
 
     Raises:
         DebuggerError: there is none, or it still runs.
     """
     try:
-        job = TrainingJob.get(name)
+        job = sdk.TrainingJob.get(name)
     except ClientError as error:
         if is_missing(error):
             raise DebuggerError(f"there is no training job {name!r} in this account and region") from error

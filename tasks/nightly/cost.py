@@ -3,8 +3,8 @@
 import datetime as dt
 
 import boto3
-from sagemaker.core.resources import TransformJob
 
+from tasks import sdk
 from tasks.jobs import ENDED
 from tasks.prices import Cost
 
@@ -19,7 +19,7 @@ def cost_of_jobs(run_id: str) -> Cost | None:
     """
     pages = boto3.client("sagemaker").get_paginator("list_transform_jobs").paginate(NameContains=f"b{run_id}-")
     found = [each for page in pages for each in page["TransformJobSummaries"]]
-    jobs = [TransformJob.get(each["TransformJobName"]) for each in found if each["TransformJobStatus"] in ENDED]
+    jobs = [sdk.TransformJob.get(each["TransformJobName"]) for each in found if each["TransformJobStatus"] in ENDED]
     if not jobs:
         return None
     return Cost(
@@ -27,7 +27,7 @@ def cost_of_jobs(run_id: str) -> Cost | None:
     )
 
 
-def _seconds(job: TransformJob) -> float:
+def _seconds(job: "sdk.TransformJob") -> float:
     began, ended = job.transform_start_time, job.transform_end_time
     if not isinstance(began, dt.datetime) or not isinstance(ended, dt.datetime):  # it never got its instances
         return 0.0

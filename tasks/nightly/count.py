@@ -10,16 +10,9 @@ from typing import Any
 
 import obstore
 from botocore.exceptions import ClientError
-from sagemaker.core.resources import TransformJob
-from sagemaker.core.shapes import (
-    TransformDataSource,
-    TransformInput,
-    TransformOutput,
-    TransformResources,
-    TransformS3DataSource,
-)
 
 from serving.prediction import Prediction
+from tasks import sdk
 from tasks.data.fetch import transfer_errors
 from tasks.jobs import ENDED, LogTail, find_or_create, follow, job_name, tags
 from tasks.nightly.copies import copies_uri, copy_name, copy_photos
@@ -84,14 +77,14 @@ def _transform(
     """Run one job, or find it; return its answers by photo, why it failed if it did, and whether it was too late."""
     folder = folder_of(name, run_id, settings)
 
-    def create() -> TransformJob:
+    def create() -> "sdk.TransformJob":
         manifest = _manifest(chunk, photos, run_id, settings)
         with transfer_errors(folder):
             obstore.put(open_store(folder), "photos.manifest", json.dumps(manifest).encode())
         return ask_for_counts(name, model_name, run_id, settings, large=chunk.large, instances=instances)
 
     reason, late = "", False
-    job = find_or_create(partial(TransformJob.get, name), create)
+    job = find_or_create(partial(sdk.TransformJob.get, name), create)
     try:
         follow(job, _status, settings, logger, LogTail("TransformJobs", name))
     except JobError as error:
@@ -101,7 +94,7 @@ def _transform(
     return read_answers(f"{folder}/out", {_output(chunk, photo): photo.photo for photo in photos}), reason, late
 
 
-def _stop(job: TransformJob, reason: str, logger: Logger) -> None:
+def _stop(job: "sdk.TransformJob", reason: str, logger: Logger) -> None:
     """Stop a job that is too late: AWS gives transform jobs no time limit, so it would go on, and be paid for."""
     try:
         job.stop()
@@ -118,18 +111,18 @@ def folder_of(name: str, run_id: str, settings: Settings) -> str:
 
 def ask_for_counts(
     name: str, model_name: str, run_id: str, settings: Settings, *, large: bool, instances: int
-) -> TransformJob:
+) -> "sdk.TransformJob":
     """Start the job whose manifest lies in its folder; fewer photos at once where they are large."""
     folder = folder_of(name, run_id, settings)
-    source = TransformS3DataSource(s3_data_type="ManifestFile", s3_uri=f"{folder}/photos.manifest")
-    return TransformJob.create(
+    source = sdk.TransformS3DataSource(s3_data_type="ManifestFile", s3_uri=f"{folder}/photos.manifest")
+    return sdk.TransformJob.create(
         transform_job_name=name,
         model_name=model_name,
-        transform_input=TransformInput(
-            data_source=TransformDataSource(s3_data_source=source), content_type="image/jpeg"
+        transform_input=sdk.TransformInput(
+            data_source=sdk.TransformDataSource(s3_data_source=source), content_type="image/jpeg"
         ),
-        transform_output=TransformOutput(s3_output_path=f"{folder}/out", accept="application/json"),
-        transform_resources=TransformResources(instance_type=settings.transform_instance, instance_count=instances),
+        transform_output=sdk.TransformOutput(s3_output_path=f"{folder}/out", accept="application/json"),
+        transform_resources=sdk.TransformResources(instance_type=settings.transform_instance, instance_count=instances),
         batch_strategy="SingleRecord",
         max_concurrent_transforms=LARGE_AT_ONCE if large else SMALL_AT_ONCE,
         max_payload_in_mb=LARGE_MB if large else SMALL_MB,
@@ -137,7 +130,7 @@ def ask_for_counts(
     )
 
 
-def _status(job: TransformJob) -> str:
+def _status(job: "sdk.TransformJob") -> str:
     return str(job.transform_job_status)
 
 

@@ -9,11 +9,10 @@ from pathlib import PurePosixPath
 import obstore
 from prefect import task
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
-from sagemaker.core.shapes import ContainerDefinition
 
 from serving.prediction import Prediction
 from serving.requests import BUCKETS_VARIABLE, HOSTS_VARIABLE, MOST_READ
-from tasks import code_archive
+from tasks import code_archive, sdk
 from tasks.data.prepared_data import PreparedData
 from tasks.evaluation.results import ANSWERS, EvaluatedModel
 from tasks.jobs import image_uri
@@ -111,7 +110,7 @@ def registration(name: str, facts: dict[str, str], settings: Settings) -> Regist
 
 def create_model(model: Registration, settings: Settings) -> None:
     """Make the SageMaker Model of an archive, unless it is there."""
-    container = ContainerDefinition(image=model.image, model_data_url=model.uri, environment=model.environment)
+    container = sdk.ContainerDefinition(image=model.image, model_data_url=model.uri, environment=model.environment)
     make_model(model.name, container, model.facts["run_id"], settings)
 
 

@@ -10,11 +10,10 @@ from typing import Any, Literal
 import boto3
 from botocore.exceptions import ClientError
 from pydantic import BaseModel, ConfigDict, Field
-from sagemaker.core.resources import Model
-from sagemaker.core.shapes import ContainerDefinition
 
 from serving import answers
 from serving.requests import CONTENT_TYPES
+from tasks import sdk
 from tasks.jobs import already_exists, api_tags, find_or_create, is_missing, once_seen, tags
 from tasks.settings import Settings
 from training.errors import ModelError
@@ -164,27 +163,27 @@ def serving_model(model: RegisteredModel, settings: Settings) -> str:
         ModelError: somebody deleted it, and the package is not approved, so that AWS makes none of it.
     """
 
-    def create() -> Model:
+    def create() -> "sdk.Model":
         if model.status != "Approved":
             raise ModelError(
                 f"model {model.version} is {model.status}, and its SageMaker Model {model.name} was deleted; AWS makes "
                 "another one of an approved model only. Use one that is approved, or approve it: "
                 f"python -m flows.deploy --model {model.version} --approve REASON"
             )
-        return _create(model.name, ContainerDefinition(model_package_name=model.arn), run_id, settings)
+        return _create(model.name, sdk.ContainerDefinition(model_package_name=model.arn), run_id, settings)
 
     run_id = model.facts.get("run_id", "")
-    return str(find_or_create(lambda: Model.get(model.name), create).model_name)
+    return str(find_or_create(lambda: sdk.Model.get(model.name), create).model_name)
 
 
-def make_model(name: str, container: ContainerDefinition, run_id: str, settings: Settings) -> str:
+def make_model(name: str, container: "sdk.ContainerDefinition", run_id: str, settings: Settings) -> str:
     """Find the SageMaker Model of a name, or make it of a container; returns the name."""
-    found = find_or_create(lambda: Model.get(name), lambda: _create(name, container, run_id, settings))
+    found = find_or_create(lambda: sdk.Model.get(name), lambda: _create(name, container, run_id, settings))
     return str(found.model_name)
 
 
-def _create(name: str, container: ContainerDefinition, run_id: str, settings: Settings) -> Model:
-    return Model.create(
+def _create(name: str, container: "sdk.ContainerDefinition", run_id: str, settings: Settings) -> "sdk.Model":
+    return sdk.Model.create(
         model_name=name, primary_container=container, execution_role_arn=settings.role, tags=tags(run_id)
     )
 

@@ -9,7 +9,7 @@ from botocore.exceptions import ClientError
 from botocore.validate import ParamValidator
 from prefect.logging import disable_run_logger
 
-from tasks import training_job
+from tasks import sdk, training_job
 from tasks.debugger import managed
 from tasks.settings import Settings
 from tests.localcloud.drivers import camel
@@ -81,7 +81,7 @@ class Service:
 def test_a_job_whose_debugger_is_refused_is_asked_for_without_it(known: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     told = "SageMaker Debugger is not available to new customers." if known else "The instance type has no quota."
     service, here = Service(refusal("ValidationException", told)), Settings(debugger=True)
-    monkeypatch.setattr(training_job, "TrainingJob", service)
+    monkeypatch.setattr(sdk, "TrainingJob", service)
     script = training_job.final_training(INPUTS, preset(), here, DebugOptions(save_interval_train=5))
     with disable_run_logger():
         if known:
