@@ -4,10 +4,12 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import boto3
 import psutil
@@ -31,8 +33,7 @@ class Installation:
 
     def __init__(self, home: Path, **variables: str) -> None:
         self.home = home
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
-        self.environment = kept | {"BINVENTORY_HOME": str(home), "COLUMNS": "120"} | variables
+        self.environment = _own_variables() | {"BINVENTORY_HOME": str(home), "COLUMNS": "120"} | variables
 
     def start(self, module: str, *arguments: str) -> subprocess.Popen[str]:
         """Start ``python -m module``; its output is one stream."""
@@ -65,15 +66,6 @@ class Installation:
             yield
         finally:
             user.leave()
-
-    @contextmanager
-    def commands(self) -> Iterator["Commands"]:
-        """Commands that are run in one process, which imports things once."""
-        commands = Commands(self)
-        try:
-            yield commands
-        finally:
-            commands.end()
 
     def cloud_environment(self) -> dict[str, str]:
         """The ``AWS_*`` variables of this installation's embedded cloud."""
@@ -119,38 +111,71 @@ class Installation:
         return found
 
 
-class Commands:
-    """Runs commands as `Installation.run` does, but one after another in a process that stays.
+class Forked:
+    """A process of a command, as far as tests use those of `subprocess`."""
 
-    What a flow's command imports takes as long as many a flow does.
-    """
+    def __init__(self, pid: int, stdout: TextIO) -> None:
+        self.pid, self.stdout = pid, stdout
+        self.returncode: int | None = None
+
+    def send_signal(self, number: int) -> None:
+        """Send the process a signal."""
+        os.kill(self.pid, number)
+
+    def communicate(self, timeout: float | None = None) -> tuple[str, None]:
+        """Wait until it ends; returns what it printed since the last line that was read."""
+        with self.stdout:
+            said = self.stdout.read()
+        self.returncode = _asked_of_the_fork_server(wait=self.pid)
+        return said, None
+
+
+class Commands:
+    """Starts and runs an installation's commands as it does itself, in processes that need import nothing."""
 
     def __init__(self, installation: Installation) -> None:
-        self.installation = installation
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.commands_in_child"],
-            cwd=ROOT,
-            env=installation.environment,
-            text=True,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
+        self.installation, self.home = installation, installation.home
+
+    def start(self, module: str, *arguments: str) -> Forked:
+        """Start ``python -m module``; its output is one stream."""
+        with tempfile.TemporaryDirectory() as folder:
+            said = Path(folder) / "said"
+            os.mkfifo(said)
+            variables = self.installation.environment
+            pid = _asked_of_the_fork_server(module=module, arguments=arguments, variables=variables, said=str(said))
+            return Forked(pid, said.open())
 
     def run(self, module: str, *arguments: str, code: int = 0) -> str:
-        """Run one command with the installation's variables of now; returns what it printed."""
-        assert self.process.stdin
-        assert self.process.stdout
-        variables = {k: v for k, v in self.installation.environment.items() if k.startswith("BINVENTORY_")}
-        wanted = {"module": module, "arguments": arguments, "variables": variables}
-        print(json.dumps(wanted), file=self.process.stdin, flush=True)
-        answer = json.loads(self.process.stdout.readline())
-        said: str = answer["said"]
-        assert answer["code"] == code, said
+        """Run ``python -m module`` to its end and return what it printed; it must exit with ``code``."""
+        process = self.start(module, *arguments)
+        said, _ = process.communicate()
+        assert process.returncode == code, said
         return said
 
-    def end(self) -> None:
-        """End the process."""
-        self.process.communicate(timeout=60)
+
+@cache
+def _fork_server() -> subprocess.Popen[str]:
+    """Of this process; it ends when this one does."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.fork_server"],
+        cwd=ROOT,
+        env=_own_variables() | {"COLUMNS": "120"},
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+
+
+def _asked_of_the_fork_server(**wanted: object) -> int:
+    server = _fork_server()
+    assert server.stdin
+    assert server.stdout
+    print(json.dumps(wanted), file=server.stdin, flush=True)
+    return int(server.stdout.readline())
+
+
+def _own_variables() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
 
 
 class User:

@@ -30,7 +30,7 @@ from tasks.nightly.report import CSV_COLUMNS
 from tasks.settings import Settings
 from tests.aws.policies import FOLDER, template
 from tests.aws.test_plan import FLOWS, plan_of
-from tests.installation import ROOT, Installation
+from tests.installation import ROOT, Commands, Installation
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PYTHON = ("python -m ", ".venv/bin/python -m ")
@@ -202,7 +202,8 @@ def run_block(page: str, command: str, installation: Installation) -> str:
 
 def test_what_changes_nothing_is_run_as_it_stands(installation: Installation) -> None:
     """In an empty installation: nothing is registered, nothing was left, and nobody runs."""
-    with installation.services(), installation.commands() as commands:
+    commands = Commands(installation)
+    with installation.services():
         assert "Models in the group" in commands.run("flows.deploy", "--list")
         assert "left nothing" in commands.run("flows.teardown", "--run-id", "261125-120000")
         assert "running" in installation.localcloud("status")

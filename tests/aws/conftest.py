@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tasks.data.demo_photos.bucket import demo_folder
-from tests.installation import Installation, User
+from tests.installation import Commands, Installation, User
 from tests.recorded import Recording, read_journal
 
 SMALL = (
@@ -55,18 +55,18 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorded]:
         house.localcloud("faults", "unseen", "1", "--operation", operation)
     for operation, calls in THROTTLED.items():
         house.localcloud("faults", "throttle", str(calls), "--operation", operation)
-    house.run("flows.full_pipeline", *SMALL)
+    commands = Commands(house)
+    commands.run("flows.full_pipeline", *SMALL)
     left = house.localcloud("faults", "list")
     pipeline = read_journal(journal)
     journal.write_text("")
-    with house.commands() as commands:
-        commands.run("flows.nightly_count", *THROUGH_ENDPOINT)
-        through_endpoint = read_journal(journal)
-        journal.write_text("")
-        house.environment["BINVENTORY_STARTUP_SECONDS"] = "300"  # another configuration: the endpoint is updated
-        commands.run("flows.deploy")
-        commands.run("flows.nightly_count", *NIGHT)
-        commands.run("flows.teardown", "--run-id", pipeline.run, "--delete", "--in-use")
+    commands.run("flows.nightly_count", *THROUGH_ENDPOINT)
+    through_endpoint = read_journal(journal)
+    journal.write_text("")
+    house.environment["BINVENTORY_STARTUP_SECONDS"] = "300"  # another configuration: the endpoint is updated
+    commands.run("flows.deploy")
+    commands.run("flows.nightly_count", *NIGHT)
+    commands.run("flows.teardown", "--run-id", pipeline.run, "--delete", "--in-use")
     services.leave()
     yield Recorded(house.home, pipeline, through_endpoint, read_journal(journal), left)
     assert house.processes() == []

@@ -20,7 +20,9 @@ from sqlalchemy import make_url
 from tasks.ledger.database import open_engine
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.models import Count
-from tests.installation import Installation
+from tests.installation import Commands, Forked, Installation
+
+Process = subprocess.Popen[str] | Forked
 
 SMALL = (
     "--demo-photos=160",
@@ -64,7 +66,9 @@ _TOLD = ("status", "reason", "expected", "products", "count", "confidence", "out
 _JUDGED = ("verdict_reason", "mismatch", "size", "score")
 
 
-def kill_at_random(installation: Installation, kills: int, seed: int, arguments: Sequence[str] = SMALL) -> list[str]:
+def kill_at_random(
+    commands: Installation | Commands, kills: int, seed: int, arguments: Sequence[str] = SMALL
+) -> list[str]:
     """Start the pipeline, kill it, resume it, kill it, and so on; returns what was printed by all of them.
 
     A moment is a line that is printed on the way, and up to three seconds after that, so that slow machines are killed
@@ -73,7 +77,7 @@ def kill_at_random(installation: Installation, kills: int, seed: int, arguments:
     chance = random.Random(seed)
     printed: list[str] = []
     for number, place in enumerate(sorted(chance.choices(range(len(ON_THE_WAY)), k=kills)), 1):
-        process = start(installation, arguments)
+        process = start(commands, arguments)
         seen = _read_up_to(process, place)
         seconds = chance.uniform(0, 3 if place else 10)
         if place == len(ON_THE_WAY) - 1:
@@ -89,13 +93,13 @@ def kill_at_random(installation: Installation, kills: int, seed: int, arguments:
     return printed
 
 
-def start(installation: Installation, arguments: Sequence[str] = SMALL) -> subprocess.Popen[str]:
+def start(commands: Installation | Commands, arguments: Sequence[str] = SMALL) -> Process:
     """Start the pipeline with these arguments, or resume what was killed."""
-    begun = any((installation.home / "runs").glob("*-*/run.json"))
-    return installation.start("flows.full_pipeline", *(("--resume",) if begun else arguments))
+    begun = any((commands.home / "runs").glob("*-*/run.json"))
+    return commands.start("flows.full_pipeline", *(("--resume",) if begun else arguments))
 
 
-def _read_up_to(process: "subprocess.Popen[str]", place: int) -> list[str]:
+def _read_up_to(process: Process, place: int) -> list[str]:
     """Read lines until one of this place, or of a later one where that was done before."""
     assert process.stdout
     found: list[str] = []
@@ -106,9 +110,9 @@ def _read_up_to(process: "subprocess.Popen[str]", place: int) -> list[str]:
     return found
 
 
-def finish(installation: Installation) -> str:
+def finish(commands: Installation | Commands) -> str:
     """Run, or resume, to the end; returns what was printed."""
-    process = start(installation)
+    process = start(commands)
     said, _ = process.communicate(timeout=1200)
     assert process.returncode == 0, said
     return said

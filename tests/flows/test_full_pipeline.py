@@ -49,8 +49,9 @@ def test_killed_and_resumed_it_does_nothing_twice(installation: Installation) ->
         installation.localcloud("up")
         archives = (str(PHOTOS / "images.tar"), str(PHOTOS / "metadata.tar.gz"))
         installation.localcloud("load-bucket", "aft-vbi-pds", *archives)
-    said = kill_at_random(installation, kills=2, seed=8, arguments=REAL if real else SMALL)
-    said += finish(installation).splitlines()
+    commands = Commands(installation)
+    said = kill_at_random(commands, kills=2, seed=8, arguments=REAL if real else SMALL)
+    said += finish(commands).splitlines()
     assert "Traceback" not in "\n".join(said), "\n".join(said)
     summary = installation.summary()
     assert [folder.name for folder in (installation.home / "runs").glob("*-*")] == [summary["run_id"]]
@@ -61,7 +62,7 @@ def test_killed_and_resumed_it_does_nothing_twice(installation: Installation) ->
         installation.localcloud("down")
     assert installation.processes() == []
 
-    with installation.services(), installation.commands() as commands:
+    with installation.services():
         check_what_prefect_has(installation, summary["source"])
         check_what_the_debugger_says(commands, summary)
         nothing = commands.run("flows.full_pipeline", "--resume", code=1)

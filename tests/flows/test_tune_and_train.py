@@ -33,8 +33,8 @@ SMALL = (
 def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
     """Of an installation whose services are up."""
     running = Installation(tmp_path_factory.mktemp("learning") / "home")
-    with running.services(), running.commands() as commands:
-        yield commands
+    with running.services():
+        yield Commands(running)
     assert running.processes() == []
 
 

@@ -14,8 +14,7 @@ def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
     running = Installation(tmp_path_factory.mktemp("warehouse") / "home")
     with running.services():
         approve_brightness(running)
-        with running.commands() as commands:
-            yield commands
+        yield Commands(running)
     assert running.processes() == []
 
 

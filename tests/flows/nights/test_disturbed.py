@@ -11,7 +11,7 @@ def test_two_nights_at_once_count_everything_once(house: Warehouse) -> None:
     with lease(house.ledger(), f"night/{house.bucket}", 0):  # somebody is at it
         assert "Nothing was done" in house.night("--wait-minutes", "0")
         assert house.rows() == {}
-    other = house.installation.start("flows.nightly_count", "--prefix", house.prefix)
+    other = house.commands.start("flows.nightly_count", "--prefix", house.prefix)
     house.night()
     said, _ = other.communicate(timeout=300)
     assert other.returncode == 0, said
@@ -44,7 +44,7 @@ def test_killed_in_each_step_or_on_bad_lines_the_ledger_is_that_of_an_undisturbe
 
     house.use_new_ledger()
     for step in STEPS:
-        killed = house.installation.start("tests.flows.nights.killed_in_child", step, "--prefix", house.prefix)
+        killed = house.commands.start("tests.flows.nights.killed_in_child", step, "--prefix", house.prefix)
         said, _ = killed.communicate(timeout=300)
         assert killed.returncode == -9, said
     house.night()

@@ -33,7 +33,7 @@ def test_the_review_of_a_night_is_served_to_others_by_its_link_and_exported(hous
         serving.terminate()
         serving.communicate(timeout=60)
     labels, whole = tmp_path / "labels.parquet", tmp_path / "ledger.parquet"
-    said = house.installation.run("flows.review", "--export", str(labels), "--export-ledger", str(whole))
+    said = house.commands.run("flows.review", "--export", str(labels), "--export-ledger", str(whole))
     assert f"1 labels are in {labels}" in said
     assert f"1 rows are in {whole}" in said
     assert pq.read_table(labels).select(["id", "count"]).to_pylist() == [{"id": "10", "count": 1}]
