@@ -15,7 +15,14 @@ import boto3
 
 from tests.installation import PHOTOS, Installation
 
-TOGETHER = ("tests/aws/", "tests/flows/nights/", "tests/serving/", "tests/tasks/release/", "tests/tasks/ledger/")
+TOGETHER = (
+    "tests/aws/",
+    "tests/flows/nights/",
+    "tests/flows/preparing/",
+    "tests/serving/",
+    "tests/tasks/ledger/",
+    "tests/tasks/release/",
+)
 
 
 class ByService(LoadScopeScheduling):  # type: ignore[misc]

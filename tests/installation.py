@@ -4,12 +4,10 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import boto3
 import psutil
@@ -28,12 +26,17 @@ sys.stdin.readline()
 """
 
 
+def own_variables() -> dict[str, str]:
+    """Variables of this process, without what would lead to another installation or cloud."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
+
+
 class Installation:
     """A home folder, and the commands that run in it."""
 
     def __init__(self, home: Path, **variables: str) -> None:
         self.home = home
-        self.environment = _own_variables() | {"BINVENTORY_HOME": str(home), "COLUMNS": "120"} | variables
+        self.environment = own_variables() | {"BINVENTORY_HOME": str(home), "COLUMNS": "120"} | variables
 
     def start(self, module: str, *arguments: str) -> subprocess.Popen[str]:
         """Start ``python -m module``; its output is one stream."""
@@ -109,73 +112,6 @@ class Installation:
             if mine and process.pid != os.getpid():
                 found.append(line)
         return found
-
-
-class Forked:
-    """A process of a command, as far as tests use those of `subprocess`."""
-
-    def __init__(self, pid: int, stdout: TextIO) -> None:
-        self.pid, self.stdout = pid, stdout
-        self.returncode: int | None = None
-
-    def send_signal(self, number: int) -> None:
-        """Send the process a signal."""
-        os.kill(self.pid, number)
-
-    def communicate(self, timeout: float | None = None) -> tuple[str, None]:
-        """Wait until it ends; returns what it printed since the last line that was read."""
-        with self.stdout:
-            said = self.stdout.read()
-        self.returncode = _asked_of_the_fork_server(wait=self.pid)
-        return said, None
-
-
-class Commands:
-    """Starts and runs an installation's commands as it does itself, in processes that need import nothing."""
-
-    def __init__(self, installation: Installation) -> None:
-        self.installation, self.home = installation, installation.home
-
-    def start(self, module: str, *arguments: str) -> Forked:
-        """Start ``python -m module``; its output is one stream."""
-        with tempfile.TemporaryDirectory() as folder:
-            said = Path(folder) / "said"
-            os.mkfifo(said)
-            variables = self.installation.environment
-            pid = _asked_of_the_fork_server(module=module, arguments=arguments, variables=variables, said=str(said))
-            return Forked(pid, said.open())
-
-    def run(self, module: str, *arguments: str, code: int = 0) -> str:
-        """Run ``python -m module`` to its end and return what it printed; it must exit with ``code``."""
-        process = self.start(module, *arguments)
-        said, _ = process.communicate()
-        assert process.returncode == code, said
-        return said
-
-
-@cache
-def _fork_server() -> subprocess.Popen[str]:
-    """Of this process; it ends when this one does."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "tests.fork_server"],
-        cwd=ROOT,
-        env=_own_variables() | {"COLUMNS": "120"},
-        text=True,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    )
-
-
-def _asked_of_the_fork_server(**wanted: object) -> int:
-    server = _fork_server()
-    assert server.stdin
-    assert server.stdout
-    print(json.dumps(wanted), file=server.stdin, flush=True)
-    return int(server.stdout.readline())
-
-
-def _own_variables() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
 
 
 class User:

@@ -19,7 +19,8 @@ from tasks.object_store import ensure_bucket
 from tasks.release.package import container_environment
 from tasks.release.registry import Registration, register
 from tasks.settings import Settings
-from tests.installation import Commands, Installation
+from tests.forking import Commands
+from tests.installation import Installation
 from tests.localcloud.hosting import archive
 
 BOOKKEEPING = ("run", "night", "counted_at")

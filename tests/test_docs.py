@@ -30,7 +30,8 @@ from tasks.nightly.report import CSV_COLUMNS
 from tasks.settings import Settings
 from tests.aws.policies import FOLDER, template
 from tests.aws.test_plan import FLOWS, plan_of
-from tests.installation import ROOT, Commands, Installation
+from tests.forking import Commands
+from tests.installation import ROOT, Installation
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PYTHON = ("python -m ", ".venv/bin/python -m ")

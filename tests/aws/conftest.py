@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from tasks.data.demo_photos.bucket import demo_folder
-from tests.installation import Commands, Installation, User
+from tests.forking import Commands
+from tests.installation import Installation, User
 from tests.recorded import Recording, read_journal
 
 SMALL = (

@@ -20,7 +20,8 @@ from sqlalchemy import make_url
 from tasks.ledger.database import open_engine
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.models import Count
-from tests.installation import Commands, Forked, Installation
+from tests.forking import Commands, Forked
+from tests.installation import Installation
 
 Process = subprocess.Popen[str] | Forked
 

@@ -18,7 +18,8 @@ from tests.flows.pipelines import (
     kill_at_random,
     left_serving,
 )
-from tests.installation import PHOTOS, Commands, Installation
+from tests.forking import Commands
+from tests.installation import PHOTOS, Installation
 
 
 def test_a_registered_model_is_deployed_by_its_arn_which_means_it_in_whatever_group(

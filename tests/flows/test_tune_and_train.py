@@ -13,7 +13,8 @@ from flows import tune_and_train
 from tasks.debugger.evaluate import RULES
 from tasks.debugger.managed import TENSOR_RULES
 from tests.flows.pipelines import check_quiet
-from tests.installation import Commands, Installation
+from tests.forking import Commands
+from tests.installation import Installation
 from training.errors import DebuggerError
 from training.memory import MEMORY_ENVIRONMENT
 

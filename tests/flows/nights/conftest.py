@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.installation import Commands, Installation
+from tests.forking import Commands
+from tests.installation import Installation
 from tests.nights import Warehouse, approve_brightness
 
 

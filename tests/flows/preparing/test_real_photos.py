@@ -6,23 +6,22 @@ import random
 import re
 import tarfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from prefect.testing.utilities import prefect_test_harness
 
 import flows.prepare_data
 from flows.prepare_data import prepare_data
 from tasks.data.prepared_data import SPLITS, PreparedData, PrepareParameters
 from tasks.settings import settings
+from tests.flows.preparing.results import Prepare
 from tests.s3_server import serving_s3
 from tests.tasks.bucket_server import serving
 
 pytestmark = pytest.mark.photos
-Prepare = Callable[..., PreparedData]
 
 
 @pytest.fixture(scope="module")
@@ -34,12 +33,6 @@ def source(real_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         with tarfile.open(real_photos / name) as tar:
             tar.extractall(bucket, filter="data")
     return bucket
-
-
-@pytest.fixture(scope="module")
-def prefect_api() -> Iterator[None]:
-    with prefect_test_harness(server_startup_timeout=120):
-        yield
 
 
 @pytest.fixture

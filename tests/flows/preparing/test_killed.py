@@ -5,8 +5,7 @@ import hashlib
 import json
 import os
 import random
-import subprocess
-import sys
+import signal
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -16,17 +15,16 @@ from typing import Any, Literal
 import pyarrow.parquet as pq
 import pytest
 from prefect.settings import get_current_settings
-from prefect.testing.utilities import prefect_test_harness
 
 from tasks.data.demo_photos.bucket import demo_folder, stage_demo_bucket
 from tasks.data.fetch import IN_FLIGHT
-from tests.flows.prepare_in_child import WORKERS
+from tests.flows.preparing.killed_in_child import WORKERS
+from tests.forking import Forked, fork
 from tests.s3_server import serving_s3
 from tests.tasks.bucket_server import serving
 
 LATENCY = 0.3
 LONGEST_WAIT = 12.0
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
@@ -60,30 +58,23 @@ class Runs:
     variables: dict[str, str]
     parameters: dict[str, Any]
 
-    def start(self, home: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-m", "tests.flows.prepare_in_child", json.dumps(self.parameters)],
-            cwd=ROOT,
-            env=os.environ
-            | self.variables
-            | {"BINVENTORY_HOME": str(self.folder / home), "BINVENTORY_BUCKET": f"bucket-{home}"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
+    def start(self, home: str) -> Forked:
+        here = {"BINVENTORY_HOME": str(self.folder / home), "BINVENTORY_BUCKET": f"bucket-{home}"}
+        variables = os.environ | self.variables | here
+        return fork(variables, "tests.flows.preparing.killed_in_child", json.dumps(self.parameters))
 
     def kill(self, home: str, moment: Moment) -> None:
         """Start a run, kill it at its moment, and wait until all that worked for it is gone and the source is idle."""
         begun = len(self.uploaded(home)) if moment.what == "objects" else len(self.gets())
-        with self.start(home) as process:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "started\n"
-            if moment.what == "seconds":
-                time.sleep(moment.number)
-            while moment.what != "seconds" and self._since(home, moment.what, begun) < moment.number:
-                assert process.poll() is None, f"the run ended before its moment, {moment}"
-                time.sleep(0.005)
-            process.kill()
+        process = self.start(home)
+        assert process.stdout.readline() == "started\n"
+        if moment.what == "seconds":
+            time.sleep(moment.number)
+        while moment.what != "seconds" and self._since(home, moment.what, begun) < moment.number:
+            assert process.poll() is None, f"the run ended before its moment, {moment}"
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
         lock = self.folder / home / "data/killed/state/lock"
         if lock.exists():
             with lock.open() as file:
@@ -130,10 +121,9 @@ class Runs:
 
 
 @pytest.fixture
-def runs(tmp_path: Path) -> Iterator[Runs]:
+def runs(prefect_api: None, tmp_path: Path) -> Iterator[Runs]:
     (tmp_path / "buckets").mkdir()
     with (
-        prefect_test_harness(server_startup_timeout=120),
         serving_s3(tmp_path / "buckets") as variables,
         serving(tmp_path / "buckets", "--latency", str(LATENCY), "--log", str(tmp_path / "gets.log")) as source,
     ):
