@@ -95,6 +95,17 @@ class ChunkProcesses:
         result: Result = answer
         return result
 
+    def keep_one(self) -> None:
+        """Let all workers but one end that have nothing to do."""
+        idle = []
+        with contextlib.suppress(queue.Empty):
+            while True:
+                idle.append(self._idle.get_nowait())
+        for worker in idle[1:]:
+            self._dismiss(worker)
+        for worker in idle[:1]:
+            self._idle.put(worker)
+
     def _dismiss(self, worker: subprocess.Popen[bytes]) -> None:
         with self._starting:
             self._all.remove(worker)
@@ -151,3 +162,9 @@ def aside(function: Callable[Options, Result], *arguments: Options.args, **optio
     if processes is None:
         return function(*arguments, **options)
     return processes.call(function, *arguments, **options)
+
+
+def make_room() -> None:
+    """Before something that takes much memory, and is done while nothing else is: idle workers end, but for one."""
+    if processes := _current.get():
+        processes.keep_one()

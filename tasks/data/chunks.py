@@ -49,9 +49,9 @@ def read_listing(workspace: Workspace, partitions: tuple[int, ...] | None = None
     return table.filter(pc.is_in(table["partition"], value_set=pa.array(partitions, pa.int16())))
 
 
-def is_long(workspace: Workspace) -> bool:
-    """Whether the run's list makes more than one chunk."""
-    return bool(pq.read_metadata(_path(workspace)).num_rows >= 2 * PHOTOS_A_CHUNK)
+def length(workspace: Workspace) -> int:
+    """How many photos the run's list has."""
+    return int(pq.read_metadata(_path(workspace)).num_rows)
 
 
 def split_into_chunks(workspace: Workspace, *, least: int = PHOTOS_A_CHUNK) -> list[Chunk]:

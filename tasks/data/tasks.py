@@ -9,8 +9,8 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks.data import listing_stage, metadata_stage, photos, shards, sources, upload, whole_list
 from tasks.data.catalog import CatalogSummary, refuse_too_many_bad
-from tasks.data.chunk_processes import apart, aside
-from tasks.data.chunks import Chunk, is_long
+from tasks.data.chunk_processes import apart, aside, make_room
+from tasks.data.chunks import PHOTOS_A_CHUNK, Chunk, length
 from tasks.data.contact_sheet import write_contact_sheets
 from tasks.data.labels import count_listed
 from tasks.data.manifest import Recipe
@@ -35,6 +35,9 @@ from tasks.retries import RETRIES
 
 Options = ParamSpec("Options")
 Result = TypeVar("Result")
+
+VERY_LONG = 100_000
+"""Photos of a list that takes so much memory as a whole that the other workers end before it is worked on."""
 
 _OPTIONS: dict[str, Any] = {**RETRIES, "persist_result": False, "cache_policy": NO_CACHE}
 
@@ -157,7 +160,10 @@ def _of_whole_list(
     *arguments: Options.args,
     **options: Options.kwargs,
 ) -> Result:
-    """Do what takes memory that grows with the list in a process of its own, unless the list is short."""
-    if is_long(workspace):
-        return aside(function, workspace, *arguments, **options)
-    return function(workspace, *arguments, **options)
+    """Do what takes memory that grows with the list in a process of its own, unless the list makes one chunk only."""
+    photos = length(workspace)
+    if photos < 2 * PHOTOS_A_CHUNK:
+        return function(workspace, *arguments, **options)
+    if photos >= VERY_LONG:
+        make_room()
+    return aside(function, workspace, *arguments, **options)

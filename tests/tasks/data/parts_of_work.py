@@ -32,6 +32,12 @@ def whoami(_: Part) -> int:
     return os.getpid()
 
 
+def linger(_: Part) -> int:
+    """Work so long that others begin meanwhile."""
+    time.sleep(0.5)
+    return os.getpid()
+
+
 def refuse(_: Part, what: str) -> None:
     raise SourceError(f"no access to {what}")
 

@@ -6,15 +6,17 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from pathlib import Path
 
 import psutil
 import pytest
 
-from tasks.data.chunk_processes import apart, aside, chunk_processes
+from tasks.data.chunk_processes import apart, aside, chunk_processes, make_room
 from tasks.data.workspace import Workspace
 from tasks.transient import is_transient
-from tests.tasks.data.parts_of_work import Part, be_odd, chatter, die, hoard, refuse, whoami
+from tests.tasks.data.parts_of_work import Part, be_odd, chatter, die, hoard, linger, refuse, whoami
 from training.errors import SourceError, WorkerError, WorkspaceError
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -43,6 +45,17 @@ def test_a_worker_that_has_grown_gives_way_to_a_new_one_and_its_answer_counts() 
     with pytest.raises(SourceError, match="no access to the bucket"):
         aside(refuse, Part(), "the bucket")
     assert aside(whoami, Part()) != small
+
+
+@pytest.mark.usefixtures("processes")
+def test_to_make_room_idle_workers_end_but_for_one() -> None:
+    with ThreadPoolExecutor(2) as threads:
+        both = [threads.submit(copy_context().run, lambda: apart(linger, Part())) for _ in range(2)]
+    pids = {each.result() for each in both}
+    assert len(pids) == 2
+    make_room()
+    [left] = [pid for pid in pids if psutil.pid_exists(pid)]
+    assert apart(whoami, Part()) == left
 
 
 def test_without_processes_everything_is_done_here() -> None:
