@@ -34,6 +34,10 @@ def write_atomically(path: Path | str, content: bytes | str) -> int:
 
 def _write(path: str, body: bytes) -> int:
     with open(path, "wb", buffering=0) as file:  # noqa: PTH123
-        if file.write(body) != len(body):
-            raise OSError(errno.ENOSPC, "No space left on device", path)
+        try:
+            if file.write(body) != len(body):
+                raise OSError(errno.ENOSPC, "No space left on device", path)
+        except OSError:
+            os.unlink(path)  # noqa: PTH108 - on a full disk, what there is of it is in the way
+            raise
         return os.fstat(file.fileno()).st_mtime_ns

@@ -6,7 +6,18 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from tasks.atomic_file import write_atomically
 from training.errors import BinventoryError, HomeError
+
+
+def write_at_home(path: Path, content: bytes | str) -> None:
+    """Write a file of the home folder so that it is whole or not there.
+
+    Raises:
+        HomeError: it cannot be written to, or the disk is full.
+    """
+    with explain_home_errors(path.parent):
+        write_atomically(path, content)
 
 
 @contextlib.contextmanager

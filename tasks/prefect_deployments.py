@@ -11,9 +11,8 @@ import httpx
 import yaml
 from prefect.client.orchestration import SyncPrefectClient
 
-from tasks.atomic_file import write_atomically
 from tasks.daemon import clean_environment
-from tasks.home import explain_home_errors
+from tasks.home import write_at_home
 from tasks.prefect_worker import POOL, ROOT, variables
 from tasks.settings import Settings
 from training.errors import CloudError
@@ -42,8 +41,7 @@ def deploy(settings: Settings, api_url: str) -> list[str]:
             if (name := each["name"]) in before.keys() & there.keys() and _keep(each, before[name], there[name]):
                 changed.append(name)
     merged = last.with_name("deployed.yaml")
-    with explain_home_errors(settings.home):
-        write_atomically(merged, yaml.safe_dump(content, sort_keys=False))
+    write_at_home(merged, yaml.safe_dump(content, sort_keys=False))
     _prefect(settings, api_url, "work-pool", "create", POOL, "--type", "process", "--overwrite")
     try:
         _prefect(settings, api_url, "--no-prompt", "deploy", "--all", "--prefect-file", str(merged))
@@ -54,8 +52,7 @@ def deploy(settings: Settings, api_url: str) -> list[str]:
             f"{error}\nParameters and schedules of {', '.join(changed)} were changed in Prefect's UI, and may not fit "
             f"this version. To have those of prefect.yaml, delete {last}, and start again."
         ) from error
-    with explain_home_errors(settings.home):
-        write_atomically(last, file)
+    write_at_home(last, file)
     return changed
 
 

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from tasks.atomic_file import write_atomically
+from tasks.home import write_at_home
 from tasks.settings import Settings
 from training.errors import RunError
 
@@ -164,16 +164,18 @@ class Run:
 
     def keep(self, name: str, result: str | bytes) -> None:
         """Write down what a stage left, as JSON; from now on it is done."""
-        write_atomically(result_file(self.folder, name), result)
+        write_at_home(result_file(self.folder, name), result)
 
     def finish(self, status: str) -> None:
         """Close the run as ``completed``, ``partial`` or ``failed``; a failed one is picked up by the next start."""
-        self._set_status(status)
-        os.close(self._lock)
+        try:
+            self._set_status(status)
+        finally:
+            os.close(self._lock)
 
     def _set_status(self, status: str) -> None:
         self._state["status"] = status
-        write_atomically(self.folder / "run.json", json.dumps(self._state, indent=2))
+        write_at_home(self.folder / "run.json", json.dumps(self._state, indent=2))
 
     def _save(self) -> None:
-        write_atomically(self._summary_file, json.dumps(self.summary, indent=2))
+        write_at_home(self._summary_file, json.dumps(self.summary, indent=2))

@@ -23,7 +23,7 @@ from tasks.home import explain_home_errors
 from tasks.killed_flow_runs import call_crashed, this_flow_run
 from tasks.run_record import Run, digest_of
 from tasks.settings import PREFIX, Settings
-from training.errors import RunError
+from training.errors import HomeError, RunError
 
 NEWEST = "newest"
 
@@ -81,7 +81,10 @@ def run_of(
         if ending and outer is None:
             ending(run)
     except BaseException as error:
-        run.finish("partial" if partial and isinstance(error, partial) else "failed")
+        try:
+            run.finish("partial" if partial and isinstance(error, partial) else "failed")
+        except HomeError as unsaved:  # as the error itself says, most likely; the run counts as killed
+            log.warning("how run %s ended could not be written down: %s", run.run_id, unsaved)
         raise
     finally:
         _current.reset(token)

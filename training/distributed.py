@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import datetime
 import os
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
@@ -18,6 +19,9 @@ from training.errors import BinventoryError
 from training.sync_batchnorm import synchronised
 
 TIMEOUT = datetime.timedelta(minutes=10)
+LINGER = 0.2
+"""Seconds from the last exchange to the end. DistributedDataParallel keeps gloo's threads alive, and one that lets go
+of a tensor while Python ends aborts the process, which fails the job (pytorch/pytorch, issues 179291 and 190489)."""
 
 T = TypeVar("T")
 
@@ -139,3 +143,4 @@ def joined() -> Iterator[World]:
         yield World(dist.get_rank(), size, device)
     finally:
         dist.destroy_process_group()
+        time.sleep(LINGER)

@@ -15,10 +15,10 @@ from prefect.artifacts import create_image_artifact, create_table_artifact
 from pydantic import BaseModel, ConfigDict, Field
 
 from tasks import sdk
-from tasks.atomic_file import write_atomically
 from tasks.debugger.evaluate import FIRED, NO_DATA, RULES, Verdict, check, judge
 from tasks.debugger.records import Sources, fetch_records
 from tasks.debugger.report import OLD_SYSTEM_IDLE, JobFacts, Report, data_uri, make_report
+from tasks.home import write_at_home
 from tasks.jobs import is_missing
 from tasks.object_store import read_member
 from tasks.retries import RETRIES
@@ -84,7 +84,7 @@ def debug_job(job_name: str, folder: Path, rules: Mapping[str, Mapping[str, Any]
         facts = facts_of(job, records.problems)
         report = make_report(facts, verdicts, trial, profile, records.problems)
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / "debugger.html", report.page)
+    write_at_home(folder / "debugger.html", report.page)
     publish(job_name, report, verdicts)
     statuses = {verdict.rule: verdict.status for verdict in verdicts}
     advice = {verdict.rule: f"{verdict.about} {verdict.advice}".strip() for verdict in verdicts if verdict.fired}

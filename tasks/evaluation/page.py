@@ -10,10 +10,10 @@ from prefect import task
 from prefect.artifacts import create_image_artifact, create_markdown_artifact, create_table_artifact
 from pydantic import BaseModel, ConfigDict
 
-from tasks.atomic_file import write_atomically
 from tasks.data.prepared_data import PreparedData
 from tasks.evaluation.reference import ALWAYS_THREE, BENCHMARK, OLD_SYSTEM
 from tasks.evaluation.results import Answer, EvaluatedModel
+from tasks.home import write_at_home
 from tasks.object_store import fetch
 from tasks.pages import render
 from tasks.retries import RETRIES
@@ -49,7 +49,7 @@ def publish(evaluated: EvaluatedModel, data: PreparedData, folder: Path) -> Path
     """Write ``evaluation.html`` into the run's folder, and the artifacts for Prefect's UI; returns the page's path."""
     worst = worst_errors(evaluated, data)
     page = folder / "evaluation.html"
-    write_atomically(page, as_html(evaluated, worst, data.dataset))
+    write_at_home(page, as_html(evaluated, worst, data.dataset))
     create_markdown_artifact(as_markdown(evaluated), key="evaluation", description="Evaluation on the test split")
     create_table_artifact(comparison_rows(evaluated), key="evaluation-figures", description="Beside other models")
     if worst:

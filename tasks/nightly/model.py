@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from tasks.atomic_file import write_atomically
+from tasks.home import write_at_home
 from tasks.nightly.judge import Policy
 from tasks.nightly.night import Night
 from tasks.nightly.outcomes import forget_outcomes
@@ -31,7 +31,7 @@ def model_of_run(night: Night) -> tuple[RegisteredModel, list[str]]:
     model, remarks = model_of_night(night.parameters, night.settings)
     if had not in (None, model.arn):
         forget_outcomes(night.folder)
-    write_atomically(kept, model.arn)
+    write_at_home(kept, model.arn)
     return model, remarks
 
 

@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from serving.prediction import Prediction
-from tasks.atomic_file import write_atomically
+from tasks.home import write_at_home
 
 GONE = "the object is gone, or was replaced"
 
@@ -32,7 +32,7 @@ def read_outcomes(folder: Path, chunk: int) -> dict[str, Outcome] | None:
 
 def write_outcomes(folder: Path, chunk: int, outcomes: dict[str, Outcome]) -> None:
     """Keep a chunk's outcomes."""
-    write_atomically(_file(folder, chunk), _OUTCOMES.dump_json(outcomes).decode())
+    write_at_home(_file(folder, chunk), _OUTCOMES.dump_json(outcomes).decode())
 
 
 def forget_outcomes(folder: Path) -> None:

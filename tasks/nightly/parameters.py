@@ -59,7 +59,11 @@ class NightParameters(BaseModel):
         60, ge=0, title="Wait", description="How long to wait for another run over the same bucket; then yield to it."
     )
     most_exceptions: int = Field(
-        2000, ge=1, le=10_000, title="Exceptions", description="The report shows at most so many, best bets first."
+        2000,
+        ge=1,
+        le=10_000,
+        title="Exceptions",
+        description="The page shows at most so many, best bets first; the CSV has all.",
     )
 
     @field_validator("prefix")

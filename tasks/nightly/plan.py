@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from tasks.atomic_file import write_atomically
+from tasks.home import write_at_home
 from tasks.ledger.ledger import Ledger
 from tasks.nightly.bins import name_bins, order
 from tasks.nightly.coverage import RecordRead
@@ -89,7 +89,7 @@ def find(parameters: NightParameters, ledger: Ledger, folder: Path, night: dt.da
         late=list({photo.photo: photo for photo in (*earlier.late, *late)}.values()),
         record=record,
     )
-    write_atomically(folder / "plan.json", plan.model_dump_json())
+    write_at_home(folder / "plan.json", plan.model_dump_json())
     return plan
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from tasks.atomic_file import write_atomically
+from tasks.home import write_at_home
 from tasks.ledger.ledger import Ledger
 from tasks.nightly.bins import short_name
 from tasks.nightly.coverage import Coverage
@@ -113,4 +113,4 @@ def write_page(report: Report, path: Path) -> None:
     """Write the page: one file, pictures included, that asks no server for anything."""
     shown = [*report.exceptions, *report.earlier.values()]
     pictures = thumbnails({row.photo: row for row in shown}.values())
-    write_atomically(path, render(_TEMPLATE, report=report, totals=report.totals, bin_of=short_name, pictures=pictures))
+    write_at_home(path, render(_TEMPLATE, report=report, totals=report.totals, bin_of=short_name, pictures=pictures))

@@ -9,8 +9,8 @@ from botocore.exceptions import ClientError
 from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
-from tasks.atomic_file import write_atomically
 from tasks.data.fetch import transfer_errors
+from tasks.home import write_at_home
 from tasks.ledger.export import export_rows
 from tasks.ledger.models import now
 from tasks.nightly import count, endpoint, late, plan, remember
@@ -112,7 +112,7 @@ def make_report(night: Night) -> Report:
     rows = rows_of(night)
     report = collect(night, rows)
     write_page(report, night.folder / "report.html")
-    write_atomically(night.folder / "exceptions.csv", as_csv(report.exceptions))
+    write_at_home(night.folder / "exceptions.csv", as_csv(exceptions(rows)))  # a program reads all of them
     export_rows(night.ledger, rows, night.folder / "night.parquet")
     _publish(night.folder, f"s3://{night.settings.bucket}/nightly/{night.run_id}")
     create_table_artifact(as_rows(report.exceptions), key="exceptions", description=f"Bins to check, {report.night}")
@@ -195,7 +195,7 @@ def _totals(found: Plan, rows: Sequence[Any], tonight: Sequence[Any], uncounted:
 
 def _publish(folder: Path, uri: str) -> None:
     store = open_store(uri)
-    for name, kind in (("report.html", "text/html"), ("exceptions.csv", "text/csv")):
+    for name, kind in (("report.html", "text/html"), ("exceptions.csv", "text/csv; charset=utf-8")):
         with transfer_errors(f"{uri}/{name}"):
             obstore.put(store, name, (folder / name).read_bytes(), attributes={"Content-Type": kind})
 

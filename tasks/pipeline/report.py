@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from tasks import run_table
-from tasks.atomic_file import write_atomically
 from tasks.data.prepared_data import SPLITS, PreparedData
 from tasks.debugger import charts
 from tasks.debugger.stage import DebuggedJob
 from tasks.evaluation.page import comparison_rows
 from tasks.evaluation.results import EvaluatedModel
+from tasks.home import write_at_home
 from tasks.pages import render
 from tasks.run_record import Run
 from tasks.tuning import TunedHyperparameters
@@ -46,7 +46,7 @@ def write_report(run: Run) -> Path:
         pages={name: title for name, title in _PAGES.items() if (run.folder / name).exists()},
     )
     path = run.folder / "report.html"
-    write_atomically(path, page)
+    write_at_home(path, page)
     return path
 
 

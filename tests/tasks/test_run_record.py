@@ -1,11 +1,13 @@
 """A run remembers what it did, and a dead one is picked up by the next start."""
 
+import errno
 import json
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from pydantic import BaseModel
@@ -14,7 +16,7 @@ from tasks.pipeline.earlier_runs import find_donor
 from tasks.run_record import Run, digest_of
 from tasks.runs import open_run, pick_up, run_folders, run_of
 from tasks.settings import Settings
-from training.errors import RunError
+from training.errors import HomeError, RunError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -38,6 +40,23 @@ def test_a_completed_run_is_not_picked_up_again(here: Settings) -> None:
     assert summary["images"] == {"listed": 3}
     assert summary["target"] == "local"
     assert (here.runs / "latest").resolve().name == second.run_id
+
+
+def test_a_disk_that_fills_is_said_to_be_full_and_the_run_goes_on_later(
+    here: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> NoReturn:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def fill(run: Run) -> None:
+        monkeypatch.setattr("tasks.home.write_atomically", full)
+        run.record(images={"listed": 3})
+
+    with pytest.raises(HomeError, match="is full"), run_of(here, "flow", Parameters()) as first:
+        fill(first)
+    monkeypatch.undo()
+    with run_of(here, "flow", Parameters()) as second:
+        assert second.run_id == first.run_id
 
 
 def test_a_failed_run_goes_on_with_what_it_knew(here: Settings) -> None:

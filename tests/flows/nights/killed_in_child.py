@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine
 
 from flows.command_line import run
 from flows.nightly_count import nightly_count
-from tasks.atomic_file import write_atomically
+from tasks.home import write_at_home
 from tasks.ledger.database import writing
 from tasks.nightly.parameters import NightParameters
 
@@ -39,7 +39,7 @@ def dying_before_the_commit(engine: Engine) -> Iterator[Connection]:
 
 def patches() -> dict[str, Any]:
     return {
-        "find": ("tasks.nightly.plan.write_atomically", die_after(write_atomically)),
+        "find": ("tasks.nightly.plan.write_at_home", die_after(write_at_home)),
         "count": ("tasks.nightly.count.follow", die),
         "counted": ("tasks.nightly.tasks.write_outcomes", die),
         "remember": ("tasks.ledger.ledger.writing", dying_before_the_commit),
