@@ -5,6 +5,7 @@ import hashlib
 import io
 import tarfile
 from collections.abc import Mapping
+from importlib.metadata import distribution
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -35,12 +36,19 @@ def training_code() -> bytes:
 
 
 def serving_code() -> dict[str, bytes]:
-    """What goes into ``code/`` of a model archive: the handlers and the few modules that they import."""
+    """What goes into ``code/`` of a model archive: the handlers, and all that they import and AWS's container lacks.
+
+    Nothing is left to a ``requirements.txt``: each instance and each batch job would ask PyPI at every start, and where
+    that does not answer the model would seem to be broken.
+    """
     from serving.inference import MODULES
 
     files = {f"code/{module}": (ROOT / module).read_bytes() for module in MODULES}
     files["code/inference.py"] = (ROOT / "serving" / "inference.py").read_bytes()
-    files["code/requirements.txt"] = (ROOT / "serving" / "requirements.txt").read_bytes()
+    backbones = distribution("efficientnet-lite-pytorch")
+    for file in backbones.files or ():
+        if file.suffix == ".py" or file.name == "LICENSE":
+            files[f"code/efficientnet_lite_pytorch/{file.name}"] = file.read_binary()
     return files
 
 

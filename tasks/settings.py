@@ -3,13 +3,14 @@
 import difflib
 import ipaddress
 import os
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 from zoneinfo import available_timezones
 
 from dotenv import dotenv_values
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tasks.names import NAME
@@ -135,6 +136,19 @@ class Settings(BaseSettings):
             if network := part.partition("=")[2]:
                 ipaddress.ip_network(network.strip())
         return text
+
+    @field_validator("training_instance", "tuning_instance", "head_instance", "serving_instance", "transform_instance")
+    @classmethod
+    def _containers_run_there(cls, instance: str, field: ValidationInfo) -> str:
+        family = re.match(r"ml\.([a-z]+)\d*([a-z]*)", instance)
+        letters, traits = family.groups() if family else ("", "")
+        if letters in ("inf", "trn") or (letters not in ("g", "p") and "g" in traits):
+            raise ValueError(f"{instance} has a processor of Amazon's own, for which our containers are not made")
+        if letters in ("g", "p") and field.field_name in ("serving_instance", "transform_instance"):
+            raise ValueError(
+                f"{instance} has a GPU, which would be paid for and not used: photos are counted on the CPU"
+            )
+        return instance
 
     @model_validator(mode="after")
     def _scaling_goes_together(self) -> "Settings":

@@ -150,7 +150,8 @@ def register(model: Registration, status: Status, reason: str, settings: Setting
 
 
 def set_status(arn: str, status: Status, reason: str) -> None:
-    """Approve a model or turn it away; the reason stays with it."""
+    """Approve a model or turn it away; the reason stays with it, as one line: AWS takes no other."""
+    reason = " ".join(reason.split())
     boto3.client("sagemaker").update_model_package(
         ModelPackageArn=arn, ModelApprovalStatus=status, ApprovalDescription=reason[:_LONGEST_TEXT]
     )

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.settings import load_settings, settings
+from tasks.settings import Settings, load_settings, settings
 from training.errors import SettingsError
 
 
@@ -84,3 +84,25 @@ def test_a_home_of_a_user_whom_nobody_knows_is_refused(monkeypatch: pytest.Monke
     settings.cache_clear()
     with pytest.raises(SettingsError, match="BINVENTORY_HOME: ~nobody-knows-whom/home is nowhere"):
         settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "instance", "why"),
+    [
+        ("SERVING", "ml.c7g.xlarge", "of Amazon's own"),
+        ("TRAINING", "ml.trn1.2xlarge", "of Amazon's own"),
+        ("TRANSFORM", "ml.g5.xlarge", "paid for and not used"),
+        ("SERVING", "ml.g4dn.xlarge", "paid for and not used"),
+    ],
+)
+def test_instances_that_containers_do_not_run_on_or_do_not_use_are_refused(
+    name: str, instance: str, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"BINVENTORY_{name}_INSTANCE", instance)
+    with pytest.raises(SettingsError, match=f"{name}_INSTANCE.*{why}"):
+        load_settings()
+
+
+@pytest.mark.parametrize("instance", ["ml.c7i.xlarge", "ml.m5dn.xlarge", "ml.c6a.large", "ml.r7i.2xlarge"])
+def test_other_instances_serve(instance: str) -> None:
+    assert Settings(serving_instance=instance).serving_instance == instance

@@ -90,3 +90,5 @@ def test_the_setting_overrules_the_race(monkeypatch: pytest.MonkeyPatch) -> None
     with disable_run_logger():
         assert with_precision(racer, DATA, Settings()).card.precision == "bfloat16"
     assert with_precision(racer, DATA, Settings(serving_precision="float32")).card.precision == "float32"
+    # On AWS, what serves by default has no AMX.
+    assert with_precision(racer, DATA, Settings(target="aws", bucket="bins")).card.precision == "float32"

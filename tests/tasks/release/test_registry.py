@@ -44,7 +44,7 @@ def test_the_newest_approved_model_is_found(here: Settings) -> None:
 
 def test_a_model_is_registered_once_however_often_a_task_is_retried(here: Settings) -> None:
     first = registry.register(registration("m1"), "Approved", "passed", here)
-    registry.set_status(first.arn, "Rejected", "a person said so")
+    registry.set_status(first.arn, "Rejected", "a person\nsaid so")
     again = registry.register(registration("m1"), "Approved", "passed", here)
     assert (again.arn, again.status, again.reason) == (first.arn, "Rejected", "a person said so")
     assert registry.find_model("1", here) == registry.find_model(first.arn, here) == again
