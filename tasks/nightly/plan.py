@@ -14,7 +14,7 @@ from tasks.nightly.coverage import RecordRead
 from tasks.nightly.outcomes import read_outcomes
 from tasks.nightly.parameters import NightParameters
 from tasks.nightly.photos import NightPhoto, list_objects
-from tasks.nightly.record import record_of, with_record
+from tasks.nightly.record import record_of, with_known_entries, with_record
 from training.picture import MAX_BYTES, SUFFIXES
 
 SMALL_BYTES = 6 * 2**20
@@ -75,7 +75,7 @@ def find(parameters: NightParameters, ledger: Ledger, folder: Path, night: dt.da
     waiting = [photo for photo in _waiting(parameters, ledger, night) if photo.key not in ours]
     found, record = with_record([*fresh, *waiting], parameters)
     late = [photo for photo in found[len(fresh) :] if photo.expected is not None]
-    named = name_bins([*found[: len(fresh)], *late], ledger)
+    named = name_bins([*with_known_entries(found[: len(fresh)], ledger), *late], ledger)
     fresh, late = named[: len(fresh)], named[len(fresh) :]
     unreadable = {photo.photo: reason for photo in fresh if (reason := _hopeless(photo))}
     countable = [photo for photo in fresh if photo.photo not in unreadable]

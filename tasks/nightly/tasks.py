@@ -17,7 +17,7 @@ from tasks.nightly import count, endpoint, late, plan, remember
 from tasks.nightly import tell as telling
 from tasks.nightly.copies import remove_copies
 from tasks.nightly.cost import cost_of_jobs
-from tasks.nightly.coverage import measure_coverage
+from tasks.nightly.coverage import KEPT, measure_coverage
 from tasks.nightly.model import judged_by, model_of_run
 from tasks.nightly.night import Night
 from tasks.nightly.outcomes import read_outcomes, write_outcomes
@@ -152,7 +152,9 @@ def collect(night: Night, rows: Sequence[Any]) -> Report:
     mix, confidence = count_mix(tonight, (policy or night.policy).abstain_from), mean_confidence(tonight)
     last = night.ledger.nights_before(prefix, night.date, night.run_id, least=LEAST_NIGHTS)
     counted = [row for row in tonight if row.status == "counted"]
-    coverage = measure_coverage(night.plan.record, counted, names_others=bool(night.plan.late))
+    known = {photo.photo for photo in night.plan.photos if photo.known}
+    coverage = measure_coverage(night.plan.record, counted, names_others=bool(night.plan.late), known=known)
+    remarks = [KEPT.format(len(known))] if known else []
     return Report(
         night=night.date.isoformat(),
         prefix=prefix,
@@ -171,7 +173,7 @@ def collect(night: Night, rows: Sequence[Any]) -> Report:
         unjudged=unjudged(rows),
         unreadable=[row for row in rows if row.status == "unreadable"],
         uncounted=uncounted,
-        remarks=[*night.remarks, *([coverage.remark] if coverage.remark else [])],
+        remarks=[*night.remarks, *remarks, *([coverage.remark] if coverage.remark else [])],
     )
 
 

@@ -1,0 +1,115 @@
+"""What a night sets out to count, beside a ledger that has other things to say of the same photos."""
+
+import datetime as dt
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import make_url
+
+from serving.prediction import Prediction
+from tasks.ledger.database import open_engine
+from tasks.ledger.ledger import Ledger
+from tasks.nightly import plan
+from tasks.nightly.judge import Policy
+from tasks.nightly.night import Night
+from tasks.nightly.outcomes import Outcome
+from tasks.nightly.parameters import NightParameters
+from tasks.nightly.photos import NightPhoto
+from tasks.nightly.remember import remember
+from tasks.nightly.tasks import collect, rows_of
+from tasks.nightly.tell import why_a_person_is_needed
+from tasks.review.queue import answer
+from tasks.settings import Settings
+from tests.ledgers import MOMENT, count_row
+
+TONIGHT = MOMENT.date() + dt.timedelta(days=1)
+SHARES = {1: 0.1, 2: 0.1, 3: 0.6, 4: 0.1, 5: 0.1}
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    found = Ledger(open_engine(make_url(f"sqlite+pysqlite:///{tmp_path}/ledger.db")))
+    yield found
+    found.engine.dispose()
+
+
+Put = Callable[..., None]
+Begin = Callable[..., Night]
+
+
+@pytest.fixture
+def put(monkeypatch: pytest.MonkeyPatch) -> Put:
+    """Make these the objects under the prefix: rows of the ledger say which."""
+
+    def all_of(*rows: dict[str, Any]) -> None:
+        names = ("photo", "bucket", "key", "etag", "bytes", "taken_at")
+        listed = [NightPhoto.model_validate({name: row[name] for name in names}) for row in rows]
+        monkeypatch.setattr(plan, "list_objects", lambda prefix: listed)
+
+    return all_of
+
+
+@pytest.fixture
+def begin(ledger: Ledger, tmp_path: Path) -> Begin:
+    """Find what a run of tonight has to do; ``record`` are the rows of its record, if it has one."""
+
+    def one(*record: str, run: str = "261125-030000", **more: Any) -> Night:
+        folder = tmp_path / run
+        folder.mkdir(exist_ok=True)
+        if record:
+            (tmp_path / "record.csv").write_text("\n".join(("key,expected,bin", *record)) + "\n")
+            more["record"] = str(tmp_path / "record.csv")
+        parameters = NightParameters(prefix="s3://bucket/bins/", **more)
+        night = Night(parameters, ledger, Settings(), run, folder, TONIGHT)
+        night.take_plan(plan.find(parameters, ledger, folder, TONIGHT))
+        return night
+
+    return one
+
+
+def end(night: Night, model: str = "m1") -> None:
+    """Count what a night planned, three objects in each photo, and remember it."""
+    night.model = model
+    outcome = Outcome(status="counted", prediction=Prediction(3, 0.6, 3.0, SHARES, model, 0.1))
+    night.outcomes |= {photo.photo: outcome for chunk in night.plan.chunks for photo in chunk.photos}
+    remember(night.plan.photos, night.outcomes, Policy(), night.ledger, night.run_id, night.date)
+
+
+def newest_of(ledger: Ledger, row: dict[str, Any]) -> Any:
+    return ledger.latest([row["photo"]])[row["photo"]]
+
+
+@pytest.mark.parametrize("model", ["m1", "m2"], ids=["the same model", "another model"])
+@pytest.mark.parametrize("record", [(), ("bins/other.jpg,2,A-9",)], ids=["no record", "a record of others"])
+def test_counting_again_without_the_right_record_keeps_what_the_record_said(
+    ledger: Ledger, put: Put, begin: Begin, record: tuple[str, ...], model: str
+) -> None:
+    row = count_row("bins/1.jpg", bin="A-1", products=None)
+    ledger.upsert_counts([row])
+    answer(ledger, row["photo"], "ann", "3")
+    put(row)
+    night = begin(*record, recount=True)
+    end(night, model)
+    found = newest_of(ledger, row)
+    assert (found.model, found.expected, found.record_problem, found.bin) == (model, 5, None, "A-1")
+    assert found.mismatch is not None
+
+    report = collect(night, rows_of(night))
+    assert "1 photos that are counted again have no entry in a record of tonight" in report.remarks[0]
+    why = why_a_person_is_needed(report)
+    assert ("none of 1 counted photos has an entry" in str(why)) if record else why is None
+
+
+def test_counting_again_with_a_record_takes_what_that_says(ledger: Ledger, put: Put, begin: Begin) -> None:
+    row = count_row("bins/1.jpg", bin="A-1", products=None)
+    ledger.upsert_counts([row])
+    put(row)
+    night = begin("bins/1.jpg,2,B-2", recount=True)
+    end(night)
+    found = newest_of(ledger, row)
+    assert (found.expected, found.bin) == (2, "B-2")
+    assert collect(night, rows_of(night)).remarks == []
+    end(begin("bins/1.jpg,two,B-2", recount=True, run="261126-030000"))  # an entry that cannot be used is one, too
+    assert "row 1 expects 'two'" in newest_of(ledger, row).record_problem
