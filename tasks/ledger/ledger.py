@@ -53,10 +53,17 @@ class Ledger:
 
     def known(self, photos: Iterable[str]) -> set[str]:
         """Which of these photos have been counted, or found unreadable, by whatever model."""
+        return self._photos(photos)
+
+    def counted_since(self, photos: Iterable[str], moment: dt.datetime, run: str) -> set[str]:
+        """Which of these photos another run than this one has written since a moment."""
+        return self._photos(photos, Count.counted_at > moment, Count.run != run)
+
+    def _photos(self, photos: Iterable[str], *where: ColumnElement[bool]) -> set[str]:
         found: set[str] = set()
         with self.engine.connect() as connection:
             for some in chunked(sorted(photos), LOOKUP):  # in the order of the key's tree, whose pages are then near
-                found.update(connection.scalars(select(Count.photo).where(Count.photo.in_(some))))
+                found.update(connection.scalars(select(Count.photo).where(Count.photo.in_(some), *where)))
         return found
 
     def upsert_counts(self, rows: Sequence[dict[str, Any]]) -> int:

@@ -31,10 +31,7 @@ class Coverage(BaseModel):
     )
 
 
-KEPT = (
-    "{:,} photos that are counted again have no entry in a record of tonight, and are judged by the one that "
-    "the ledger had of them"
-)
+KEPT = "{:,} photos have no entry in a record of tonight, and are judged by the one that the ledger had of them"
 
 
 def measure_coverage(

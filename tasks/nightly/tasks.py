@@ -35,7 +35,7 @@ from tasks.transient import is_transient
 @task(name="find photos", task_run_name="find photos", **RETRIES)
 def find_photos(night: Night) -> None:
     """List the prefix, leave out what the ledger has, and put the record beside the rest."""
-    night.take_plan(plan.find(night.parameters, night.ledger, night.folder, night.date))
+    night.take_plan(plan.find(night.parameters, night.ledger, night.folder, night.run_id, night.date))
     get_run_logger().info("%d objects seen, %d photos to count", night.plan.seen, len(night.plan.photos))
 
 
@@ -57,8 +57,8 @@ def find_model(night: Night) -> None:
 def count_photos(night: Night, number: int) -> None:
     """Count one chunk, or read what an earlier start of this run counted."""
     done = read_outcomes(night.folder, number)
+    [chunk] = (chunk for chunk in night.plan.chunks if chunk.number == number)
     if done is None:
-        [chunk] = (chunk for chunk in night.plan.chunks if chunk.number == number)
         if name := night.endpoint_for(chunk):
             done = endpoint.count_by_endpoint(chunk.photos, name)
         else:
@@ -71,7 +71,7 @@ def count_photos(night: Night, number: int) -> None:
                 get_run_logger(),
             )
         write_outcomes(night.folder, number, done)
-    night.outcomes |= done
+    night.outcomes |= {photo.photo: done[photo.photo] for photo in chunk.photos}  # others are planned elsewhere by now
 
 
 @task(name="cost of the jobs", task_run_name="cost of the jobs", **RETRIES)

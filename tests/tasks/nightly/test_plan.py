@@ -12,6 +12,7 @@ from serving.prediction import Prediction
 from tasks.ledger.database import open_engine
 from tasks.ledger.ledger import Ledger
 from tasks.nightly import plan
+from tasks.nightly.entry import NO_ENTRY
 from tasks.nightly.judge import Policy
 from tasks.nightly.night import Night
 from tasks.nightly.outcomes import Outcome
@@ -24,6 +25,7 @@ from tasks.review.queue import answer
 from tasks.settings import Settings
 from tests.ledgers import MOMENT, count_row
 
+FIRST, OTHER = "261125-030000", "261125-080000"
 TONIGHT = MOMENT.date() + dt.timedelta(days=1)
 SHARES = {1: 0.1, 2: 0.1, 3: 0.6, 4: 0.1, 5: 0.1}
 
@@ -55,7 +57,7 @@ def put(monkeypatch: pytest.MonkeyPatch) -> Put:
 def begin(ledger: Ledger, tmp_path: Path) -> Begin:
     """Find what a run of tonight has to do; ``record`` are the rows of its record, if it has one."""
 
-    def one(*record: str, run: str = "261125-030000", **more: Any) -> Night:
+    def one(*record: str, run: str = FIRST, **more: Any) -> Night:
         folder = tmp_path / run
         folder.mkdir(exist_ok=True)
         if record:
@@ -63,7 +65,7 @@ def begin(ledger: Ledger, tmp_path: Path) -> Begin:
             more["record"] = str(tmp_path / "record.csv")
         parameters = NightParameters(prefix="s3://bucket/bins/", **more)
         night = Night(parameters, ledger, Settings(), run, folder, TONIGHT)
-        night.take_plan(plan.find(parameters, ledger, folder, TONIGHT))
+        night.take_plan(plan.find(parameters, ledger, folder, run, TONIGHT))
         return night
 
     return one
@@ -97,7 +99,7 @@ def test_counting_again_without_the_right_record_keeps_what_the_record_said(
     assert found.mismatch is not None
 
     report = collect(night, rows_of(night))
-    assert "1 photos that are counted again have no entry in a record of tonight" in report.remarks[0]
+    assert "1 photos have no entry in a record of tonight" in report.remarks[0]
     why = why_a_person_is_needed(report)
     assert ("none of 1 counted photos has an entry" in str(why)) if record else why is None
 
@@ -111,5 +113,70 @@ def test_counting_again_with_a_record_takes_what_that_says(ledger: Ledger, put: 
     found = newest_of(ledger, row)
     assert (found.expected, found.bin) == (2, "B-2")
     assert collect(night, rows_of(night)).remarks == []
-    end(begin("bins/1.jpg,two,B-2", recount=True, run="261126-030000"))  # an entry that cannot be used is one, too
+    end(begin("bins/1.jpg,two,B-2", recount=True, run=OTHER))  # an entry that cannot be used is one, too
     assert "row 1 expects 'two'" in newest_of(ledger, row).record_problem
+
+
+def test_a_run_that_is_picked_up_leaves_to_another_what_that_has_counted_meanwhile(
+    ledger: Ledger, put: Put, begin: Begin
+) -> None:
+    first, second = count_row("bins/1.jpg"), count_row("bins/2.jpg", bytes=0)
+    put(first, second)
+    assert len(begin("bins/1.jpg,5,A1", "bins/2.jpg,5,A2").plan.photos) == 2  # and dies
+    end(begin("bins/1.jpg,3,A1", "bins/2.jpg,3,A2", run=OTHER))
+    counted = newest_of(ledger, first)
+    picked_up = begin("bins/1.jpg,5,A1", "bins/2.jpg,5,A2")
+    assert (picked_up.plan.photos, picked_up.plan.unreadable) == ([], {})
+    assert picked_up.plan.skipped == {"counted before": 2}
+    end(picked_up)
+    assert newest_of(ledger, first) == counted
+    assert (counted.run, counted.expected) == (OTHER, 3)
+    put(first, second, third := count_row("bins/3.jpg"))
+    [more] = [chunk for chunk in begin().plan.chunks if chunk.photos]
+    assert (more.number, more.photos[0].key) == (2, third["key"])  # the other's number is not given twice
+
+
+def test_a_recount_that_is_picked_up_leaves_to_another_what_that_has_counted_meanwhile(
+    ledger: Ledger, put: Put, begin: Begin
+) -> None:
+    first, second = count_row("bins/1.jpg"), count_row("bins/2.jpg")
+    ledger.upsert_counts([first, second])
+    put(first, second)
+    assert len(begin(recount=True).plan.photos) == 2
+    put(first)
+    end(begin("bins/1.jpg,3,A1", recount=True, run=OTHER))
+    put(first, second)
+    for _ in range(2):
+        assert [photo.key for photo in begin(recount=True).plan.photos] == ["bins/2.jpg"]
+
+
+def test_what_a_run_has_written_itself_stays_its_own_with_an_entry_that_came_meanwhile(
+    ledger: Ledger, put: Put, begin: Begin
+) -> None:
+    row = count_row("bins/1.jpg")
+    put(row)
+    end(begin("bins/other.jpg,5,A1"))  # and dies before its report
+    written = newest_of(ledger, row)._asdict()
+    ledger.upsert_counts([written | {"expected": 5, "record_problem": None, "bin": "A1", "verdict": "mismatch"}])
+    night = begin("bins/other.jpg,5,A1")
+    [photo] = night.plan.photos
+    assert (photo.expected, photo.record_problem, photo.bin) == (5, None, "A1")
+    end(night)
+    assert newest_of(ledger, row).expected == 5
+
+
+@pytest.mark.parametrize(
+    ("entry", "left"),
+    [({}, 1), ({"expected": 5, "bin": "A1"}, 1), ({"expected": 3, "bin": "A1"}, 0)],
+    ids=["not judged", "judged by this run", "judged by another record"],
+)
+def test_a_late_entry_is_not_put_over_one_that_another_run_has_read_meanwhile(
+    ledger: Ledger, put: Put, begin: Begin, entry: dict[str, Any], left: int
+) -> None:
+    waiting = count_row("bins/1.jpg", expected=None, record_problem=NO_ENTRY, products=None)
+    ledger.upsert_counts([waiting])
+    put(waiting)
+    assert len(begin("bins/1.jpg,5,A1").plan.late) == 1  # and dies
+    ledger.upsert_counts([waiting | {"record_problem": None} | entry] if entry else [])
+    put()
+    assert len(begin("bins/other.jpg,5,A1").plan.late) == left
