@@ -55,6 +55,10 @@ class Ledger:
         """Which of these photos have been counted, or found unreadable, by whatever model."""
         return self._photos(photos)
 
+    def current(self, photos: Iterable[str]) -> set[str]:
+        """Which of these photos are known, and nothing else has been counted at their keys since."""
+        return self._photos(photos, newest())
+
     def counted_since(self, photos: Iterable[str], moment: dt.datetime, run: str) -> set[str]:
         """Which of these photos another run than this one has written since a moment."""
         return self._photos(photos, Count.counted_at > moment, Count.run != run)

@@ -80,7 +80,7 @@ def find(parameters: NightParameters, ledger: Ledger, folder: Path, run: str, ni
     kept = {photo.photo for chunk in chunks for photo in chunk.photos} | set(earlier.unreadable)
     fresh, skipped, seen = _new(
         parameters,
-        lambda photos: ledger.counted_since(photos, began, run) if parameters.recount else ledger.known(photos),
+        lambda photos: ledger.counted_since(photos, began, run) if parameters.recount else ledger.current(photos),
         kept,
     )
     ours = {photo.key for photo in (*earlier.photos, *fresh)}
@@ -153,7 +153,10 @@ def read_plan(folder: Path) -> Plan:
 def _new(
     parameters: NightParameters, counted: Callable[[Iterable[str]], set[str]], kept: set[str]
 ) -> tuple[list[NightPhoto], dict[str, int], int]:
-    """Return photos that are neither counted nor planned, what was skipped by reason, and how many were seen."""
+    """Return photos that are neither counted nor planned, what was skipped by reason, and how many were seen.
+
+    A photo that was put back after another one lay in its place is new: what is said of that key is of the other one.
+    """
     skipped: Counter[str] = Counter()
     photos = []
     seen = 0

@@ -60,6 +60,9 @@ def test_another_model_or_another_etag_is_another_row(ledger: Ledger) -> None:
     assert ledger.size() == 3
     first, second = (photo_key("bucket", "bins/1.jpg", etag) for etag in ("e1", "e2"))
     assert ledger.known([first, second, "other"]) == {first, second}
+    replaced = count_row(etag="e3", counted_at=MOMENT + dt.timedelta(hours=1))
+    ledger.upsert_counts([replaced])
+    assert ledger.current([first, second, replaced["photo"], "other"]) == {replaced["photo"]}
 
 
 def test_a_night_shows_of_each_photo_what_was_last_said(ledger: Ledger) -> None:

@@ -19,6 +19,7 @@ from tasks.nightly.outcomes import Outcome
 from tasks.nightly.parameters import NightParameters
 from tasks.nightly.photos import NightPhoto
 from tasks.nightly.remember import remember
+from tasks.nightly.report import exceptions
 from tasks.nightly.tasks import collect, rows_of
 from tasks.nightly.tell import why_a_person_is_needed
 from tasks.review.queue import answer
@@ -180,3 +181,18 @@ def test_a_late_entry_is_not_put_over_one_that_another_run_has_read_meanwhile(
     ledger.upsert_counts([waiting | {"record_problem": None} | entry] if entry else [])
     put()
     assert len(begin("bins/other.jpg,5,A1").plan.late) == left
+
+
+def test_a_photo_that_was_put_back_is_counted_again_and_what_is_said_of_its_key(
+    ledger: Ledger, put: Put, begin: Begin
+) -> None:
+    later = MOMENT + dt.timedelta(days=1)
+    right, wrong = count_row("bins/1.jpg"), count_row("bins/1.jpg", etag="e2", taken_at=later, counted_at=later)
+    ledger.upsert_counts([right, count_row("bins/2.jpg")])
+    ledger.upsert_counts([wrong])
+    put(right | {"taken_at": later + dt.timedelta(hours=1)}, count_row("bins/2.jpg"))
+    night = begin("bins/1.jpg,5,A1")
+    assert [photo.key for photo in night.plan.photos] == ["bins/1.jpg"]
+    end(night)
+    assert [row.photo for row in exceptions(rows_of(night))] == [right["photo"]]
+    assert begin("bins/1.jpg,5,A1", run=OTHER).plan.photos == []
