@@ -164,6 +164,8 @@ def _new(
         seen += 1
         if not item.key.lower().endswith(SUFFIXES):
             skipped["not a photo by its name"] += 1
+        elif "\0" in item.key:  # which PostgreSQL does not take
+            skipped["a NUL in its key"] += 1
         elif not _in_range(item.taken_at.date(), parameters):
             skipped["outside the dates"] += 1
         else:

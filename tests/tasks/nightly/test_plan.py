@@ -196,3 +196,9 @@ def test_a_photo_that_was_put_back_is_counted_again_and_what_is_said_of_its_key(
     end(night)
     assert [row.photo for row in exceptions(rows_of(night))] == [right["photo"]]
     assert begin("bins/1.jpg,5,A1", run=OTHER).plan.photos == []
+
+
+def test_a_key_that_no_ledger_can_hold_is_skipped_and_said(put: Put, begin: Begin) -> None:
+    put(count_row("bins/1\0.jpg"), count_row("bins/2.jpg"))
+    found = begin().plan
+    assert ([photo.key for photo in found.photos], found.skipped) == (["bins/2.jpg"], {"a NUL in its key": 1})
