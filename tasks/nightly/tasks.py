@@ -21,7 +21,6 @@ from tasks.nightly.coverage import KEPT, measure_coverage
 from tasks.nightly.model import judged_by, model_of_run
 from tasks.nightly.night import Night
 from tasks.nightly.outcomes import read_outcomes, write_outcomes
-from tasks.nightly.plan import Plan
 from tasks.nightly.policy import policy_of
 from tasks.nightly.report import Report, as_csv, as_rows, before_photos, exceptions, unjudged, write_page
 from tasks.nightly.summary import LEAST_NIGHTS, NightTotals, count_mix, mean_confidence, measure_drift
@@ -148,9 +147,9 @@ def collect(night: Night, rows: Sequence[Any]) -> Report:
     uncounted = [(photo.key, reason) for photo, reason in night.uncounted]
     late_ones = late.judged_late(night, rows)
     tonight = [row for row in rows if row.photo not in late_ones]
-    totals = _totals(night.plan, rows, tonight, len(uncounted))
+    totals = _totals(night, rows, tonight)
     mix, confidence = count_mix(tonight, (policy or night.policy).abstain_from), mean_confidence(tonight)
-    last = night.ledger.nights_before(prefix, night.date, night.run_id, least=LEAST_NIGHTS)
+    last = night.ledger.nights_before(prefix, night.date, night.run_id, model, least=LEAST_NIGHTS)
     counted = [row for row in tonight if row.status == "counted"]
     known = {photo.photo for photo in night.plan.photos if photo.known}
     coverage = measure_coverage(night.plan.record, counted, names_others=bool(night.plan.late), known=known)
@@ -177,7 +176,8 @@ def collect(night: Night, rows: Sequence[Any]) -> Report:
     )
 
 
-def _totals(found: Plan, rows: Sequence[Any], tonight: Sequence[Any], uncounted: int) -> NightTotals:
+def _totals(night: Night, rows: Sequence[Any], tonight: Sequence[Any]) -> NightTotals:
+    found = night.plan
     counted = [row for row in tonight if row.status == "counted"]
     verdicts = [row.verdict for row in rows]
     return NightTotals(
@@ -185,12 +185,13 @@ def _totals(found: Plan, rows: Sequence[Any], tonight: Sequence[Any], uncounted:
         new=len(found.photos),
         counted=len(counted),
         unreadable=len(tonight) - len(counted),
-        uncounted=uncounted,
+        uncounted=len(night.uncounted),
         skipped=found.skipped,
         match=verdicts.count("match"),
         mismatch=verdicts.count("mismatch"),
         uncertain=verdicts.count("uncertain"),
         without_record=sum(row.expected is None for row in counted),
+        recount=night.parameters.recount,
         judged_late=len(rows) - len(tonight),
     )
 

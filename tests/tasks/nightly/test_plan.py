@@ -100,6 +100,7 @@ def test_counting_again_without_the_right_record_keeps_what_the_record_said(
     assert found.mismatch is not None
 
     report = collect(night, rows_of(night))
+    assert report.totals.recount
     assert "1 photos have no entry in a record of tonight" in report.remarks[0]
     why = why_a_person_is_needed(report)
     assert ("none of 1 counted photos has an entry" in str(why)) if record else why is None
@@ -202,3 +203,18 @@ def test_a_key_that_no_ledger_can_hold_is_skipped_and_said(put: Put, begin: Begi
     put(count_row("bins/1\0.jpg"), count_row("bins/2.jpg"))
     found = begin().plan
     assert ([photo.key for photo in found.photos], found.skipped) == (["bins/2.jpg"], {"a NUL in its key": 1})
+
+
+@pytest.mark.parametrize(("model", "alarmed"), [("m1", True), ("m2", False)], ids=["the same model", "a new model"])
+def test_a_model_that_was_changed_on_purpose_is_no_drift(
+    ledger: Ledger, put: Put, begin: Begin, model: str, alarmed: bool
+) -> None:
+    for days in (1, 2, 3):
+        day = TONIGHT - dt.timedelta(days=days)
+        about = {"prefix": "s3://bucket/bins/", "night": day, "model": "m1", "finished_at": MOMENT}
+        numbers = {"totals": {"counted": 200}, "mix": {"1": 1.0}, "confidence": 0.9}
+        ledger.record_night(about | numbers | {"run": f"before-{days}"})
+    put(*(count_row(f"bins/{number}.jpg") for number in range(120)))
+    night = begin()
+    end(night, model)
+    assert bool(collect(night, rows_of(night)).drift.alarms) == alarmed
