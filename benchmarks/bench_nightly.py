@@ -47,7 +47,7 @@ def _ledger(path: Path, rows: int) -> None:
     first = rows - (KEYS - NEW)
     start = time.process_time()
     asked = [photo_key("bins", _key(number), "e" * 32) for number in range(first, first + KEYS)]
-    known = ledger.known(asked)
+    known = ledger.current(asked)
     seconds = time.process_time() - start
     assert len(asked) - len(known) == NEW
     print(f"{NEW:,} new among {KEYS:,} keys found in {seconds:.2f} s of processor time, with {rows:,} rows")

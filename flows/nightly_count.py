@@ -24,11 +24,12 @@ from training.errors import LeaseError, NightError
 
 @flow(name="nightly-count", flow_run_name="night of {parameters.prefix}")
 def nightly_count(parameters: NightParameters) -> str | None:
-    """Find, count, judge, remember, report, tell; returns the run's id, None if it yielded to another run.
+    """Find, count, judge, remember, report, tell; returns the run's id, None if it yielded to one over its prefix.
 
     Safe to kill and to repeat: the ledger ends as after an undisturbed night, and nothing is counted twice.
 
     Raises:
+        LeaseError: a night over another prefix of the bucket was not over in time, and this one's photos are uncounted.
         NightError: some photos stayed uncounted, which the next run tries, or the record that was given has no entry
             for any photo. Everything else is remembered and reported.
     """
@@ -37,9 +38,14 @@ def nightly_count(parameters: NightParameters) -> str | None:
     ledger = Ledger.open(here)
     bucket = parameters.prefix.removeprefix("s3://").partition("/")[0]
     try:
-        with lease(ledger, f"night/{bucket}", parameters.wait_minutes * 60):
+        with lease(ledger, f"night/{bucket}", parameters.wait_minutes * 60, parameters.prefix):
             return _night(parameters, ledger, here)
     except LeaseError as error:
+        if error.purpose != parameters.prefix:
+            raise LeaseError(
+                f"{parameters.prefix} was not counted: {error}. Give the same command again when that run is done, or "
+                "let this one wait longer (--wait-minutes)."
+            ) from error
         get_run_logger().warning("Nothing was done: %s.", error)
         console.print(f"Nothing was done: {error}.")
         return None

@@ -118,7 +118,11 @@ class TransientLedgerError(LedgerError, ConnectionError):
 
 
 class LeaseError(LedgerError):
-    """Somebody else is at something that only one may be at."""
+    """Somebody else is at something that only one may be at; carries what that one said it is for."""
+
+    def __init__(self, message: str, purpose: str = "") -> None:
+        super().__init__(message)
+        self.purpose = purpose
 
 
 class NightError(BinventoryError):

@@ -25,6 +25,7 @@ from tasks.ledger.models import Lease, now
 from training.errors import LeaseError, LedgerError, TransientLedgerError
 
 LEASE_SECONDS = 120.0
+_LONGEST_HOLDER = 300
 log = logging.getLogger(__name__)
 
 _PATIENTLY = Retrying(
@@ -90,20 +91,31 @@ def held(ledger: Ledger, prefix: str) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def lease(ledger: Ledger, name: str, wait_seconds: float, poll_seconds: float = 1.0) -> Iterator[None]:
+def lease(
+    ledger: Ledger, name: str, wait_seconds: float, purpose: str = "", poll_seconds: float = 1.0
+) -> Iterator[None]:
     """Hold a lease for as long as the block runs, renewed by a thread.
+
+    Args:
+        ledger: where it is.
+        name: of the lease.
+        wait_seconds: how long to wait for somebody else.
+        purpose: what others are told that it is held for; the end of a long one is cut off.
+        poll_seconds: how often to look.
 
     Raises:
         LeaseError: somebody else still had it after ``wait_seconds``.
         TransientLedgerError: the ledger did not answer in several tries.
     """
-    holder, deadline = this_process(), time.monotonic() + wait_seconds
+    holder = f"{this_process()} {purpose}"[:_LONGEST_HOLDER] if purpose else this_process()
+    deadline = time.monotonic() + wait_seconds
     while not _PATIENTLY(acquire, ledger, name, holder, LEASE_SECONDS):
         if time.monotonic() >= deadline:
             held_by = held(ledger, name).get(name, "just released")
             raise LeaseError(
                 f"another run is at it ({name}: {held_by}); one that died is passed over after "
-                f"{LEASE_SECONDS:.0f} seconds"
+                f"{LEASE_SECONDS:.0f} seconds",
+                purpose=_purpose(held_by),
             )
         time.sleep(min(poll_seconds, max(0.0, deadline - time.monotonic())))
     over = threading.Event()
@@ -135,10 +147,20 @@ def _give_back(ledger: Ledger, name: str, holder: str) -> None:
         log.warning("the lease %s could not be given back, and ends in %.0f s: %s", name, LEASE_SECONDS, error)
 
 
+def _words(holder: str) -> list[str]:
+    """What a holder's name is made of: four words for the process, and one for what it holds the lease for."""
+    return holder.split(" ", 4)
+
+
+def _purpose(holder: str) -> str:
+    words = _words(holder)
+    return words[4] if len(words) > 4 else ""
+
+
 def _is_dead(holder: str) -> bool:
     """Whether a holder is a process of this machine that is gone."""
-    words = holder.split(" ")
-    if len(words) != 4 or words[0] != "process" or words[1] != socket.gethostname() or words[2] == str(os.getpid()):
+    words = _words(holder)
+    if len(words) < 4 or words[0] != "process" or words[1] != socket.gethostname() or words[2] == str(os.getpid()):
         return False
     if not words[2].isdecimal():
         return True

@@ -12,6 +12,7 @@ from sqlalchemy import (
     collate,
     column,
     exists,
+    false,
     func,
     literal_column,
     or_,
@@ -53,10 +54,21 @@ class Ledger:
 
     def known(self, photos: Iterable[str]) -> set[str]:
         """Which of these photos have been counted, or found unreadable, by whatever model."""
+        return self._photos(photos)
+
+    def current(self, photos: Iterable[str]) -> set[str]:
+        """Which of these photos are known, and nothing else has been counted at their keys since."""
+        return self._photos(photos, newest())
+
+    def counted_since(self, photos: Iterable[str], moment: dt.datetime, run: str) -> set[str]:
+        """Which of these photos another run than this one has written since a moment."""
+        return self._photos(photos, Count.counted_at > moment, Count.run != run)
+
+    def _photos(self, photos: Iterable[str], *where: ColumnElement[bool]) -> set[str]:
         found: set[str] = set()
         with self.engine.connect() as connection:
             for some in chunked(sorted(photos), LOOKUP):  # in the order of the key's tree, whose pages are then near
-                found.update(connection.scalars(select(Count.photo).where(Count.photo.in_(some))))
+                found.update(connection.scalars(select(Count.photo).where(Count.photo.in_(some), *where)))
         return found
 
     def upsert_counts(self, rows: Sequence[dict[str, Any]]) -> int:
@@ -98,8 +110,10 @@ class Ledger:
                 found.update({row.run: row for row in rows})
         return found
 
-    def nights_before(self, prefix: str, night: dt.date, run: str, most: int = 14, least: int = 3) -> list[Row[Any]]:
-        """The last nights over a prefix in which something was counted, newest first; of a day's runs the last.
+    def nights_before(
+        self, prefix: str, night: dt.date, run: str, model: str, most: int = 14, least: int = 3
+    ) -> list[Row[Any]]:
+        """The last nights over a prefix in which a model counted something new, newest first; of a day's runs the last.
 
         Where there are fewer than ``least``, as over a prefix of a new month, those over its whole bucket. Of photos
         that pipelines held back, and of others, only nights of the same kind are taken together.
@@ -107,10 +121,13 @@ class Ledger:
         bucket = f"s3://{prefix.removeprefix('s3://').partition('/')[0]}"
         whole = or_(Night.prefix == bucket, Night.prefix.startswith(f"{bucket}/", autoescape=True))
         tests = held_back(Night.prefix, bucket)
+        recounted = func.coalesce(Night.totals["recount"].as_boolean(), false())
         for where in (Night.prefix == prefix, and_(whole, tests if is_held_back(prefix) else ~tests)):
             nth = func.row_number().over(partition_by=Night.night, order_by=Night.finished_at.desc()).label("nth")
-            counted = (where, Night.night < night, Night.run != run, Night.confidence.is_not(None))
-            ranked = select(Night.__table__, nth).where(*counted).subquery()
+            counted = (Night.model == model, Night.confidence.is_not(None), ~recounted)
+            ranked = (
+                select(Night.__table__, nth).where(where, Night.night < night, Night.run != run, *counted).subquery()
+            )
             with self.engine.connect() as connection:
                 wanted = select(ranked).where(ranked.c.nth == 1).order_by(ranked.c.night.desc()).limit(most)
                 found = list(connection.execute(wanted))

@@ -1,6 +1,6 @@
 """Whether the record that a night read is one of the photos that it counted."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -31,15 +31,25 @@ class Coverage(BaseModel):
     )
 
 
-def measure_coverage(record: RecordRead | None, counted: Sequence[Any], *, names_others: bool = False) -> Coverage:
+KEPT = "{:,} photos have no entry in a record of tonight, and are judged by the one that the ledger had of them"
+
+
+def measure_coverage(
+    record: RecordRead | None,
+    counted: Sequence[Any],
+    *,
+    names_others: bool = False,
+    known: Collection[str] = (),
+) -> Coverage:
     """Look for the entries of counted photos.
 
     Args:
         record: that was read; None where there is none.
         counted: rows of the ledger.
         names_others: whether it has entries for photos of nights before, so that tonight's may be yet to come.
+        known: photos whose entry is not of this record, but what the ledger had.
     """
-    without = [row for row in counted if lacks_entry(row)]
+    without = [row for row in counted if lacks_entry(row) or row.photo in known]
     if record is None or 2 * len(without) <= len(counted):
         return Coverage(without_entry=len(without))
     some = f"{len(without):,} of {len(counted):,}" if len(without) < len(counted) else f"none of {len(counted):,}"

@@ -56,7 +56,11 @@ class NightParameters(BaseModel):
     )
     instances: int = Field(1, ge=1, le=100, title="Instances", description="Instances of each transform job.")
     wait_minutes: float = Field(
-        60, ge=0, title="Wait", description="How long to wait for another run over the same bucket; then yield to it."
+        60,
+        ge=0,
+        title="Wait",
+        description="How long to wait for another run over the same bucket; then yield to it if it has this prefix, "
+        "else fail.",
     )
     most_exceptions: int = Field(
         2000,

@@ -49,6 +49,7 @@ class NightPhoto(BaseModel):
     record_problem: str | None = None
     bin: str = ""
     products: list[str] | None = Field(None, description="ASINs in the record; None where there is no metadata.")
+    known: bool = Field(False, description="Tonight's record has no entry for it: what is said is what the ledger had.")
 
     @property
     def photo_id(self) -> str:

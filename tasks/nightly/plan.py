@@ -2,19 +2,21 @@
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.home import write_at_home
 from tasks.ledger.ledger import Ledger
+from tasks.ledger.models import now
 from tasks.nightly.bins import name_bins, order
 from tasks.nightly.coverage import RecordRead
 from tasks.nightly.outcomes import read_outcomes
 from tasks.nightly.parameters import NightParameters
 from tasks.nightly.photos import NightPhoto, list_objects
-from tasks.nightly.record import record_of, with_record
+from tasks.nightly.record import record_of, with_known_entries, with_record
 from training.picture import MAX_BYTES, SUFFIXES
 
 SMALL_BYTES = 6 * 2**20
@@ -40,6 +42,9 @@ class Chunk(BaseModel):
 class Plan(BaseModel):
     """Everything a night found, and in which chunks it is counted."""
 
+    began: dt.datetime | None = Field(
+        None, description="When the run first looked; None in the plan of a version that did not say so."
+    )
     seen: int = 0
     skipped: dict[str, int] = Field(default_factory=dict, description="Objects left alone, by reason.")
     unreadable: dict[str, str] = Field(default_factory=dict, description="Why photos are not even tried, by photo.")
@@ -56,31 +61,39 @@ class Plan(BaseModel):
         return [*(photo for chunk in self.chunks for photo in chunk.photos), *self.rejected]
 
 
-def find(parameters: NightParameters, ledger: Ledger, folder: Path, night: dt.date) -> Plan:
+def find(parameters: NightParameters, ledger: Ledger, folder: Path, run: str, night: dt.date) -> Plan:
     """List the prefix and plan what is new; what an earlier start of the same run planned stays as it was.
 
-    Photos that the earlier start gave up on are planned anew, in chunks with numbers, and so jobs, of their own.
+    Photos that the earlier start gave up on are planned anew, in chunks with numbers, and so jobs, of their own. Those
+    that another run has counted meanwhile are left to it.
 
     Args:
         parameters: of the night.
         ledger: what has been counted.
         folder: of the run; the plan is kept there.
+        run: its id.
         night: its date.
     """
-    earlier = read_plan(folder)
+    earlier = _not_overtaken(read_plan(folder), ledger, run)
+    began = earlier.began or now()
     chunks = [_without_given_up(chunk, folder) for chunk in earlier.chunks]
     kept = {photo.photo for chunk in chunks for photo in chunk.photos} | set(earlier.unreadable)
-    fresh, skipped, seen = _new(parameters, ledger, kept)
+    fresh, skipped, seen = _new(
+        parameters,
+        lambda photos: ledger.counted_since(photos, began, run) if parameters.recount else ledger.current(photos),
+        kept,
+    )
     ours = {photo.key for photo in (*earlier.photos, *fresh)}
     waiting = [photo for photo in _waiting(parameters, ledger, night) if photo.key not in ours]
     found, record = with_record([*fresh, *waiting], parameters)
     late = [photo for photo in found[len(fresh) :] if photo.expected is not None]
-    named = name_bins([*found[: len(fresh)], *late], ledger)
+    named = name_bins([*with_known_entries(found[: len(fresh)], ledger), *late], ledger)
     fresh, late = named[: len(fresh)], named[len(fresh) :]
     unreadable = {photo.photo: reason for photo in fresh if (reason := _hopeless(photo))}
     countable = [photo for photo in fresh if photo.photo not in unreadable]
     first = max((chunk.number for chunk in earlier.chunks), default=0) + 1
     plan = Plan(
+        began=began,
         seen=seen,
         skipped=skipped,
         unreadable=earlier.unreadable | unreadable,
@@ -91,6 +104,38 @@ def find(parameters: NightParameters, ledger: Ledger, folder: Path, night: dt.da
     )
     write_at_home(folder / "plan.json", plan.model_dump_json())
     return plan
+
+
+def _not_overtaken(plan: Plan, ledger: Ledger, run: str) -> Plan:
+    """Return a plan without what other runs did while the run that made it was dead: what they said is newer.
+
+    Whatever the run itself has written stays planned, with the entry of the record that it got since, if it had none.
+    """
+    if plan.began is None:
+        return plan
+    others = ledger.counted_since((photo.photo for photo in (*plan.photos, *plan.late)), plan.began, run)
+
+    def left(photos: Sequence[NightPhoto]) -> list[NightPhoto]:
+        return [photo for photo in photos if photo.photo not in others]
+
+    late = left(plan.late)
+    rows = ledger.latest(photo.photo for photo in late)
+    return plan.model_copy(
+        update={
+            "chunks": [
+                chunk.model_copy(update={"photos": with_known_entries(left(chunk.photos), ledger)})
+                for chunk in plan.chunks
+            ],
+            "rejected": left(plan.rejected),
+            "unreadable": {photo: why for photo, why in plan.unreadable.items() if photo not in others},
+            "late": [photo for photo in late if not _is_judged_otherwise(photo, rows.get(photo.photo))],
+        }
+    )
+
+
+def _is_judged_otherwise(late: NightPhoto, row: Any | None) -> bool:
+    """Whether a photo that waited has got another entry since; that changes neither its row's run nor its moment."""
+    return row is not None and row.expected is not None and (row.expected, row.bin) != (late.expected, late.bin)
 
 
 def _without_given_up(chunk: Chunk, folder: Path) -> Chunk:
@@ -105,8 +150,13 @@ def read_plan(folder: Path) -> Plan:
     return Plan.model_validate_json(path.read_bytes()) if path.exists() else Plan()
 
 
-def _new(parameters: NightParameters, ledger: Ledger, kept: set[str]) -> tuple[list[NightPhoto], dict[str, int], int]:
-    """Return photos that are neither counted nor planned, what was skipped by reason, and how many were seen."""
+def _new(
+    parameters: NightParameters, counted: Callable[[Iterable[str]], set[str]], kept: set[str]
+) -> tuple[list[NightPhoto], dict[str, int], int]:
+    """Return photos that are neither counted nor planned, what was skipped by reason, and how many were seen.
+
+    A photo that was put back after another one lay in its place is new: what is said of that key is of the other one.
+    """
     skipped: Counter[str] = Counter()
     photos = []
     seen = 0
@@ -114,12 +164,13 @@ def _new(parameters: NightParameters, ledger: Ledger, kept: set[str]) -> tuple[l
         seen += 1
         if not item.key.lower().endswith(SUFFIXES):
             skipped["not a photo by its name"] += 1
+        elif "\0" in item.key:  # which PostgreSQL does not take
+            skipped["a NUL in its key"] += 1
         elif not _in_range(item.taken_at.date(), parameters):
             skipped["outside the dates"] += 1
         else:
             photos.append(item)
-    known = set() if parameters.recount else ledger.known(photo.photo for photo in photos)
-    known -= kept
+    known = counted(photo.photo for photo in photos) - kept
     new = [photo for photo in photos if photo.photo not in known and photo.photo not in kept]
     if known:
         skipped["counted before"] = len(known)

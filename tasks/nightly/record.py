@@ -6,13 +6,16 @@ from typing import Any
 
 from tasks.data.bin_metadata import read_record
 from tasks.data.fetch import Reader, TooLargeError, for_each
+from tasks.ledger.ledger import Ledger
 from tasks.nightly.coverage import RecordRead
-from tasks.nightly.entry import NO_ENTRY, NO_RECORD, NOT_OURS, Entry
+from tasks.nightly.entry import NO_ENTRY, NO_RECORD, NOT_OURS, Entry, lacks_entry
 from tasks.nightly.parameters import NightParameters, record_kind
 from tasks.nightly.photos import NightPhoto, read_object, s3_client
 from tasks.nightly.snapshot import read_snapshot
 from tasks.object_store import open_store, split_uri
 from training.errors import ForbiddenObjectError, TransferError
+
+_OF_THE_RECORD = ("expected", "record_problem", "bin", "products")
 
 
 def with_record(
@@ -32,6 +35,20 @@ def with_record(
         entries, example = read_snapshot(source, photos)
     found = [_with(photo, entries.get(photo.photo, Entry(None, NO_ENTRY))) for photo in photos]
     return found, RecordRead(source=source, given=parameters.record is not None, example=example)
+
+
+def with_known_entries(photos: Sequence[NightPhoto], ledger: Ledger) -> list[NightPhoto]:
+    """Put what the ledger has of the record beside photos that tonight's record has no entry for.
+
+    A photo that is counted again would else lose the entry that it was judged by, for good.
+    """
+    known = ledger.latest(photo.photo for photo in photos if lacks_entry(photo))
+    return [
+        photo.model_copy(update={name: getattr(known[photo.photo], name) for name in _OF_THE_RECORD} | {"known": True})
+        if photo.photo in known and not lacks_entry(known[photo.photo])
+        else photo
+        for photo in photos
+    ]
 
 
 def record_of(parameters: NightParameters) -> str | None:

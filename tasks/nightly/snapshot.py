@@ -86,7 +86,7 @@ def _meant(name: str, photos: Mapping[str, list[str]]) -> list[str]:
 
 
 def _entry(quantity: Any, bin_name: Any, number: int) -> Entry:
-    named = str(bin_name).strip()
+    named = str(bin_name).replace("\0", "").strip()  # PostgreSQL takes no NUL in a text
     where = named if named.lower() not in NO_BIN else None
     try:
         value = float(str(quantity).replace("_", "?"))  # Python's own 1_000 is no number of an inventory record

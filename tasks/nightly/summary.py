@@ -43,6 +43,7 @@ class NightTotals(BaseModel):
     mismatch: int
     uncertain: int
     without_record: int = Field(description="Counted, but the record has no usable quantity.")
+    recount: bool = Field(False, description="Counted again on purpose: no night is compared with this one.")
     judged_late: int = Field(
         0, description="Counted on an earlier night, and judged since: among match to uncertain, and not in `counted`."
     )
@@ -74,7 +75,7 @@ def measure_drift(mix: Mapping[str, float], confidence: float | None, counted: i
         mix: tonight's share of each count.
         confidence: tonight's mean.
         counted: tonight's photos.
-        last: rows of `Night`, newest first.
+        last: rows of `Night` of the same model, newest first.
     """
     last = [night for night in last if night.totals.get("counted")]
     total = sum(night.totals["counted"] for night in last)

@@ -17,11 +17,10 @@ from tasks.nightly import count, endpoint, late, plan, remember
 from tasks.nightly import tell as telling
 from tasks.nightly.copies import remove_copies
 from tasks.nightly.cost import cost_of_jobs
-from tasks.nightly.coverage import measure_coverage
+from tasks.nightly.coverage import KEPT, measure_coverage
 from tasks.nightly.model import judged_by, model_of_run
 from tasks.nightly.night import Night
 from tasks.nightly.outcomes import read_outcomes, write_outcomes
-from tasks.nightly.plan import Plan
 from tasks.nightly.policy import policy_of
 from tasks.nightly.report import Report, as_csv, as_rows, before_photos, exceptions, unjudged, write_page
 from tasks.nightly.summary import LEAST_NIGHTS, NightTotals, count_mix, mean_confidence, measure_drift
@@ -35,7 +34,7 @@ from tasks.transient import is_transient
 @task(name="find photos", task_run_name="find photos", **RETRIES)
 def find_photos(night: Night) -> None:
     """List the prefix, leave out what the ledger has, and put the record beside the rest."""
-    night.take_plan(plan.find(night.parameters, night.ledger, night.folder, night.date))
+    night.take_plan(plan.find(night.parameters, night.ledger, night.folder, night.run_id, night.date))
     get_run_logger().info("%d objects seen, %d photos to count", night.plan.seen, len(night.plan.photos))
 
 
@@ -57,8 +56,8 @@ def find_model(night: Night) -> None:
 def count_photos(night: Night, number: int) -> None:
     """Count one chunk, or read what an earlier start of this run counted."""
     done = read_outcomes(night.folder, number)
+    [chunk] = (chunk for chunk in night.plan.chunks if chunk.number == number)
     if done is None:
-        [chunk] = (chunk for chunk in night.plan.chunks if chunk.number == number)
         if name := night.endpoint_for(chunk):
             done = endpoint.count_by_endpoint(chunk.photos, name)
         else:
@@ -71,7 +70,7 @@ def count_photos(night: Night, number: int) -> None:
                 get_run_logger(),
             )
         write_outcomes(night.folder, number, done)
-    night.outcomes |= done
+    night.outcomes |= {photo.photo: done[photo.photo] for photo in chunk.photos}  # others are planned elsewhere by now
 
 
 @task(name="cost of the jobs", task_run_name="cost of the jobs", **RETRIES)
@@ -148,11 +147,13 @@ def collect(night: Night, rows: Sequence[Any]) -> Report:
     uncounted = [(photo.key, reason) for photo, reason in night.uncounted]
     late_ones = late.judged_late(night, rows)
     tonight = [row for row in rows if row.photo not in late_ones]
-    totals = _totals(night.plan, rows, tonight, len(uncounted))
+    totals = _totals(night, rows, tonight)
     mix, confidence = count_mix(tonight, (policy or night.policy).abstain_from), mean_confidence(tonight)
-    last = night.ledger.nights_before(prefix, night.date, night.run_id, least=LEAST_NIGHTS)
+    last = night.ledger.nights_before(prefix, night.date, night.run_id, model, least=LEAST_NIGHTS)
     counted = [row for row in tonight if row.status == "counted"]
-    coverage = measure_coverage(night.plan.record, counted, names_others=bool(night.plan.late))
+    known = {photo.photo for photo in night.plan.photos if photo.known}
+    coverage = measure_coverage(night.plan.record, counted, names_others=bool(night.plan.late), known=known)
+    remarks = [KEPT.format(len(known))] if known else []
     return Report(
         night=night.date.isoformat(),
         prefix=prefix,
@@ -171,11 +172,12 @@ def collect(night: Night, rows: Sequence[Any]) -> Report:
         unjudged=unjudged(rows),
         unreadable=[row for row in rows if row.status == "unreadable"],
         uncounted=uncounted,
-        remarks=[*night.remarks, *([coverage.remark] if coverage.remark else [])],
+        remarks=[*night.remarks, *remarks, *([coverage.remark] if coverage.remark else [])],
     )
 
 
-def _totals(found: Plan, rows: Sequence[Any], tonight: Sequence[Any], uncounted: int) -> NightTotals:
+def _totals(night: Night, rows: Sequence[Any], tonight: Sequence[Any]) -> NightTotals:
+    found = night.plan
     counted = [row for row in tonight if row.status == "counted"]
     verdicts = [row.verdict for row in rows]
     return NightTotals(
@@ -183,12 +185,13 @@ def _totals(found: Plan, rows: Sequence[Any], tonight: Sequence[Any], uncounted:
         new=len(found.photos),
         counted=len(counted),
         unreadable=len(tonight) - len(counted),
-        uncounted=uncounted,
+        uncounted=len(night.uncounted),
         skipped=found.skipped,
         match=verdicts.count("match"),
         mismatch=verdicts.count("mismatch"),
         uncertain=verdicts.count("uncertain"),
         without_record=sum(row.expected is None for row in counted),
+        recount=night.parameters.recount,
         judged_late=len(rows) - len(tonight),
     )
 

@@ -70,8 +70,8 @@ def why_a_person_is_needed(report: Report) -> str | None:
         )
     if report.coverage.needs_a_person:
         return (
-            f"{report.coverage.remark}. The counts are in the ledger, and nothing is judged; give a record that names "
-            "these photos."
+            f"{report.coverage.remark}. The counts are in the ledger, and nothing is judged by it; give a record that "
+            "names these photos."
         )
     return None
 

@@ -8,8 +8,11 @@ def test_two_nights_at_once_count_everything_once(house: Warehouse) -> None:
     for number in range(12):
         house.put_bin(str(100 + 5 * number), seen=number % 5 + 1, expected=number % 5 + 1)
     jobs = len(house.jobs())
-    with lease(house.ledger(), f"night/{house.bucket}", 0):  # somebody is at it
+    with lease(house.ledger(), f"night/{house.bucket}", 0, house.prefix):  # somebody is at it
         assert "Nothing was done" in house.night("--wait-minutes", "0")
+        elsewhere = f"s3://{house.bucket}/hall-2/"  # which that one does not count
+        said = house.night("--prefix", elsewhere, "--wait-minutes", "0", code=1)
+        assert f"{elsewhere} was not counted: another run is at it" in " ".join(said.split())
         assert house.rows() == {}
     other = house.commands.start("flows.nightly_count", "--prefix", house.prefix)
     house.night()

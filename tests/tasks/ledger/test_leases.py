@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tasks.ledger import leases
 from tasks.ledger.leases import acquire, held, lease, release
 from tasks.ledger.ledger import Ledger
 from tests.installation import ROOT
@@ -37,6 +38,18 @@ def test_of_many_that_ask_at_once_one_gets_it(ledger: Ledger) -> None:
         assert sum(pool.map(lambda n: acquire(ledger, "night", f"holder {n}", 60), range(8))) == 1
 
 
+@pytest.mark.parametrize("purpose", ["", "s3://bins/hall 1/", "s3://bins/" + "long/" * 99])
+def test_others_are_told_what_it_is_held_for(ledger: Ledger, monkeypatch: pytest.MonkeyPatch, purpose: str) -> None:
+    with lease(ledger, "night", 0, purpose):
+        monkeypatch.setattr(leases, "this_process", lambda: "process elsewhere 7 9")
+        with pytest.raises(LeaseError) as refused, lease(ledger, "night", 0):
+            pass
+    said = refused.value.purpose
+    assert (said == purpose) or (purpose.startswith(said) and len(said) > 200)
+    assert said in str(refused.value)
+    assert held(ledger, "night") == {}
+
+
 def test_a_killed_holder_does_not_keep_others_waiting_and_a_live_one_does_though_the_clock_is_set(
     ledger: Ledger, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -46,7 +59,7 @@ from sqlalchemy import make_url
 from tasks.ledger.database import open_engine
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.leases import lease
-with lease(Ledger(open_engine(make_url({url!r}))), "night", 0):
+with lease(Ledger(open_engine(make_url({url!r}))), "night", 0, "s3://bins/"):
     print("holding", flush=True)
     input()
 """
@@ -55,7 +68,10 @@ with lease(Ledger(open_engine(make_url({url!r}))), "night", 0):
     ) as holder:
         assert holder.stdout
         assert holder.stdout.readline() == "holding\n"
-        with pytest.raises(LeaseError, match=f"night.*{holder.pid}"), lease(ledger, "night", wait_seconds=0):
+        with (
+            pytest.raises(LeaseError, match=f"night.*{holder.pid} .* s3://bins/"),
+            lease(ledger, "night", wait_seconds=0),
+        ):
             pass
         monkeypatch.setattr("psutil._pslinux.boot_time", lambda: 0.0)  # all that a clock that is set changes
         assert not acquire(ledger, "night", "another", 60)

@@ -60,6 +60,9 @@ def test_another_model_or_another_etag_is_another_row(ledger: Ledger) -> None:
     assert ledger.size() == 3
     first, second = (photo_key("bucket", "bins/1.jpg", etag) for etag in ("e1", "e2"))
     assert ledger.known([first, second, "other"]) == {first, second}
+    replaced = count_row(etag="e3", counted_at=MOMENT + dt.timedelta(hours=1))
+    ledger.upsert_counts([replaced])
+    assert ledger.current([first, second, replaced["photo"], "other"]) == {replaced["photo"]}
 
 
 def test_a_night_shows_of_each_photo_what_was_last_said(ledger: Ledger) -> None:
@@ -110,18 +113,21 @@ def test_what_was_last_said_is_found_by_an_index_even_where_all_files_have_one_n
     assert any("bucket=? AND photo_id=? AND key=?" in step for step in steps), steps
 
 
-def test_a_night_is_compared_with_one_run_a_day_and_with_its_bucket_where_its_prefix_is_new(ledger: Ledger) -> None:
-    def record(run: str, prefix: str, day: int, hour: int = 3, confidence: float | None = 0.6) -> None:
+def test_a_night_is_compared_with_one_run_a_day_of_its_model_and_with_its_bucket_where_its_prefix_is_new(
+    ledger: Ledger,
+) -> None:
+    def record(run: str, prefix: str, day: int, hour: int = 3, confidence: float | None = 0.6, **more: Any) -> None:
         moment = dt.datetime(2026, 11, day, hour, tzinfo=dt.UTC)
         ledger.record_night(
             {
                 "run": run, "night": moment.date(), "prefix": prefix, "model": "m", "finished_at": moment,
                 "totals": {"counted": 9}, "mix": {"3": 1.0}, "confidence": confidence,
             }
+            | more
         )  # fmt: skip
 
     def before(prefix: str, day: int, run: str = "tonight", **more: int) -> list[str]:
-        return [night.run for night in ledger.nights_before(prefix, dt.date(2026, 11, day), run, **more)]
+        return [night.run for night in ledger.nights_before(prefix, dt.date(2026, 11, day), run, "m", **more)]
 
     for day in range(1, 5):
         record(f"first-{day}", f"s3://bins/nights/{day}/", day)
@@ -135,10 +141,15 @@ def test_a_night_is_compared_with_one_run_a_day_and_with_its_bucket_where_its_pr
     for day in range(6, 9):
         record(f"site-{day}", "s3://bins/site/", day)
     assert before("s3://bins/site/", 9) == ["site-8", "site-7", "site-6"]  # enough of its own
-    [night] = ledger.nights_before("s3://bins/nights/9/", dt.date(2026, 11, 9), "tonight", most=1)
+    [night] = ledger.nights_before("s3://bins/nights/9/", dt.date(2026, 11, 9), "tonight", "m", most=1)
     assert (night.totals, night.mix, night.confidence) == ({"counted": 9}, {"3": 1.0}, 0.6)
     record("site-8", "s3://bins/site/", 8, confidence=0.9)  # a run that is written again
-    assert ledger.nights_before("s3://bins/site/", dt.date(2026, 11, 9), "tonight")[0].confidence == 0.9
+    assert ledger.nights_before("s3://bins/site/", dt.date(2026, 11, 9), "tonight", "m")[0].confidence == 0.9
+    record("recount", "s3://bins/site/", 8, hour=4, totals={"counted": 100_000, "recount": True})
+    record("no-recount", "s3://bins/site/", 7, hour=4, totals={"counted": 9, "recount": False})
+    record("other-model", "s3://bins/site/", 6, hour=4, model="n")
+    record("repeated", "s3://bins/site/", 6, hour=5, model="")  # what the run before it counted
+    assert before("s3://bins/site/", 9) == ["site-8", "no-recount", "site-6"]
     for day in range(10, 14):  # every pipeline ends with a night over photos that it held back
         record(f"test-{day}", f"s3://bins/nightly/2611{day}-120000/held-back/bin-images/", day)
     assert before("s3://bins/new/", 14, most=1) == ["site-8"]

@@ -65,7 +65,7 @@ def begin(ledger: Ledger, tmp_path: Path) -> Begin:
         folder.mkdir(exist_ok=True)
         parameters = NightParameters(prefix="s3://bucket/bins/", record=str(record), **more)
         night = Night(parameters, ledger, Settings(), run, folder, TONIGHT)
-        night.take_plan(plan.find(parameters, ledger, folder, TONIGHT))
+        night.take_plan(plan.find(parameters, ledger, folder, run, TONIGHT))
         return night
 
     return one

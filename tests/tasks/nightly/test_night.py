@@ -141,7 +141,9 @@ def test_dates_are_those_on_which_photos_were_put_on_s3(
         return None if days is None else listed.taken_at.date() + dt.timedelta(days=days)
 
     ledger = Ledger(open_engine(make_url(f"sqlite+pysqlite:///{tmp_path}/ledger.db")))
-    plan = find(NightParameters(prefix=prefix, since=day(since), until=day(until)), ledger, tmp_path, MOMENT.date())
+    plan = find(
+        NightParameters(prefix=prefix, since=day(since), until=day(until)), ledger, tmp_path, "run", MOMENT.date()
+    )
     assert len(plan.photos) == found
     assert plan.skipped == ({} if found else {"outside the dates": 1})
     ledger.engine.dispose()

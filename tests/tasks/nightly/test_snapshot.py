@@ -115,6 +115,13 @@ def test_a_placeholder_is_no_bin(read: Read, name: str) -> None:
     assert read(f"key,expected,bin\n1,2,{name}\n", "1.jpg") == {"1.jpg": Entry(2)}
 
 
+def test_a_nul_is_no_part_of_a_bin_s_name(read: Read) -> None:
+    assert read("key,expected,bin\n1,2,A\0-1\n2,2,\0\n", "1.jpg", "2.jpg") == {
+        "1.jpg": Entry(2, None, "A-1"),
+        "2.jpg": Entry(2),
+    }
+
+
 def test_a_bin_may_be_called_nearly_as_a_placeholder(read: Read) -> None:
     assert read("key,expected,bin\n1,2,NA-1\n", "1.jpg") == {"1.jpg": Entry(2, None, "NA-1")}
 
