@@ -2,7 +2,7 @@
 
 A photo is settled when two of its witnesses agree, at least one of them a person: the record, the model, and every
 reviewer. So a first reviewer who confirms either settles it; one who contradicts both calls in a second. Where three
-reviewers all differ, nobody is asked again.
+reviewers all differ, nobody is asked again. What was settled stays so when another model counts the photo again.
 """
 
 import dataclasses
@@ -10,7 +10,7 @@ import datetime as dt
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, Text, and_, case, cast, exists, func, literal, or_, select
+from sqlalchemy import ColumnElement, Row, Select, Text, and_, case, cast, exists, func, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import aliased
 
@@ -54,21 +54,23 @@ EVERYTHING = Scope()
 
 @dataclasses.dataclass(frozen=True)
 class Flagged:
-    """A flagged photo with its active answers, oldest first, as pairs of reviewer and answer."""
+    """A flagged photo with its active answers.
+
+    Attributes:
+        row: the newest of the photo.
+        answers: pairs of reviewer and answer, oldest first.
+        confirmed: those answers that the record or a model gave too.
+    """
 
     row: Any
     answers: tuple[tuple[str, str], ...]
+    confirmed: frozenset[str]
 
     @property
     def settled(self) -> str | None:
         """The answer that two witnesses agree on, or that the photo is gone; None while they don't."""
-        witnesses = [_as_answer(self.row.expected), _as_answer(self.row.count), GONE]
         given = [answer for _, answer in self.answers]
-        for answer in given:
-            others = given.count(answer) - 1
-            if others or (answer != "unclear" and answer in witnesses):
-                return answer
-        return None
+        return next((answer for answer in given if answer in self.confirmed or given.count(answer) > 1), None)
 
     @property
     def contradicts_the_record(self) -> bool:
@@ -120,13 +122,19 @@ def answered(ledger: Ledger) -> list[Flagged]:
 
 def with_answers(ledger: Ledger, rows: Sequence[Row[Any]]) -> list[Flagged]:
     """Rows of photos with their answers."""
-    answers: dict[str, list[tuple[str, str]]] = {}
+    answers: dict[str, list[Any]] = {}
+    columns = (Answer.photo, Answer.reviewer, Answer.answer, _confirmed(Answer).label("confirmed"))
     with ledger.engine.connect() as connection:
         for photos in chunked((row.photo for row in rows), LOOKUP):
-            given = select(Answer).where(Answer.photo.in_(photos), Answer.withdrawn_at.is_(None))
+            given = select(*columns).where(Answer.photo.in_(photos), Answer.withdrawn_at.is_(None))
             for answer in connection.execute(given.order_by(Answer.answered_at, Answer.reviewer)):
-                answers.setdefault(answer.photo, []).append((answer.reviewer, answer.answer))
-    return [Flagged(row, tuple(answers.get(row.photo, ()))) for row in rows]
+                answers.setdefault(answer.photo, []).append(answer)
+    return [_with_answers(row, answers.get(row.photo, ())) for row in rows]
+
+
+def _with_answers(row: Row[Any], given: Sequence[Any]) -> Flagged:
+    confirmed = frozenset(each.answer for each in given if each.confirmed)
+    return Flagged(row, tuple((each.reviewer, each.answer) for each in given), confirmed)
 
 
 def claim_next(ledger: Ledger, reviewer: str, scope: Scope = EVERYTHING, browser: str = "") -> Flagged | None:
@@ -207,11 +215,24 @@ def _open() -> ColumnElement[bool]:
         other.answer == one.answer,
         other.withdrawn_at.is_(None),
     )
-    witnesses = (_as_answer_in_sql(Count.expected), _as_answer_in_sql(Count.count), literal(GONE))
-    agrees = or_(*(one.answer == witness for witness in witnesses), same)
-    settled = exists().where(one.photo == Count.photo, one.withdrawn_at.is_(None), agrees)
+    settled = exists().where(one.photo == Count.photo, one.withdrawn_at.is_(None), or_(_confirmed(one), same))
     given = select(func.count()).where(one.photo == Count.photo, one.withdrawn_at.is_(None)).scalar_subquery()
     return and_(~settled, given < MOST_REVIEWERS)
+
+
+def _confirmed(given: Any) -> ColumnElement[bool]:
+    """Whether the record or a model says what an answer says, or the answer is that the photo is gone.
+
+    Every row of the photo is a witness but those that another model's had replaced when the answer was given: so a
+    later model takes no witness away, and an earlier one is none.
+    """
+    row, later = aliased(Count), aliased(Count)
+    replaced = exists().where(
+        later.photo == row.photo, later.counted_at > row.counted_at, later.counted_at <= given.answered_at
+    )
+    says_so = or_(given.answer == _as_answer_in_sql(row.expected), given.answer == _as_answer_in_sql(row.count))
+    witness = exists().where(row.photo == given.photo, says_so, ~replaced.correlate(row, given))
+    return or_(given.answer == GONE, witness)
 
 
 def _as_answer_in_sql(count: Any) -> ColumnElement[str]:

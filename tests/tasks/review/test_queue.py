@@ -10,9 +10,20 @@ from sqlalchemy import delete
 
 from tasks.ledger.database import writing
 from tasks.ledger.ledger import Ledger
-from tasks.ledger.models import Answer, Count
+from tasks.ledger.models import Answer, Count, now
 from tasks.review.labels import Exported, export_labels
-from tasks.review.queue import Flagged, Scope, answer, claim, claim_next, flagged, leave_out, progress, undo
+from tasks.review.queue import (
+    Flagged,
+    Scope,
+    answer,
+    claim,
+    claim_next,
+    flagged,
+    leave_out,
+    progress,
+    undo,
+    with_answers,
+)
 from tests.ledgers import MOMENT, count_row
 from tests.tasks.review.conftest import flagged_photos
 from training.errors import ReviewError
@@ -199,6 +210,28 @@ def test_what_was_settled_stays_a_label_when_the_newest_model_agrees_with_the_re
     later = MOMENT + dt.timedelta(days=1)
     ledger.upsert_counts([count_row("bins/0.jpg", model="m2", count=5, verdict="match", counted_at=later)])
     assert export_labels(ledger, tmp_path / "labels.parquet") == Exported(1, ())
+
+
+def test_what_people_settled_stays_settled_when_another_model_counts_again(ledger: Ledger, tmp_path: Path) -> None:
+    photos = [item.row.photo for item in flagged(ledger)]
+    for photo in photos[:3]:
+        answer(ledger, photo, "ann", MODEL)
+    answer(ledger, photos[3], "ann", "4")  # against both
+    tomorrow = now() + dt.timedelta(days=1)
+    again = {"model": "m2", "counted_at": tomorrow}
+    ledger.upsert_counts([count_row("bins/0.jpg", count=4, score=9.0, **again)])
+    ledger.upsert_counts([count_row("bins/1.jpg", count=5, verdict="match", **again)])
+    ledger.upsert_counts([count_row("bins/3.jpg", count=4, **again)])
+    assert export_labels(ledger, tmp_path / "labels.parquet") == Exported(4, ())
+    assert [item.settled for item in flagged(ledger)] == [MODEL, MODEL, "4"]
+    assert (progress(ledger, "bob").done, claim_next(ledger, "bob")) == (3, None)
+    [first, corrected] = with_answers(ledger, list(ledger.latest(photos[:2]).values()))
+    assert (first.contradicts_the_record, corrected.contradicts_the_record) == (True, True)
+    # A third model takes back nothing either.
+    third = {"model": "m3", "count": 2, "counted_at": tomorrow + dt.timedelta(days=1)}
+    ledger.upsert_counts([count_row(f"bins/{name}.jpg", **third) for name in "0123"])
+    assert export_labels(ledger, tmp_path / "labels.parquet") == Exported(4, ())
+    assert claim_next(ledger, "bob") is None
 
 
 def test_a_photo_that_was_replaced_is_asked_about_by_its_newest_bytes_only(ledger: Ledger, tmp_path: Path) -> None:
