@@ -10,7 +10,7 @@ import datetime as dt
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, Text, and_, case, cast, exists, func, or_, select
+from sqlalchemy import ColumnElement, Row, Select, Text, and_, case, cast, exists, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import aliased
 
@@ -268,28 +268,17 @@ def _write(ledger: Ledger, photos: Sequence[str], reviewer: str, said: str) -> N
         connection.execute(statement, [row | {"photo": photo} for photo in photos])
 
 
-def undo(ledger: Ledger, reviewer: str, browser: str = "") -> str | None:
-    """Withdraw a reviewer's last answer and give the photo back to them.
+def undo(ledger: Ledger, photo: str, reviewer: str, browser: str = "") -> str | None:
+    """Withdraw a reviewer's answer and give the photo back to them.
 
     Returns:
         The photo; None where there is nothing to undo, or somebody else is counting the photo by now.
     """
+    mine = (Answer.photo == photo, Answer.reviewer == reviewer, Answer.withdrawn_at.is_(None))
     with writing(ledger.engine) as connection:
-        photo = connection.scalar(
-            select(Answer.photo)
-            .where(Answer.reviewer == reviewer, Answer.withdrawn_at.is_(None))
-            .order_by(Answer.answered_at.desc())
-            .limit(1)
-        )
-        if photo is None:
+        if not connection.execute(update(Answer).where(*mine).values(withdrawn_at=now())).rowcount:
             return None
-        table = Answer.__table__
-        connection.execute(
-            table.update()  # type: ignore[attr-defined]
-            .where(table.c.photo == photo, table.c.reviewer == reviewer)
-            .values(withdrawn_at=now())
-        )
-    return str(photo) if acquire(ledger, f"{_CLAIM}{photo}", _holder(reviewer, browser), CLAIM_SECONDS) else None
+    return photo if acquire(ledger, f"{_CLAIM}{photo}", _holder(reviewer, browser), CLAIM_SECONDS) else None
 
 
 def claim(ledger: Ledger, photo: str, reviewer: str, browser: str = "") -> Flagged | None:

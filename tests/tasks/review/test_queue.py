@@ -94,9 +94,10 @@ def test_an_answer_can_be_undone_and_given_again(ledger: Ledger) -> None:
     photo = flagged(ledger)[0].row.photo
     answer(ledger, photo, "ann", RECORD)
     assert progress(ledger, "ann").done == 1
-    assert undo(ledger, "ann") == photo
+    assert undo(ledger, photo, "bob") is None  # it is not theirs
+    assert undo(ledger, photo, "ann") == photo
     assert progress(ledger, "ann").done == 0
-    assert undo(ledger, "ann") is None
+    assert undo(ledger, photo, "ann") is None
     [row] = ledger.rows(Answer)
     assert row.withdrawn_at is not None  # what was undone can still be seen
     answer(ledger, photo, "ann", MODEL)
@@ -108,7 +109,7 @@ def test_what_another_is_counting_by_now_is_not_given_back_by_an_undo(ledger: Le
     photo = flagged(ledger)[0].row.photo
     answer(ledger, photo, "ann", "4")
     assert names([claim_next(ledger, "bob")]) == ["0"]  # type: ignore[list-item]
-    assert undo(ledger, "ann") is None
+    assert undo(ledger, photo, "ann") is None
     assert flagged(ledger)[0].answers == ()  # it is withdrawn all the same
     assert claim(ledger, photo, "ann") is None
     assert names([claim_next(ledger, "ann")]) == ["1"]  # type: ignore[list-item]
