@@ -23,7 +23,7 @@ from tasks.nightly.photos import s3_client
 from tasks.review import queue
 from tasks.review.gone import next_photo
 from tasks.review.pictures import picture_of
-from tasks.review.queue import EVERYTHING, Scope
+from tasks.review.queue import LAST_NIGHTS, Scope
 from training.errors import LedgerError, ReviewError
 
 log = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ class Review:
     ledger: Ledger
     hosts: tuple[str, ...]
     token: str | None = None
-    scope: Scope = EVERYTHING
+    scope: Scope = LAST_NIGHTS
 
 
 def make_app(review: Review) -> Starlette:

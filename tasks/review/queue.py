@@ -10,7 +10,7 @@ import datetime as dt
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, Text, and_, case, cast, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, Row, Select, Text, and_, case, cast, exists, func, or_, select, true, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import aliased
 
@@ -33,6 +33,8 @@ _CLAIM = "review/"
 _VERDICTS = ("mismatch", "uncertain")
 """Flagged ones, in the order of the queue: mismatches are what the night is sure enough about."""
 _AT_ONCE = 20
+_QUEUED = dt.timedelta(days=14)
+"""How long a flagged photo is asked about: a bin has changed since, and a queue of all nights grows for good."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,14 +44,14 @@ class Scope:
     Attributes:
         prefix: S3 URI that they are under. Empty: all but those that pipelines held back, which test a model and are
             asked about where nothing else has ever been flagged.
-        since: the first night of which they may be.
+        since: the first night of which they may be. None: of the last fourteen nights, up to the newest over them.
     """
 
     prefix: str = ""
     since: dt.date | None = None
 
 
-EVERYTHING = Scope()
+LAST_NIGHTS = Scope()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,7 +110,7 @@ def flagged(ledger: Ledger, *where: ColumnElement[bool], most: int | None = None
     with ledger.engine.connect() as connection:
         for verdict in _VERDICTS:
             left = None if most is None else most - len(found)
-            wanted = select(Count.__table__).where(Count.verdict == verdict, *_flagged(), *where)
+            wanted = select(Count.__table__).where(_verdict() == verdict, *_flagged(), *where)
             found += connection.execute(wanted.order_by(Count.score.desc(), Count.photo).limit(left))
     return with_answers(ledger, found)
 
@@ -137,7 +139,7 @@ def _with_answers(row: Row[Any], given: Sequence[Any]) -> Flagged:
     return Flagged(row, tuple((each.reviewer, each.answer) for each in given), confirmed)
 
 
-def claim_next(ledger: Ledger, reviewer: str, scope: Scope = EVERYTHING, browser: str = "") -> Flagged | None:
+def claim_next(ledger: Ledger, reviewer: str, scope: Scope = LAST_NIGHTS, browser: str = "") -> Flagged | None:
     """Return the next photo for a reviewer, kept from others for ten minutes; None when there is none.
 
     Args:
@@ -165,9 +167,9 @@ def waiting(ledger: Ledger, reviewer: str, scope: Scope, most: int, browser: str
     return flagged(ledger, *wanted, most=most)
 
 
-def progress(ledger: Ledger, reviewer: str, scope: Scope = EVERYTHING) -> Progress:
+def progress(ledger: Ledger, reviewer: str, scope: Scope = LAST_NIGHTS) -> Progress:
     """Count how far the review is."""
-    wanted = (Count.verdict.in_(_VERDICTS), *_flagged(), *_inside(ledger, scope))
+    wanted = (_verdict().in_(_VERDICTS), *_flagged(), *_inside(ledger, scope))
     closed, mine, gone = ~_open(), _has_answer_of(reviewer), _has_answer_of(NOBODY)
     each = (closed, mine, or_(closed, mine), gone)
     sums = (func.coalesce(func.sum(case((which, 1), else_=0)), 0) for which in each)
@@ -184,17 +186,28 @@ def _flagged() -> list[ColumnElement[bool]]:
     return [Count.score.is_not(None), newest()]
 
 
+def _verdict() -> ColumnElement[str]:
+    """The verdict as no index has it, so that SQLite finds a queue by the index on night, however long the history."""
+    return func.coalesce(Count.verdict, "")
+
+
 def _inside(ledger: Ledger, scope: Scope) -> list[ColumnElement[bool]]:
     """What holds of the photos of a scope."""
-    since = [Count.night >= scope.since] if scope.since else []
-    if scope.prefix:
-        bucket, _, folder = scope.prefix.removeprefix("s3://").partition("/")
-        # Not LIKE, by which SQLite takes ``A/`` for ``a/``.
-        return [*since, Count.bucket == bucket, func.substr(Count.key, 1, len(folder)) == folder]
-    of_nights = ~held_back(Count.key)
-    any_flagged = select(Count.photo).where(Count.verdict.in_(_VERDICTS), *_flagged(), of_nights).limit(1)
+    place = _under(scope.prefix) if scope.prefix else ~held_back(Count.key)
+    any_flagged = select(Count.photo).where(Count.verdict.in_(_VERDICTS), *_flagged(), place).limit(1)
     with ledger.engine.connect() as connection:
-        return since if connection.scalar(any_flagged) is None else [*since, of_nights]
+        if not scope.prefix and connection.scalar(any_flagged) is None:
+            place = true()
+        last = connection.scalar(select(Count.night).where(place).order_by(Count.night.desc()).limit(1))
+    since = scope.since or (last - _QUEUED + dt.timedelta(days=1) if last else dt.date.min)
+    return [Count.night >= since, place]
+
+
+def _under(prefix: str) -> ColumnElement[bool]:
+    bucket, _, folder = prefix.removeprefix("s3://").partition("/")
+    here = f"{bucket}/{folder}"
+    # Not LIKE, by which SQLite takes ``A/`` for ``a/``.
+    return func.substr(Count.bucket + "/" + Count.key, 1, len(here)) == here
 
 
 def _answered() -> Select[Any]:

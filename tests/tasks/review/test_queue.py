@@ -14,6 +14,7 @@ from tasks.ledger.models import Answer, Count, now
 from tasks.review.labels import Exported, export_labels
 from tasks.review.queue import (
     Flagged,
+    Progress,
     Scope,
     answer,
     claim,
@@ -22,6 +23,7 @@ from tasks.review.queue import (
     leave_out,
     progress,
     undo,
+    waiting,
     with_answers,
 )
 from tests.ledgers import MOMENT, count_row
@@ -165,6 +167,21 @@ def test_photos_that_a_pipeline_held_back_are_asked_about_where_there_are_no_oth
     for prefix in ("s3://bucket/BINS/", "s3://elsewhere/bins/"):
         assert progress(ledger, "bob", Scope(prefix)).flagged == 0
     assert names([claim_next(ledger, "bob", Scope(f"s3://bucket/{HELD_BACK}/"))]) in (["8"], ["9"])  # type: ignore[list-item]
+
+
+def test_the_queue_is_of_the_last_fourteen_nights_unless_asked_for_more(ledger: Ledger, tmp_path: Path) -> None:
+    first = flagged(ledger)[0].row.photo
+    answer(ledger, first, "ann", MODEL)
+    for days in (1, 14):
+        night = MOMENT.date() + dt.timedelta(days=days)
+        ledger.upsert_counts([count_row(f"bins/after {days}.jpg", night=night, score=0.1, verdict="uncertain")])
+    assert progress(ledger, "ann") == Progress(flagged=2, done=0, mine=0, left=2, gone=0)
+    assert set(names(waiting(ledger, "bob", Scope(), 9))) == {"after 1", "after 14"}
+    assert progress(ledger, "ann", Scope(since=MOMENT.date())).flagged == 6
+    # What was settled before is a label still.
+    assert export_labels(ledger, tmp_path / "labels.parquet") == Exported(1, ())
+    # Where they are counted from is the newest night under a prefix, however long ago that was.
+    assert progress(ledger, "ann", Scope("s3://bucket/bins/1")).flagged == 1
 
 
 def test_what_is_gone_is_done_with_and_no_label(ledger: Ledger, tmp_path: Path) -> None:
