@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
+from unicodedata import normalize
 from urllib.parse import parse_qs, urlsplit
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -123,7 +124,7 @@ class _Pages:
         return self._page("enter.html", name=reviewer.name if reviewer else "")
 
     async def enter(self, request: Request) -> Response:
-        name = " ".join((await _form(request)).get("name", "").split())
+        name = " ".join(normalize("NFKC", (await _form(request)).get("name", "")).split())
         if not 1 <= len(name) <= 40 or not name.isprintable():
             raise ReviewError("A name has 1 to 40 letters.")
         before = _reviewer(request)

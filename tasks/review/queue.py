@@ -7,6 +7,7 @@ reviewers all differ, nobody is asked again. What was settled stays so when anot
 
 import dataclasses
 import datetime as dt
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ from tasks.ledger.held_back import held_back
 from tasks.ledger.leases import acquire, held, release
 from tasks.ledger.ledger import LOOKUP, Ledger, chunked, newest
 from tasks.ledger.models import Answer, Count, now
+from tasks.review.reviewers import holder, is_of, person, person_in_sql
 from training.errors import ReviewError
 
 ANSWERS = (*map(str, range(10)), "more", "unclear")
@@ -71,8 +73,8 @@ class Flagged:
     @property
     def settled(self) -> str | None:
         """The answer that two witnesses agree on, or that the photo is gone; None while they don't."""
-        given = [answer for _, answer in self.answers]
-        return next((answer for answer in given if answer in self.confirmed or given.count(answer) > 1), None)
+        said = Counter(answer for _, answer in {(person(who), answer) for who, answer in self.answers})
+        return next((answer for _, answer in self.answers if answer in self.confirmed or said[answer] > 1), None)
 
     @property
     def contradicts_the_record(self) -> bool:
@@ -150,19 +152,15 @@ def claim_next(ledger: Ledger, reviewer: str, scope: Scope = LAST_NIGHTS, browse
     """
     while items := waiting(ledger, reviewer, scope, _AT_ONCE, browser):
         for item in items:
-            if acquire(ledger, f"{_CLAIM}{item.row.photo}", _holder(reviewer, browser), CLAIM_SECONDS):
+            if acquire(ledger, f"{_CLAIM}{item.row.photo}", holder(reviewer, browser), CLAIM_SECONDS):
                 return item
     return None
 
 
-def _holder(reviewer: str, browser: str) -> str:
-    return f"{reviewer} at {browser}" if browser else reviewer
-
-
 def waiting(ledger: Ledger, reviewer: str, scope: Scope, most: int, browser: str = "") -> list[Flagged]:
     """The next photos for a reviewer that nobody else is at, in the order of the queue."""
-    mine = _holder(reviewer, browser)
-    taken = [name.removeprefix(_CLAIM) for name, holder in held(ledger, _CLAIM).items() if holder != mine]
+    mine = holder(reviewer, browser)
+    taken = [name.removeprefix(_CLAIM) for name, whose in held(ledger, _CLAIM).items() if whose != mine]
     wanted = (_open(), ~_has_answer_of(reviewer), Count.photo.not_in(taken), *_inside(ledger, scope))
     return flagged(ledger, *wanted, most=most)
 
@@ -216,7 +214,7 @@ def _answered() -> Select[Any]:
 
 def _has_answer_of(reviewer: str) -> ColumnElement[bool]:
     one = aliased(Answer)
-    return exists().where(one.photo == Count.photo, one.reviewer == reviewer, one.withdrawn_at.is_(None))
+    return exists().where(one.photo == Count.photo, is_of(one, reviewer), one.withdrawn_at.is_(None))
 
 
 def _open() -> ColumnElement[bool]:
@@ -224,7 +222,7 @@ def _open() -> ColumnElement[bool]:
     one, other = aliased(Answer), aliased(Answer)
     same = exists().where(
         other.photo == one.photo,
-        other.reviewer != one.reviewer,
+        person_in_sql(other.reviewer) != person_in_sql(one.reviewer),
         other.answer == one.answer,
         other.withdrawn_at.is_(None),
     )
@@ -263,7 +261,7 @@ def answer(ledger: Ledger, photo: str, reviewer: str, said: str, browser: str = 
     if photo not in ledger.known([photo]):
         raise ReviewError(f"the ledger has no photo {photo!r}")
     _write(ledger, [photo], reviewer, said)
-    release(ledger, f"{_CLAIM}{photo}", _holder(reviewer, browser))
+    release(ledger, f"{_CLAIM}{photo}", holder(reviewer, browser))
 
 
 def leave_out(ledger: Ledger, photos: Sequence[str]) -> None:
@@ -273,7 +271,7 @@ def leave_out(ledger: Ledger, photos: Sequence[str]) -> None:
 
 def _write(ledger: Ledger, photos: Sequence[str], reviewer: str, said: str) -> None:
     dialect = sqlite if ledger.engine.dialect.name == "sqlite" else postgresql
-    row = {"reviewer": reviewer, "answer": said, "answered_at": now(), "withdrawn_at": None}
+    row = {"reviewer": person(reviewer), "answer": said, "answered_at": now(), "withdrawn_at": None}
     insert: Any = dialect.insert(Answer)
     changes = {name: insert.excluded[name] for name in ("answer", "answered_at", "withdrawn_at")}
     statement = insert.on_conflict_do_update(index_elements=["photo", "reviewer"], set_=changes)
@@ -287,15 +285,15 @@ def undo(ledger: Ledger, photo: str, reviewer: str, browser: str = "") -> str | 
     Returns:
         The photo; None where there is nothing to undo, or somebody else is counting the photo by now.
     """
-    mine = (Answer.photo == photo, Answer.reviewer == reviewer, Answer.withdrawn_at.is_(None))
+    mine = (Answer.photo == photo, is_of(Answer, reviewer), Answer.withdrawn_at.is_(None))
     with writing(ledger.engine) as connection:
         if not connection.execute(update(Answer).where(*mine).values(withdrawn_at=now())).rowcount:
             return None
-    return photo if acquire(ledger, f"{_CLAIM}{photo}", _holder(reviewer, browser), CLAIM_SECONDS) else None
+    return photo if acquire(ledger, f"{_CLAIM}{photo}", holder(reviewer, browser), CLAIM_SECONDS) else None
 
 
 def claim(ledger: Ledger, photo: str, reviewer: str, browser: str = "") -> Flagged | None:
     """Return one flagged photo, kept from others; None where it is no flagged one, or somebody else has it."""
     items = flagged(ledger, Count.photo == photo)
-    holder = _holder(reviewer, browser)
-    return items[0] if items and acquire(ledger, f"{_CLAIM}{photo}", holder, CLAIM_SECONDS) else None
+    mine = holder(reviewer, browser)
+    return items[0] if items and acquire(ledger, f"{_CLAIM}{photo}", mine, CLAIM_SECONDS) else None

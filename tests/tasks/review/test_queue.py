@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from sqlalchemy import delete
+from sqlalchemy import delete, insert
 
 from tasks.ledger.database import writing
 from tasks.ledger.ledger import Ledger
@@ -126,6 +126,30 @@ def test_two_people_of_one_name_are_not_asked_about_one_photo(ledger: Ledger) ->
     answer(ledger, photo, "ann", "4", browser="1")
     assert names([claim_next(ledger, "bob")]) == ["0"]  # type: ignore[list-item]  # it was given back
     assert claim(ledger, photo, "ann", browser="1") is None
+
+
+@pytest.mark.parametrize("spelling", ["Anna Ößler", "ANNA ÖSSLER", "\uff41nna o\u0308ßler"])
+def test_one_person_in_two_spellings_is_one_witness(ledger: Ledger, spelling: str) -> None:
+    photo = flagged(ledger)[0].row.photo
+    answer(ledger, photo, "anna ößler", "4")
+    assert names([claim_next(ledger, spelling)]) == ["1"]  # type: ignore[list-item]
+    assert progress(ledger, spelling).mine == 1
+    answer(ledger, photo, spelling, "4")
+    assert flagged(ledger)[0].settled is None
+    assert progress(ledger, spelling).done == 0
+    assert undo(ledger, photo, spelling) == photo
+
+
+def test_names_that_an_earlier_version_wrote_with_their_capitals_are_the_same_people(ledger: Ledger) -> None:
+    photo = flagged(ledger)[0].row.photo
+    old = {"photo": photo, "answer": "4", "answered_at": now()}
+    with writing(ledger.engine) as connection:
+        connection.execute(insert(Answer), [old | {"reviewer": name} for name in ("Anna", "anna")])
+    assert flagged(ledger)[0].settled is None
+    assert (progress(ledger, "anna").done, progress(ledger, "anna").mine) == (0, 1)
+    answer(ledger, photo, "bob", "4")
+    assert flagged(ledger)[0].settled == "4"
+    assert progress(ledger, "ann").done == 1
 
 
 def test_progress_counts_what_is_left_for_each(ledger: Ledger) -> None:
