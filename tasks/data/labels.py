@@ -1,5 +1,6 @@
 """Labels that people gave: they overrule what list and metadata say about a photo."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from tasks.data.partition_state import write_table
 from tasks.data.workspace import Workspace, explain_disk_errors
 from training.errors import DataError
 
-_SCHEMA = pa.schema({"id": pa.string(), "count": pa.int32()})
+_SCHEMA = pa.schema({"id": pa.string(), "count": pa.int32(), "etag": pa.string()})
+"""``etag`` is that of the bytes that were counted, and null where the file does not say."""
 
 
 def keep_labels(workspace: Workspace, source: Path | None) -> int:
@@ -20,7 +22,8 @@ def keep_labels(workspace: Workspace, source: Path | None) -> int:
 
     Args:
         workspace: whose photos they are about.
-        source: Parquet with the columns ``id`` and ``count``, as ``python -m flows.review --export`` writes it.
+        source: Parquet with the columns ``id`` and ``count``, and perhaps ``etag``, as
+            ``python -m flows.review --export`` writes it.
 
     Raises:
         DataError: it cannot be read, its ids are no strings, or it holds counts that are none.
@@ -50,6 +53,23 @@ def count_listed(workspace: Workspace) -> tuple[int, int]:
     return sum(pc.is_in(labels, value_set=listed).to_pylist()), len(labels)
 
 
+def labelled_etags(workspace: Workspace) -> dict[str, str]:
+    """Return the ETags of the bytes that were counted, by photo; those of which the file said none are absent."""
+    if not _file(workspace).exists():
+        return {}
+    rows = pq.read_table(_file(workspace), schema=_SCHEMA).to_pylist()
+    return {row["id"]: row["etag"] for row in rows if row["etag"]}
+
+
+def drop_labels(workspace: Workspace, ids: Sequence[str]) -> None:
+    """Forget the labels of these photos."""
+    if ids:
+        labels = pq.read_table(_file(workspace), schema=_SCHEMA)
+        kept = labels.filter(pc.invert(pc.is_in(labels["id"], value_set=pa.array(ids, pa.string()))))
+        with explain_disk_errors(workspace.folder):
+            write_table(kept, _file(workspace))
+
+
 def _file(workspace: Workspace) -> Path:
     return workspace.state / "labels.parquet"
 
@@ -57,7 +77,10 @@ def _file(workspace: Workspace) -> Path:
 def _read(source: Path) -> pa.Table:
     try:
         with source.expanduser().open("rb") as file:
-            table = pq.read_table(file, columns=["id", "count"])
+            table = pq.read_table(file)
+        if "etag" not in table.column_names:
+            table = table.append_column("etag", pa.nulls(table.num_rows))
+        table = table.select(["id", "count", "etag"])
         kind = table.schema.field("id").type
         if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
             raise DataError(

@@ -12,6 +12,7 @@ from tasks.data.catalog import CatalogSummary, refuse_too_many_bad
 from tasks.data.chunk_processes import apart, aside, make_room
 from tasks.data.chunks import PHOTOS_A_CHUNK, Chunk, length
 from tasks.data.contact_sheet import write_contact_sheets
+from tasks.data.label_bytes import leave_out_labels_of_other_bytes
 from tasks.data.labels import count_listed
 from tasks.data.manifest import Recipe
 from tasks.data.metadata_stage import MetadataCounts
@@ -39,6 +40,9 @@ Result = TypeVar("Result")
 VERY_LONG = 100_000
 """Photos of a list that takes so much memory as a whole that the other workers end before it is worked on."""
 
+_NAMED = 20
+"""So many ids are named in a line of the log."""
+
 _OPTIONS: dict[str, Any] = {**RETRIES, "persist_result": False, "cache_policy": NO_CACHE}
 
 
@@ -60,6 +64,14 @@ def read_list(workspace: Workspace, source: Source, parameters: PrepareParameter
     # How long it is, is known afterwards only.
     listed = aside(listing_stage.write_initial_listing, workspace, source, parameters)
     if parameters.labels is not None:
+        others = aside(leave_out_labels_of_other_bytes, workspace, source, refresh=parameters.refresh)
+        if others:
+            get_run_logger().warning(
+                "%d labels are of other bytes than the photos of the source, by their ETags, and are left out: %s%s",
+                len(others),
+                ", ".join(others[:_NAMED]),
+                ", ..." if len(others) > _NAMED else "",
+            )
         hits, labels = count_listed(workspace)
         get_run_logger().log(
             logging.INFO if hits else logging.WARNING, "%d of %d labels are of listed photos", hits, labels

@@ -4,9 +4,10 @@ import dataclasses
 import hmac
 import logging
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
+from unicodedata import normalize
 from urllib.parse import parse_qs, urlsplit
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -23,12 +24,13 @@ from tasks.nightly.photos import s3_client
 from tasks.review import queue
 from tasks.review.gone import next_photo
 from tasks.review.pictures import picture_of
-from tasks.review.queue import EVERYTHING, Scope
+from tasks.review.queue import LAST_NIGHTS, Scope
 from training.errors import LedgerError, ReviewError
 
 log = logging.getLogger(__name__)
-REVIEWER, TOKEN = "binventory_reviewer", "binventory_token"
+REVIEWER, TOKEN, ANSWERED = "binventory_reviewer", "binventory_token", "binventory_answered"
 LARGEST_FORM = 4096
+_MOST_UNDONE = 20
 _YEAR = 365 * 24 * 3600
 _SAMESITE: Literal["lax"] = "lax"
 """Strict cookies are not sent after a redirect where the link was opened from a mail; forms are guarded by origin."""
@@ -58,7 +60,7 @@ class Review:
     ledger: Ledger
     hosts: tuple[str, ...]
     token: str | None = None
-    scope: Scope = EVERYTHING
+    scope: Scope = LAST_NIGHTS
 
 
 def make_app(review: Review) -> Starlette:
@@ -122,7 +124,7 @@ class _Pages:
         return self._page("enter.html", name=reviewer.name if reviewer else "")
 
     async def enter(self, request: Request) -> Response:
-        name = " ".join((await _form(request)).get("name", "").split())
+        name = " ".join(normalize("NFKC", (await _form(request)).get("name", "")).split())
         if not 1 <= len(name) <= 40 or not name.isprintable():
             raise ReviewError("A name has 1 to 40 letters.")
         before = _reviewer(request)
@@ -131,38 +133,44 @@ class _Pages:
         answer.set_cookie(
             REVIEWER, f"{name.encode().hex()}.{browser}", max_age=_YEAR, httponly=True, samesite=_SAMESITE
         )
+        if before and before.name != name:
+            answer.delete_cookie(ANSWERED)
         return answer
 
     async def review(self, request: Request) -> Response:
         reviewer = _reviewer(request)
         if reviewer is None:
             return RedirectResponse("/", 303)
-        return await run_in_threadpool(self._next, reviewer, request.query_params.get("again"))
+        return await run_in_threadpool(self._next, reviewer, request.query_params.get("again"), _answered(request))
 
-    def _next(self, reviewer: _Reviewer, again: str | None) -> Response:
+    def _next(self, reviewer: _Reviewer, again: str | None, answered: Sequence[str]) -> Response:
         name, browser = reviewer
+        undo = answered[-1] if answered else None
         item = queue.claim(self._ledger, again, name, browser) if again else None
         item = item or next_photo(self._ledger, name, self._review.scope, self._quick_s3, browser)
         done = queue.progress(self._ledger, name, self._review.scope)
         if item is None:
-            return self._page("done.html", progress=done, reviewer=name)
+            return self._page("done.html", progress=done, undo=undo)
         last = self._ledger.latest([item.row.before]).get(item.row.before) if item.row.before else None
-        return self._page("review.html", item=item.row, last=last, progress=done, reviewer=name)
+        return self._page("review.html", item=item.row, last=last, progress=done, reviewer=name, undo=undo)
 
     async def answer(self, request: Request) -> Response:
         reviewer, form = _reviewer(request), await _form(request)
         if reviewer is None:
             return RedirectResponse("/", 303)
-        said = (form.get("photo", ""), reviewer.name, form.get("answer", ""), reviewer.browser)
+        photo = form.get("photo", "")
+        said = (photo, reviewer.name, form.get("answer", ""), reviewer.browser)
         await run_in_threadpool(queue.answer, self._ledger, *said)
-        return RedirectResponse("/review", 303)
+        others = [other for other in _answered(request) if other != photo]
+        return _with_answered(RedirectResponse("/review", 303), [*others, photo])
 
     async def undo(self, request: Request) -> Response:
-        reviewer = _reviewer(request)
+        reviewer, photo = _reviewer(request), (await _form(request)).get("photo", "")
         if reviewer is None:
             return RedirectResponse("/", 303)
-        photo = await run_in_threadpool(queue.undo, self._ledger, *reviewer)
-        return RedirectResponse(f"/review?again={photo}" if photo else "/review", 303)
+        again = await run_in_threadpool(queue.undo, self._ledger, photo, *reviewer)
+        others = [other for other in _answered(request) if other != photo]
+        return _with_answered(RedirectResponse(f"/review?again={again}" if again else "/review", 303), others)
 
     async def photo(self, request: Request) -> Response:
         return await run_in_threadpool(self._picture, request.path_params["photo"])
@@ -193,6 +201,16 @@ def _reviewer(request: Request) -> _Reviewer | None:
         return _Reviewer(bytes.fromhex(name).decode(), browser[:32]) if name else None
     except ValueError:
         return None
+
+
+def _answered(request: Request) -> list[str]:
+    """The photos that were answered in this browser, newest last: a name is shared, and undo is for one's own taps."""
+    return [photo for photo in request.cookies.get(ANSWERED, "").split(".") if photo]
+
+
+def _with_answered(response: Response, photos: Sequence[str]) -> Response:
+    response.set_cookie(ANSWERED, ".".join(photos[-_MOST_UNDONE:]), max_age=_YEAR, httponly=True, samesite=_SAMESITE)
+    return response
 
 
 async def _form(request: Request) -> dict[str, str]:

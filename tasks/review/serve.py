@@ -38,7 +38,11 @@ class ReviewParameters(BaseModel):
         description="Only photos under this S3 URI. Default: all, without those that pipelines held back unless there "
         "are no others.",
     )
-    since: dt.date | None = Field(None, title="Since", description="Only photos flagged on this night or later.")
+    since: dt.date | None = Field(
+        None,
+        title="Since",
+        description="Only photos flagged on this night or later. Default: those of the last 14 nights.",
+    )
     export: str | None = Field(
         None,
         min_length=1,

@@ -1,5 +1,6 @@
 """People's labels overrule list and metadata; what is no file of labels is refused."""
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,16 @@ import pytest
 
 from tasks.data.chunks import read_listing, write_listing
 from tasks.data.file_list import SCHEMA
+from tasks.data.label_bytes import leave_out_labels_of_other_bytes
 from tasks.data.labels import count_listed, keep_labels
 from tasks.data.metadata_stage import effective_counts
 from tasks.data.photo_ids import PARTITIONS
 from tasks.data.workspace import Workspace
+from tests.tasks.data.conftest import bucket
+from tests.tasks.data.photo_bucket import Bucket, a_photo
 from training.errors import DataError
+
+__all__ = ["bucket"]
 
 
 def counts(workspace: Workspace) -> dict[str, Any]:
@@ -74,3 +80,26 @@ def test_labels_with_long_strings_are_read(tmp_path: Path) -> None:
     workspace.state.mkdir(parents=True)
     pq.write_table(pa.table({"id": pa.array(["00523"], pa.large_string()), "count": [4]}), tmp_path / "l.parquet")
     assert keep_labels(workspace, tmp_path / "l.parquet") == 1
+
+
+def test_labels_of_other_bytes_are_left_out_also_before_the_photo_was_fetched(bucket: Bucket, tmp_path: Path) -> None:
+    """A photo of that name from another bucket, or one that was replaced; those without an ETag stay."""
+    names = {"1": "replaced", "2": "the same", "3": "not said", "4": "not there", "5": "not listed"}
+    for photo_id in ("1", "2", "3", "5"):
+        bucket.put(photo_id, 2)
+    chunk = bucket.listed(_1=2, _2=2, _3=2, _4=2)
+    same = hashlib.md5(a_photo(2), usedforsecurity=False).hexdigest()
+    etags: dict[str, list[Any]] = {"etag": ["e9", same, None, "e9", "e9"], "bucket": ["elsewhere"] * 5}
+    labels = write(tmp_path / "labels.parquet", id=list(names), count=[5] * 5, **etags)
+
+    def left_out(refresh: bool = False) -> list[str]:
+        assert keep_labels(bucket.workspace, labels) == 5
+        return leave_out_labels_of_other_bytes(bucket.workspace, bucket.source, refresh=refresh)
+
+    assert left_out() == ["1"]
+    assert count_listed(bucket.workspace) == (3, 4)
+    bucket.fetch(chunk)
+    assert {photo_id: row["count"] for photo_id, row in bucket.rows.items()} == {"1": 2, "2": 5, "3": 5, "4": 5}
+    bucket.put("2", 2, a_photo(7))
+    assert left_out() == ["1"]  # what is here is what was counted
+    assert left_out(refresh=True) == ["1", "2"]

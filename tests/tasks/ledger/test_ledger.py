@@ -287,7 +287,7 @@ def test_the_ledger_as_parquet(ledger: Ledger, tmp_path: Path) -> None:
     ledger.upsert_counts([*rows, count_row("007.jpg", model="m2")])
     for reviewer, said in (("bob", "4"), ("ann", "1"), ("eve", "9")):
         answer(ledger, rows[7]["photo"], reviewer, said)
-    assert undo(ledger, "eve") == rows[7]["photo"]
+    assert undo(ledger, rows[7]["photo"], "eve") == rows[7]["photo"]
     assert export_ledger(ledger, tmp_path / "out" / "ledger.parquet") == 152
     columns = set(pq.read_schema(tmp_path / "out" / "ledger.parquet").names)
     assert columns == {*Count.__table__.columns.keys(), "answers"}

@@ -6,13 +6,26 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from sqlalchemy import delete
+from sqlalchemy import delete, insert
 
 from tasks.ledger.database import writing
 from tasks.ledger.ledger import Ledger
-from tasks.ledger.models import Answer, Count
+from tasks.ledger.models import Answer, Count, now
 from tasks.review.labels import Exported, export_labels
-from tasks.review.queue import Flagged, Scope, answer, claim, claim_next, flagged, leave_out, progress, undo
+from tasks.review.queue import (
+    Flagged,
+    Progress,
+    Scope,
+    answer,
+    claim,
+    claim_next,
+    flagged,
+    leave_out,
+    progress,
+    undo,
+    waiting,
+    with_answers,
+)
 from tests.ledgers import MOMENT, count_row
 from tests.tasks.review.conftest import flagged_photos
 from training.errors import ReviewError
@@ -83,9 +96,10 @@ def test_an_answer_can_be_undone_and_given_again(ledger: Ledger) -> None:
     photo = flagged(ledger)[0].row.photo
     answer(ledger, photo, "ann", RECORD)
     assert progress(ledger, "ann").done == 1
-    assert undo(ledger, "ann") == photo
+    assert undo(ledger, photo, "bob") is None  # it is not theirs
+    assert undo(ledger, photo, "ann") == photo
     assert progress(ledger, "ann").done == 0
-    assert undo(ledger, "ann") is None
+    assert undo(ledger, photo, "ann") is None
     [row] = ledger.rows(Answer)
     assert row.withdrawn_at is not None  # what was undone can still be seen
     answer(ledger, photo, "ann", MODEL)
@@ -97,7 +111,7 @@ def test_what_another_is_counting_by_now_is_not_given_back_by_an_undo(ledger: Le
     photo = flagged(ledger)[0].row.photo
     answer(ledger, photo, "ann", "4")
     assert names([claim_next(ledger, "bob")]) == ["0"]  # type: ignore[list-item]
-    assert undo(ledger, "ann") is None
+    assert undo(ledger, photo, "ann") is None
     assert flagged(ledger)[0].answers == ()  # it is withdrawn all the same
     assert claim(ledger, photo, "ann") is None
     assert names([claim_next(ledger, "ann")]) == ["1"]  # type: ignore[list-item]
@@ -112,6 +126,30 @@ def test_two_people_of_one_name_are_not_asked_about_one_photo(ledger: Ledger) ->
     answer(ledger, photo, "ann", "4", browser="1")
     assert names([claim_next(ledger, "bob")]) == ["0"]  # type: ignore[list-item]  # it was given back
     assert claim(ledger, photo, "ann", browser="1") is None
+
+
+@pytest.mark.parametrize("spelling", ["Anna Ößler", "ANNA ÖSSLER", "\uff41nna o\u0308ßler"])
+def test_one_person_in_two_spellings_is_one_witness(ledger: Ledger, spelling: str) -> None:
+    photo = flagged(ledger)[0].row.photo
+    answer(ledger, photo, "anna ößler", "4")
+    assert names([claim_next(ledger, spelling)]) == ["1"]  # type: ignore[list-item]
+    assert progress(ledger, spelling).mine == 1
+    answer(ledger, photo, spelling, "4")
+    assert flagged(ledger)[0].settled is None
+    assert progress(ledger, spelling).done == 0
+    assert undo(ledger, photo, spelling) == photo
+
+
+def test_names_that_an_earlier_version_wrote_with_their_capitals_are_the_same_people(ledger: Ledger) -> None:
+    photo = flagged(ledger)[0].row.photo
+    old = {"photo": photo, "answer": "4", "answered_at": now()}
+    with writing(ledger.engine) as connection:
+        connection.execute(insert(Answer), [old | {"reviewer": name} for name in ("Anna", "anna")])
+    assert flagged(ledger)[0].settled is None
+    assert (progress(ledger, "anna").done, progress(ledger, "anna").mine) == (0, 1)
+    answer(ledger, photo, "bob", "4")
+    assert flagged(ledger)[0].settled == "4"
+    assert progress(ledger, "ann").done == 1
 
 
 def test_progress_counts_what_is_left_for_each(ledger: Ledger) -> None:
@@ -153,6 +191,21 @@ def test_photos_that_a_pipeline_held_back_are_asked_about_where_there_are_no_oth
     for prefix in ("s3://bucket/BINS/", "s3://elsewhere/bins/"):
         assert progress(ledger, "bob", Scope(prefix)).flagged == 0
     assert names([claim_next(ledger, "bob", Scope(f"s3://bucket/{HELD_BACK}/"))]) in (["8"], ["9"])  # type: ignore[list-item]
+
+
+def test_the_queue_is_of_the_last_fourteen_nights_unless_asked_for_more(ledger: Ledger, tmp_path: Path) -> None:
+    first = flagged(ledger)[0].row.photo
+    answer(ledger, first, "ann", MODEL)
+    for days in (1, 14):
+        night = MOMENT.date() + dt.timedelta(days=days)
+        ledger.upsert_counts([count_row(f"bins/after {days}.jpg", night=night, score=0.1, verdict="uncertain")])
+    assert progress(ledger, "ann") == Progress(flagged=2, done=0, mine=0, left=2, gone=0)
+    assert set(names(waiting(ledger, "bob", Scope(), 9))) == {"after 1", "after 14"}
+    assert progress(ledger, "ann", Scope(since=MOMENT.date())).flagged == 6
+    # What was settled before is a label still.
+    assert export_labels(ledger, tmp_path / "labels.parquet") == Exported(1, ())
+    # Where they are counted from is the newest night under a prefix, however long ago that was.
+    assert progress(ledger, "ann", Scope("s3://bucket/bins/1")).flagged == 1
 
 
 def test_what_is_gone_is_done_with_and_no_label(ledger: Ledger, tmp_path: Path) -> None:
@@ -199,6 +252,28 @@ def test_what_was_settled_stays_a_label_when_the_newest_model_agrees_with_the_re
     later = MOMENT + dt.timedelta(days=1)
     ledger.upsert_counts([count_row("bins/0.jpg", model="m2", count=5, verdict="match", counted_at=later)])
     assert export_labels(ledger, tmp_path / "labels.parquet") == Exported(1, ())
+
+
+def test_what_people_settled_stays_settled_when_another_model_counts_again(ledger: Ledger, tmp_path: Path) -> None:
+    photos = [item.row.photo for item in flagged(ledger)]
+    for photo in photos[:3]:
+        answer(ledger, photo, "ann", MODEL)
+    answer(ledger, photos[3], "ann", "4")  # against both
+    tomorrow = now() + dt.timedelta(days=1)
+    again = {"model": "m2", "counted_at": tomorrow}
+    ledger.upsert_counts([count_row("bins/0.jpg", count=4, score=9.0, **again)])
+    ledger.upsert_counts([count_row("bins/1.jpg", count=5, verdict="match", **again)])
+    ledger.upsert_counts([count_row("bins/3.jpg", count=4, **again)])
+    assert export_labels(ledger, tmp_path / "labels.parquet") == Exported(4, ())
+    assert [item.settled for item in flagged(ledger)] == [MODEL, MODEL, "4"]
+    assert (progress(ledger, "bob").done, claim_next(ledger, "bob")) == (3, None)
+    [first, corrected] = with_answers(ledger, list(ledger.latest(photos[:2]).values()))
+    assert (first.contradicts_the_record, corrected.contradicts_the_record) == (True, True)
+    # A third model takes back nothing either.
+    third = {"model": "m3", "count": 2, "counted_at": tomorrow + dt.timedelta(days=1)}
+    ledger.upsert_counts([count_row(f"bins/{name}.jpg", **third) for name in "0123"])
+    assert export_labels(ledger, tmp_path / "labels.parquet") == Exported(4, ())
+    assert claim_next(ledger, "bob") is None
 
 
 def test_a_photo_that_was_replaced_is_asked_about_by_its_newest_bytes_only(ledger: Ledger, tmp_path: Path) -> None:
