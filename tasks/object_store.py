@@ -28,6 +28,9 @@ from training.errors import CloudError, SettingsError, SourceError, TransferErro
 PUBLIC_BUCKETS = frozenset({"aft-vbi-pds"})
 """Buckets of the open-data registry that AWS serves without credentials."""
 
+LARGE_TRANSFER = timedelta(minutes=10)
+"""How long a request may take whose body is a shard, a part of one, or an archive: it is the whole body's limit."""
+
 _DEFAULT_REGION = "us-east-1"
 _LONGEST = 400
 
@@ -54,13 +57,16 @@ def region_name() -> str:
     return os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or _DEFAULT_REGION
 
 
-def open_store(uri: str, *, endpoint: str | None = None, region: str | None = None) -> S3Store:
+def open_store(
+    uri: str, *, endpoint: str | None = None, region: str | None = None, timeout: timedelta = timedelta(seconds=60)
+) -> S3Store:
     """Open ``s3://bucket[/prefix]``; keys given to the store are relative to the prefix.
 
     Args:
         uri: The bucket, and a prefix where there is one.
         endpoint: Where this bucket is, if elsewhere than the ``AWS_ENDPOINT_URL_S3`` variable says.
         region: The bucket's, if it is another than ours.
+        timeout: How long a request may take, its body included.
 
     Raises:
         CloudError: no credentials are found.
@@ -83,7 +89,7 @@ def open_store(uri: str, *, endpoint: str | None = None, region: str | None = No
         client_options={
             "allow_http": _is_loopback(endpoint),
             "connect_timeout": timedelta(seconds=5),
-            "timeout": timedelta(seconds=60),
+            "timeout": timeout,
             "pool_max_idle_per_host": "256",
             "user_agent": "binventory",
         },
@@ -234,9 +240,9 @@ def _is_loopback(endpoint: str | None) -> bool:
 
 
 def fetch(uri: str) -> bytes:
-    """The bytes of one S3 object."""
+    """The bytes of one S3 object, which may be an archive that takes minutes on a slow line."""
     bucket, key = split_uri(uri)
-    return bytes(obstore.get(open_store(f"s3://{bucket}"), key).bytes())
+    return bytes(obstore.get(open_store(f"s3://{bucket}", timeout=LARGE_TRANSFER), key).bytes())
 
 
 def read_member(archive_uri: str, name: str) -> bytes:

@@ -22,13 +22,15 @@ from tasks.data.photo_ids import PARTITIONS, partition_of
 from tasks.data.prepared_data import SPLITS
 from tasks.data.shards import ShardFile
 from tasks.data.workspace import Workspace, explain_disk_errors
-from tasks.object_store import open_store
+from tasks.object_store import LARGE_TRANSFER, open_store
 from training.errors import TransferError
 
 MOST_UPLOADS = 12
 _OBJECTS_AN_UPLOAD = 500
 _PUTS_IN_FLIGHT = 32
 _LARGEST_READ_WHOLE = 2**20
+_LARGE_AT_ONCE = 2
+"""Large objects of one upload on their way at once, and parts of each: all share the line, and the time limit."""
 _PART = 5 * 2**20
 """Bytes of a part of what is put in parts, as everything larger is; their ETags depend on it, so it stays."""
 _OURS = tuple(f"{prefix}/" for prefix in (*SPLITS, "shards"))
@@ -129,7 +131,7 @@ def put_objects(upload: Upload) -> int:
         TransferError: the destination is out of reach for now.
     """
     with explain_disk_errors(upload.folder):
-        return asyncio.run(_put_objects(upload, open_store(upload.uri)))
+        return asyncio.run(_put_objects(upload))
 
 
 def delete_objects(uri: str, keys: list[str]) -> None:
@@ -242,8 +244,10 @@ def _plan_path(workspace: Workspace) -> Path:
     return workspace.state / "upload.parquet"
 
 
-async def _put_objects(upload: Upload, store: ObjectStore) -> int:
+async def _put_objects(upload: Upload) -> int:
     workspace = Workspace(upload.folder)
+    store, patient = open_store(upload.uri), open_store(upload.uri, timeout=LARGE_TRANSFER)
+    large = asyncio.Semaphore(_LARGE_AT_ONCE)
     only_mine = [("partition", "in", upload.partitions)]  # of a file with a row group for each partition
     rows: list[Any] = pq.read_table(_plan_path(workspace), schema=_PLAN, filters=only_mine).to_pylist()
     with contextlib.ExitStack() as stack:
@@ -253,7 +257,12 @@ async def _put_objects(upload: Upload, store: ObjectStore) -> int:
         rows = [row for row in rows if (row["key"], row["sha256"]) not in already]
 
         async def work(row: dict[str, Any]) -> bool:
-            etag = await _put(store, row["key"], Path(row["path"]))
+            path = Path(row["path"])
+            if path.stat().st_size > _LARGEST_READ_WHOLE:
+                async with large:
+                    etag = await _put(patient, row["key"], path)
+            else:
+                etag = await _put(store, row["key"], path.read_bytes())
             states[row["partition"]].append({"id": row["key"], "sha256": row["sha256"], "etag": etag})
             return True
 
@@ -267,9 +276,8 @@ async def _put_objects(upload: Upload, store: ObjectStore) -> int:
     wait=wait_random_exponential(multiplier=0.2, max=5),
     reraise=True,
 )
-async def _put(store: ObjectStore, key: str, path: Path) -> str:
+async def _put(store: ObjectStore, key: str, body: Path | bytes) -> str:
     # obstore reads a path on threads of its own, some hundred of them for many small files; a shard it sends in parts.
-    body = path if path.stat().st_size > _LARGEST_READ_WHOLE else path.read_bytes()
     with transfer_errors(key):
-        result = await obstore.put_async(store, key, body, chunk_size=_PART)
+        result = await obstore.put_async(store, key, body, chunk_size=_PART, max_concurrency=_LARGE_AT_ONCE)
     return (result["e_tag"] or "").strip('"')

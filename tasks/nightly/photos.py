@@ -45,6 +45,7 @@ class NightPhoto(BaseModel):
     etag: str
     bytes: int
     taken_at: dt.datetime
+    elsewhere: bool = Field(False, description="The bucket is in another region than jobs, which do not read it there.")
     expected: int | None = None
     record_problem: str | None = None
     bin: str = ""
@@ -62,9 +63,14 @@ class NightPhoto(BaseModel):
         return self.key.removesuffix(PurePosixPath(self.key).name) if self.key else ""
 
     @property
-    def is_plain(self) -> bool:
+    def has_plain_key(self) -> bool:
         """Whether a manifest can name it as it is, and a job its answer after it."""
         return len(self.key) <= LONGEST_PLAIN_KEY and PLAIN_KEY.fullmatch(self.key) is not None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether a job can read it where it lies; other photos are copied."""
+        return not self.elsewhere and self.has_plain_key
 
 
 def s3_client(retries: int = 8) -> Any:
@@ -85,7 +91,7 @@ def list_objects(uri: str) -> Iterator[NightPhoto]:
         TransferError: S3 fails, or nothing answers.
     """
     bucket, _, prefix = uri.removeprefix("s3://").partition("/")
-    check_bucket(f"s3://{bucket}")
+    region = check_bucket(f"s3://{bucket}")
     pages = s3_client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
     try:
         for page in pages:
@@ -98,6 +104,7 @@ def list_objects(uri: str) -> Iterator[NightPhoto]:
                     etag=etag,
                     bytes=entry["Size"],
                     taken_at=entry["LastModified"].astimezone(dt.UTC),
+                    elsewhere=region is not None and region != region_name(),
                 )
     except (ClientError, BotoCoreError) as error:
         kind = TransferError if is_transient(error) else SourceError

@@ -12,7 +12,7 @@ from tasks.nightly.entry import NO_ENTRY, NO_RECORD, NOT_OURS, Entry, lacks_entr
 from tasks.nightly.parameters import NightParameters, record_kind
 from tasks.nightly.photos import NightPhoto, read_object, s3_client
 from tasks.nightly.snapshot import read_snapshot
-from tasks.object_store import open_store, split_uri
+from tasks.object_store import check_bucket, open_store, split_uri
 from training.errors import ForbiddenObjectError, TransferError
 
 _OF_THE_RECORD = ("expected", "record_problem", "bin", "products")
@@ -73,9 +73,11 @@ def _beside(prefix: str) -> str | None:
 
 def _metadata(uri: str, photos: Sequence[NightPhoto]) -> dict[str, Entry]:
     """Fetch ``<id>.json`` of every photo; photos without one are absent."""
-    reader = Reader(open_store(uri), trusted=True)  # a night goes on however much is forbidden
-    plain = [photo for photo in photos if photo.is_plain]
-    entries = _metadata_of_odd_keys(uri, [photo for photo in photos if not photo.is_plain])
+    own = split_uri(uri)[0] in {photo.bucket for photo in photos}
+    region = check_bucket(uri) if own else None  # the photos' bucket may be in another region
+    reader = Reader(open_store(uri, region=region), trusted=True)  # a night goes on however much is forbidden
+    plain = [photo for photo in photos if photo.has_plain_key]
+    entries = _metadata_of_odd_keys(uri, [photo for photo in photos if not photo.has_plain_key])
 
     async def read(photo: NightPhoto) -> bool:
         try:

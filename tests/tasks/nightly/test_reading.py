@@ -17,6 +17,7 @@ from tasks.nightly.endpoint import ASKERS, count_by_endpoint
 from tasks.nightly.parameters import NightParameters
 from tasks.nightly.patience import GIVE_UP_AFTER
 from tasks.nightly.photos import NightPhoto, read_object, s3_client
+from tasks.nightly.plan import _chunks
 from tasks.nightly.record import with_record
 from tests.nights import metadata, photo
 from tests.tasks.bucket_server import serving
@@ -174,3 +175,22 @@ def test_a_listing_that_fails_is_tried_again_and_one_that_is_refused_is_not(
         monkeypatch.setattr(photos, "check_bucket", lambda uri: None)  # which would be the first to fail
         with pytest.raises(kind, match="cannot be listed"):
             list(photos.list_objects("s3://bins/new/"))
+
+
+def test_photos_of_a_bucket_in_another_region_are_copied_for_their_jobs_and_have_their_record(
+    put: Put, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put("bin-images/1.jpg")
+    (tmp_path / "bins/metadata").mkdir()
+    (tmp_path / "bins/metadata/1.json").write_bytes(metadata(3))
+    with serving(tmp_path, "--region", "eu-central-1") as endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", endpoint)
+        listed = list(photos.list_objects("s3://bins/bin-images/"))
+        [found], _ = with_record(listed, NightParameters(prefix="s3://bins/bin-images/"))
+        [chunk] = _chunks([found], 10, 1)
+    assert (chunk.copied, found.expected) == (True, 3)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+    with serving(tmp_path, "--region", "eu-central-1") as endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", endpoint)
+        [near] = photos.list_objects("s3://bins/bin-images/")
+    assert near.is_plain
