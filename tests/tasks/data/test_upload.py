@@ -3,16 +3,12 @@
 import hashlib
 import json
 import random
-import time
-from datetime import timedelta
-from functools import partial
 from pathlib import Path
 
 import obstore
 import pyarrow as pa
 import pytest
 
-from tasks.data import upload
 from tasks.data.catalog import CATALOG_SCHEMA
 from tasks.data.manifest import MANIFEST_KEY, Recipe, manifest_placements, upload_manifest, write_manifest
 from tasks.data.partition_state import write_batches
@@ -22,7 +18,7 @@ from tasks.data.upload import delete_objects, plan_upload, put_objects
 from tasks.data.workspace import Workspace
 from tasks.object_store import ensure_bucket, open_store
 from tests.tasks.data.faulty_uploads import FAULTS, faulty_uploads
-from tests.tasks.data.part_server import _Handler, serving_parts
+from tests.tasks.data.part_server import serving_parts
 from training.errors import DataError, TransferError
 
 RECIPE = Recipe(dataset="d", source="abid", seed=0, split="grouped", shard_size=224)
@@ -117,33 +113,6 @@ def test_another_machine_finds_what_aws_was_sent_in_parts(
         third.hold(("8", 1, "test", b"b"), ("7", 3, "train", large[::-1]))
         assert third.upload() == (2, 1, [])
         assert server.objects["uploads/datasets/parts/train/3/7.jpg"][0] == large[::-1]
-
-
-def test_a_shard_may_take_its_time_on_a_slow_line_and_few_parts_share_it(
-    tmp_path: Path, s3: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Here "a minute" is two seconds; each part takes longer."""
-    monkeypatch.setattr(upload, "open_store", partial(open_store, timeout=timedelta(seconds=2)))
-    monkeypatch.setattr(upload, "LARGE_TRANSFER", timedelta(seconds=20))
-    on_the_way: list[int] = []
-    at_once: list[int] = []
-    answer = _Handler.do_PUT
-
-    def slowly(handler: _Handler) -> None:
-        on_the_way.append(1)
-        at_once.append(len(on_the_way))
-        if int(handler.headers["Content-Length"]) > 2**20:
-            time.sleep(2.5)
-        answer(handler)
-        on_the_way.pop()
-
-    monkeypatch.setattr(_Handler, "do_PUT", slowly)
-    with serving_parts() as (address, _):
-        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", address)
-        dataset = Dataset(tmp_path / "slow", s3, "slow")
-        dataset.hold(("8", 1, "test", b"b"), ("7", 3, "train", random.Random(7).randbytes(8 * 2**20)))
-        assert dataset.upload() == (3, 0, [])
-    assert max(at_once) <= 4 + 1  # two large objects with two parts each, and the small photo
 
 
 def test_what_somebody_changed_or_deleted_there_is_put_again(dataset: Dataset) -> None:
