@@ -30,7 +30,11 @@ from training.errors import DeploymentError, LeaseError, ModelError
 
 def _name() -> str:
     parameters = FullPipelineParameters.model_validate(flow_run.parameters["parameters"])
-    return f"resume {parameters.resume}" if parameters.resume else f"full pipeline on {parameters.source}"
+    if parameters.resume:
+        return f"resume {parameters.resume}"
+    return "full pipeline " + (
+        f"on {parameters.source}" if parameters.names_its_source else f"from {parameters.stages[0]} on"
+    )
 
 
 @flow(name="full-pipeline", flow_run_name=_name)

@@ -129,7 +129,9 @@ def check_one_stage_alone(commands: Commands) -> None:
     """A stage goes on from what a run left."""
     installation = commands.installation
     before = installation.summary()
-    check_quiet(commands.run("flows.full_pipeline", "--from", "register", "--skip", "deploy,night"))
+    told = commands.run("flows.full_pipeline", "--from", "register", "--skip", "deploy,night")
+    check_quiet(told)
+    assert "'full pipeline from register on'" in told
     after = installation.summary()
     assert after["run_id"] != before["run_id"]
     assert list(after["stages"]) == ["register"]
