@@ -15,7 +15,7 @@ from serving.prediction import Prediction
 from serving.refusal import Refusal
 from training.errors import LargePhotoError, ModelError, PhotoError
 from training.model import ModelCard, load, net, probabilities
-from training.outputs import tempered
+from training.outputs import tempered, tilted
 from training.preprocessing import normalise, squashed, to_pixels
 
 __all__ = ["MODULES", "Model", "Refusal", "input_fn", "model_fn", "net", "output_fn", "predict_batch", "predict_fn"]
@@ -73,9 +73,10 @@ class Model:
             return probabilities(self.network, inputs, self.card.test_flip)
 
     def answers(self, raw: Tensor) -> list[Prediction]:
-        """Predictions made of what `probabilities` returned, calibrated by the card's temperature."""
+        """Predictions made of what `probabilities` returned, calibrated by the card's temperature and tilt."""
         card = self.card
-        rows, outside = card.outputs.answers(tempered(raw, card.temperature))
+        inside, outside = card.outputs.answers(tempered(raw, card.temperature))
+        rows = tilted(inside, card.classes, card.tilt)
         return [
             Prediction.from_probabilities(card.classes, row, card.version, beyond)
             for row, beyond in zip(rows.tolist(), outside.tolist(), strict=True)

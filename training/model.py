@@ -77,6 +77,7 @@ class ModelCard:
         version: names this model in answers, logs and the ledger.
         data_digest: fingerprint of the data it was trained on.
         temperature: what the logits are divided by; fitted on the validation split by evaluation.
+        tilt: what is added to the logits in range for each object more; fitted together with the temperature.
         precision: arithmetic of predictions, float32 or bfloat16.
         metrics: measured on the validation split.
         hyperparameters: what it was trained with.
@@ -94,6 +95,7 @@ class ModelCard:
     extra_classes: tuple[int, ...] = ()
     test_flip: bool = False
     temperature: float = 1.0
+    tilt: float = 0.0
     precision: str = "float32"
     metrics: dict[str, float] = dataclasses.field(default_factory=dict)
     hyperparameters: dict[str, Any] = dataclasses.field(default_factory=dict)

@@ -1,6 +1,7 @@
-"""Whether a model's probabilities mean what they say, and the one number that makes them do so."""
+"""Whether a model's probabilities mean what they say, and the two numbers that make them do so."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,32 +13,54 @@ from training.outputs import tempered
 
 BINS = 15
 _LOWEST, _HIGHEST = 0.2, 10.0
+_STEEPEST = 1.0
+_CLOSE = 1e-6
+_BELIEVED = 0.25
+"""Width of the normal prior of a tilt: a few photos do not make a steep one."""
 Floats = NDArray[np.float64]
 
 
-def fit_temperature(probabilities: Tensor, positions: Tensor) -> float:
-    """The temperature with the least negative log-likelihood (Guo et al., 2017).
+def fit_calibration(probabilities: Tensor, positions: Tensor) -> tuple[float, float]:
+    """The temperature (Guo et al., 2017) and tilt with the least negative log-likelihood.
 
     Args:
         probabilities: of each class before scaling, shape (N, classes).
         positions: the column of each true class, shape (N,).
 
     Returns:
-        1.0 when there is nothing to fit on.
+        both as a model's card has them; 1 and 0 when there is nothing to fit on.
     """
     if not len(positions):
-        return 1.0
+        return 1.0, 0.0
     logs = probabilities.double().clamp_min(1e-12).log()
+    steps = torch.arange(logs.shape[1], dtype=logs.dtype)
 
-    def loss(power: float) -> float:
-        return float(torch.nn.functional.cross_entropy(logs * power, positions))
+    def loss(power: float, tilt: float) -> float:
+        fits = float(torch.nn.functional.cross_entropy(logs * power + tilt * steps, positions))
+        return fits + (tilt / _BELIEVED) ** 2 / (2 * len(positions))
 
-    # The loss is convex in 1/temperature, so a golden-section search finds its one minimum.
-    ratio, low, high = (math.sqrt(5) - 1) / 2, 1 / _HIGHEST, 1 / _LOWEST
-    for _ in range(60):
-        left, right = high - ratio * (high - low), low + ratio * (high - low)
-        low, high = (low, right) if loss(left) < loss(right) else (left, high)
-    return round(2 / (low + high), 4)
+    def power_for(tilt: float) -> float:
+        return _lowest(lambda power: loss(power, tilt), 1 / _HIGHEST, 1 / _LOWEST)
+
+    tilt = _lowest(lambda tilt: loss(power_for(tilt), tilt), -_STEEPEST, _STEEPEST)
+    return round(1 / power_for(tilt), 4), round(tilt, 4)
+
+
+def _lowest(loss: Callable[[float], float], low: float, high: float) -> float:
+    """Where a convex function is lowest, by golden-section search; what is left of the other variable is convex too."""
+    ratio = (math.sqrt(5) - 1) / 2
+    left, right = high - ratio * (high - low), low + ratio * (high - low)
+    at_left, at_right = loss(left), loss(right)
+    while high - low > _CLOSE:
+        if at_left < at_right:
+            high, right, at_right = right, left, at_left
+            left = high - ratio * (high - low)
+            at_left = loss(left)
+        else:
+            low, left, at_left = left, right, at_right
+            right = low + ratio * (high - low)
+            at_right = loss(right)
+    return (low + high) / 2
 
 
 def likelihood_loss(probabilities: Tensor, positions: Tensor, temperature: float = 1.0) -> float:

@@ -14,7 +14,7 @@ from prefect import get_run_logger, task
 
 from serving import inference
 from tasks.data.prepared_data import PreparedData
-from tasks.evaluation.calibration import fit_temperature
+from tasks.evaluation.calibration import fit_calibration
 from tasks.evaluation.intervals import interval, resampled_means
 from tasks.evaluation.looking import Looked, choose_precision, load_archive, look
 from tasks.evaluation.measure import errors_of, measure
@@ -37,7 +37,7 @@ def evaluate(archive: str, data: PreparedData, endpoint_name: str, settings: Set
 
     Args:
         archive: S3 URI of a ``model.tar.gz``.
-        data: the dataset; temperature and arithmetic are chosen on its ``valid`` split.
+        data: the dataset; calibration and arithmetic are chosen on its ``valid`` split.
         endpoint_name: the model behind it, if any, is measured on the same photos.
         settings: the arithmetic that is wanted.
 
@@ -55,7 +55,13 @@ def evaluate(archive: str, data: PreparedData, endpoint_name: str, settings: Set
         log.warning("photo %s is not measured: %s", photo_id, reason)
     policy = chosen_policy(valid, model)
     result = measure(test, model, policy or Policy())
-    log.info("accuracy %.4f, temperature %.3f, %s", result.accuracy, result.temperature, result.precision)
+    log.info(
+        "accuracy %.4f, temperature %.3f, tilt %.3f, %s",
+        result.accuracy,
+        result.temperature,
+        result.tilt,
+        result.precision,
+    )
     comparison, incomparable = None, None
     try:
         comparison = compare_with_deployed(model, test, data, endpoint_name)
@@ -92,12 +98,12 @@ def serves_on_amx(settings: Settings) -> bool:
 
 
 def calibrated(model: inference.Model, valid: Looked) -> inference.Model:
-    """The model with a temperature fitted on validation photos in range."""
+    """The model with a temperature and a tilt that are fitted on validation photos in range."""
     outputs = model.card.outputs
     inside = valid.in_range(outputs)
     positions = np.searchsorted(outputs.classes, inside.counts)
-    temperature = fit_temperature(outputs.answers(inside.raw)[0], inside.counts.new_tensor(positions))
-    return inference.Model(model.network, dataclasses.replace(model.card, temperature=temperature))
+    temperature, tilt = fit_calibration(outputs.answers(inside.raw)[0], inside.counts.new_tensor(positions))
+    return inference.Model(model.network, dataclasses.replace(model.card, temperature=temperature, tilt=tilt))
 
 
 def chosen_policy(valid: Looked, model: inference.Model) -> Policy | None:

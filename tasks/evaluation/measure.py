@@ -50,6 +50,7 @@ def measure(looked: Looked, model: inference.Model, policy: Policy | None = None
         ece=calibration_error(confidence, right),
         ece_before=calibration_error(before.max(dim=1).values.double().numpy(), right),
         temperature=card.temperature,
+        tilt=card.tilt,
         precision=card.precision,
         intervals=_intervals(answers, truth, inside.groups),
         n=len(answers),

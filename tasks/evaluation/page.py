@@ -126,8 +126,8 @@ def as_markdown(evaluated: EvaluatedModel) -> str:
     lines += [f"| {' | '.join(row.values())} |" for row in rows]
     notes = [
         f"{found.n} photos of {found.bins} bins that the model has never seen; {found.unreadable} were unreadable.",
-        f"Temperature {found.temperature:.3f}: loss {found.loss_before:.4f} → {found.loss:.4f}, calibration error "
-        f"{found.ece_before:.2%} → {found.ece:.2%}. Arithmetic: {found.precision}.",
+        f"Temperature {found.temperature:.3f}, tilt {found.tilt:.3f}: loss {found.loss_before:.4f} → {found.loss:.4f}, "
+        f"calibration error {found.ece_before:.2%} → {found.ece:.2%}. Arithmetic: {found.precision}.",
         f"The expected value, rounded, has RMSE {found.rmse_expected:.3f}.",
     ]
     if found.triage:

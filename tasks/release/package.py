@@ -48,7 +48,7 @@ def package_model(
 
     Args:
         archive: S3 URI of the training job's archive.
-        evaluated: its evaluation; temperature and arithmetic go into the model's card.
+        evaluated: its evaluation; calibration and arithmetic go into the model's card.
         data: what it was evaluated on.
         run_id: of the run that asks.
         smoke_photos: how many photos an endpoint will be tried with.
@@ -59,7 +59,7 @@ def package_model(
     """
     found = evaluated.evaluation
     files = model_files(fetch(archive))
-    card = json.loads(files[CARD_FILE]) | {"temperature": found.temperature, "precision": found.precision}
+    card = json.loads(files[CARD_FILE]) | found.model_dump(include={"temperature", "tilt", "precision"})
     files[CARD_FILE] = json.dumps(card, indent=2, sort_keys=True).encode()
     packed = code_archive.pack(files | code_archive.serving_code())
     name = f"binventory-{run_id}-{code_archive.fingerprint(packed)}"
@@ -80,6 +80,7 @@ def package_model(
         "ece": f"{found.ece:.4f}",
         "photos": str(found.n),
         "temperature": f"{found.temperature:.4f}",
+        "tilt": f"{found.tilt:.4f}",
         "precision": found.precision,
         "dataset": data.dataset,
         "data_digest": data.digest,

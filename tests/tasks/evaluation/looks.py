@@ -14,10 +14,10 @@ from training.model import ModelCard
 CLASSES = (1, 2, 3, 4, 5)
 
 
-def model(extra: tuple[int, ...] = (), temperature: float = 1.0) -> inference.Model:
+def model(extra: tuple[int, ...] = (), temperature: float = 1.0, tilt: float = 0.0) -> inference.Model:
     """A model whose network is never asked."""
     half = (0.5, 0.5, 0.5)
-    card = ModelCard("resnet18", CLASSES, 32, half, half, "v1", extra_classes=extra, temperature=temperature)
+    card = ModelCard("resnet18", CLASSES, 32, half, half, "v1", extra_classes=extra, temperature=temperature, tilt=tilt)
     return inference.Model(nn.Identity(), card)
 
 

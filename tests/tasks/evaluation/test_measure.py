@@ -8,7 +8,7 @@ import torch
 from prefect.logging import disable_run_logger
 
 from serving.prediction import Prediction
-from tasks.evaluation.calibration import calibration_error, fit_temperature
+from tasks.evaluation.calibration import calibration_error, fit_calibration
 from tasks.evaluation.evaluate import chosen_policy
 from tasks.evaluation.intervals import interval, resampled_means
 from tasks.evaluation.measure import measure
@@ -70,14 +70,37 @@ def test_bins_out_of_range_are_measured_apart_and_change_no_other_figure() -> No
 def test_a_temperature_undoes_overconfidence() -> None:
     counts, sure = noisy(3000, sharpness=3.0)
     positions = torch.tensor(counts) - 1
-    temperature = fit_temperature(sure, positions)
+    temperature, tilt = fit_calibration(sure, positions)
     assert temperature == pytest.approx(3.0, rel=0.1)
+    assert tilt == pytest.approx(0.0, abs=0.05)
     before = measure(looked(counts, sure), model())
     after = measure(looked(counts, sure), model(temperature=temperature))
     assert after.accuracy == before.accuracy
     assert after.loss < before.loss == after.loss_before
     assert after.ece < 0.03 < 0.1 < after.ece_before
-    assert fit_temperature(sure[:0], positions[:0]) == 1.0
+    assert fit_calibration(sure[:0], positions[:0]) == (1.0, 0.0)
+
+
+def test_a_tilt_undoes_that_a_model_says_too_little_and_shows_what_is_expected() -> None:
+    counts, honest = noisy(3000)
+    low = honest * torch.exp(-0.4 * torch.arange(5.0))
+    low /= low.sum(dim=1, keepdim=True)
+    temperature, tilt = fit_calibration(low, torch.tensor(counts) - 1)
+    assert temperature == pytest.approx(1.0, rel=0.1)
+    assert tilt == pytest.approx(0.4, abs=0.06)
+    before, after = (measure(looked(counts, low), model(tilt=value)) for value in (0.0, tilt))
+    assert after.accuracy > before.accuracy
+    assert after.rmse_expected < before.rmse_expected
+    assert after.ece < before.ece
+    assert abs(fit_calibration(low[:5], torch.tensor(counts[:5]) - 1)[1]) < 0.4, "five photos tell little"
+
+
+def test_a_tilt_leaves_alone_whether_a_count_is_beyond_the_range() -> None:
+    counts, inside = noisy(100)
+    raw = torch.cat([inside * 0.7, torch.full((100, 2), 0.15)], dim=1)[:, [5, 0, 1, 2, 3, 4, 6]]
+    straight, steep = (looked(counts, raw).predictions(model(extra=(0, 6), tilt=tilt)) for tilt in (0.0, 0.5))
+    assert [each.out_of_range for each in steep.values()] == [each.out_of_range for each in straight.values()]
+    assert all(steep[photo].expected_value > each.expected_value for photo, each in straight.items())
 
 
 def test_the_calibration_error_is_the_mean_gap() -> None:
