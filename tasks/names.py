@@ -6,8 +6,8 @@ NAME = r"^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$"
 """What AWS takes as the name of an endpoint, a job or a group of models."""
 
 ENDPOINT = r"^[a-z0-9](-*[a-z0-9]){0,62}$"
-"""The same without capital letters: AWS may write an endpoint's ARN in small ones, as others report. A policy that names
-it with capitals does not match that, so that who makes the endpoint could not look at its tags."""
+"""The same without capital letters: AWS may write an endpoint's ARN in small ones, as others report. A policy that
+names it with capitals does not match that, so that who makes the endpoint could not look at its tags."""
 
 MODEL = r"^(newest|\d+|arn:aws[a-z-]*:sagemaker:.+)$"
 RUN_ID = r"^\d{6}-\d{6}$"
