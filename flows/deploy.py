@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from rich.table import Table
 
 from flows.command_line import console, run
-from tasks.names import LOOKS_LIKE_A_MODEL, LOOKS_LIKE_A_NAME, MODEL, NAME
+from tasks.names import ENDPOINT, LOOKS_LIKE_A_MODEL, LOOKS_LIKE_AN_ENDPOINT, MODEL
 from tasks.plan import release as plan_release
 from tasks.plan.plan import Draft
 from tasks.release.deployment import Deployment, release
@@ -55,8 +55,8 @@ class DeployParameters(BaseModel):
         "binventory",
         title="Endpoint",
         description="Endpoint to create or to update.",
-        pattern=NAME,
-        json_schema_extra=LOOKS_LIKE_A_NAME,
+        pattern=ENDPOINT,
+        json_schema_extra=LOOKS_LIKE_AN_ENDPOINT,
     )
 
     @model_validator(mode="after")

@@ -39,6 +39,11 @@ class Faults:
         """Answer the next calls with HTTP 500."""
         self._add(Refusal("InternalFailure", "An internal failure, asked for by `faults fail`", 500, operation, calls))
 
+    def conflict(self, calls: int, operation: str | None = None) -> None:
+        """Answer the next calls as AWS does while something else changes the same thing."""
+        message = "A conflict with another change, asked for by `faults conflict`"
+        self._add(Refusal("ConflictException", message, 400, operation, calls))
+
     def hide(self, calls: int, operation: str | None = None) -> None:
         """Answer the next calls as AWS does while what was just made has not got about yet."""
         message = "Could not find what the request names; asked for by `faults unseen`"
@@ -93,6 +98,7 @@ def perform(faults: Faults, body: bytes) -> dict[str, Any]:
     actions: dict[str, Callable[[], object]] = {
         "throttle": lambda: faults.throttle(order["calls"], order.get("operation")),
         "fail": lambda: faults.fail(order["calls"], order.get("operation")),
+        "conflict": lambda: faults.conflict(order["calls"], order.get("operation")),
         "unseen": lambda: faults.hide(order["calls"], order.get("operation")),
         "interrupt-spot": lambda: faults.interrupt_spot(order["seconds"]),
         "kill-endpoint": lambda: _kill_endpoint(order["endpoint"]),

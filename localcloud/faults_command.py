@@ -27,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, text in (
         ("throttle", "answer the next calls with ThrottlingException"),
         ("fail", "answer the next calls with HTTP 500"),
+        ("conflict", "answer the next calls with ConflictException"),
         ("unseen", "answer the next calls as if what they name were not there yet"),
     ):
         sub = kind(name, text)

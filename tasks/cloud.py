@@ -85,8 +85,8 @@ def connect(settings: Settings) -> None:
 
 
 def stop(settings: Settings) -> None:
-    """Stop the embedded cloud; its state stays on disk. AWS needs no stopping."""
-    if settings.target == "local" and cloud_home(settings).exists():
+    """Stop the embedded cloud of the home, whatever the target is by now; its state stays on disk."""
+    if cloud_home(settings).exists():
         _localcloud(settings, "down")
 
 

@@ -103,14 +103,14 @@ def leave(settings: Settings) -> None:
         except BlockingIOError:
             return
         if not _keep_marker(settings).exists():
-            stop(settings)
+            _stop_prefect(settings)
+            if settings.target == "local":  # with another one, none of those who leave has started it
+                cloud.stop(settings)
 
 
-def stop(settings: Settings) -> None:
-    """Stop the worker, the Prefect server and the embedded cloud."""
+def _stop_prefect(settings: Settings) -> None:
     prefect_worker.stop(settings)
     prefect_server.stop(settings)
-    cloud.stop(settings)
 
 
 def _up(settings: Settings) -> None:
@@ -140,7 +140,8 @@ def _down(settings: Settings) -> None:
         settings.home.mkdir(parents=True, exist_ok=True)
         _keep_marker(settings).unlink(missing_ok=True)
     with _starting(settings):
-        stop(settings)
+        _stop_prefect(settings)
+        cloud.stop(settings)
 
 
 def main() -> int:

@@ -5,7 +5,6 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import obstore
 from botocore.exceptions import ClientError
 from prefect import get_run_logger, task
 from pydantic import BaseModel, ConfigDict, Field
@@ -14,7 +13,8 @@ from tasks import code_archive, sdk
 from tasks.debugger import managed
 from tasks.debugger.watch import Watch
 from tasks.jobs import LogTail, attach, attempts_before, follow, has_gpu, image_uri, job_name, tags
-from tasks.object_store import open_store, read_member, split_uri
+from tasks.large_objects import put_large
+from tasks.object_store import read_member
 from tasks.prices import Cost
 from tasks.progress import Progress
 from tasks.retries import RETRIES
@@ -82,8 +82,7 @@ def upload_code(settings: Settings) -> str:
     """Put the training room on S3 as ``sourcedir.tar.gz``; returns its URI, which holds its digest."""
     archive = code_archive.training_code()
     uri = code_uri(archive, settings)
-    bucket, key = split_uri(uri)
-    obstore.put(open_store(f"s3://{bucket}"), key, archive)
+    put_large(uri, archive)
     return uri
 
 

@@ -21,6 +21,9 @@ THROTTLED = {
     "InternalFailure",
     "InternalServerError",
 }
+CONFLICTS = {"ConflictException", "ConcurrentUpdateException"}
+"""What SageMaker and Application Auto Scaling answer a change with that came together with another one."""
+
 CONNECTION = (
     EndpointConnectionError,
     ConnectTimeoutError,
@@ -32,10 +35,16 @@ CONNECTION = (
 )
 
 
+def is_conflict(error: BaseException) -> bool:
+    """Whether a request was refused, and did nothing, because something else was changing the same thing."""
+    return isinstance(error, ClientError) and error.response.get("Error", {}).get("Code") in CONFLICTS
+
+
 def is_transient(error: BaseException) -> bool:
-    """Whether the same call may well succeed later: throttling, a server error, a broken connection."""
+    """Whether the same call may well succeed later: throttling, a conflict, a server error, a broken connection."""
     if isinstance(error, ClientError):
         response = error.response
         status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        return response.get("Error", {}).get("Code") in THROTTLED or status == 429 or status >= 500
+        throttled = response.get("Error", {}).get("Code") in THROTTLED or status == 429
+        return throttled or is_conflict(error) or status >= 500
     return isinstance(error, CONNECTION)

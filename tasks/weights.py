@@ -4,9 +4,9 @@ import hashlib
 from http.client import HTTPException
 from pathlib import Path
 
-import obstore
 from prefect import task
 
+from tasks.large_objects import put_large
 from tasks.object_store import open_store
 from tasks.retries import RETRIES
 from tasks.settings import Settings
@@ -62,15 +62,15 @@ def stage_weights(backbone: str, settings: Settings) -> str:
 
     Raises:
         ModelError: there are no weights for this backbone.
+        TransferError: they could not be written this time.
     """
     content = find_weights(backbone).read_bytes()
     prefix = weights_prefix(backbone, hashlib.sha256(content).hexdigest()[:16], settings)
-    store = open_store(prefix)
     name = f"{backbone}.pth"
     try:
-        if store.head(name)["size"] == len(content):
+        if open_store(prefix).head(name)["size"] == len(content):
             return prefix
     except FileNotFoundError:
         pass
-    obstore.put(store, name, content)
+    put_large(f"{prefix}{name}", content)
     return prefix

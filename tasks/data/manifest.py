@@ -20,6 +20,7 @@ from tasks.data.prepared_data import SPLITS, SplitName
 from tasks.data.shards import FORMAT_VERSION, JPEG_QUALITY, ShardFile
 from tasks.data.upload import photo_object_key
 from tasks.data.workspace import Workspace, explain_disk_errors
+from tasks.large_objects import put_large
 from tasks.object_store import open_store
 from training.errors import DataError
 
@@ -59,19 +60,18 @@ def write_manifest(workspace: Workspace, recipe: Recipe, shards: list[ShardFile]
 
 def upload_manifest(workspace: Workspace, uri: str) -> bool:
     """Put the manifest on S3, after everything that it names; return whether it had changed."""
-    store = open_store(uri)
     with workspace.manifest.open("rb") as file:
         mine = hashlib.file_digest(file, "sha256").digest()
     with transfer_errors(f"{uri}/{MANIFEST_KEY}"):
         try:
             there = hashlib.sha256()
-            for part in obstore.get(store, MANIFEST_KEY).stream():
+            for part in obstore.get(open_store(uri), MANIFEST_KEY).stream():
                 there.update(part)
             if there.digest() == mine:
                 return False
         except FileNotFoundError:
             pass
-        obstore.put(store, MANIFEST_KEY, workspace.manifest)
+    put_large(f"{uri}/{MANIFEST_KEY}", workspace.manifest)
     return True
 
 

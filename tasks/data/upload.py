@@ -22,6 +22,7 @@ from tasks.data.photo_ids import PARTITIONS, partition_of
 from tasks.data.prepared_data import SPLITS
 from tasks.data.shards import ShardFile
 from tasks.data.workspace import Workspace, explain_disk_errors
+from tasks.large_objects import PART, PARTS_AT_ONCE
 from tasks.object_store import LARGE_TRANSFER, open_store
 from training.errors import TransferError
 
@@ -30,9 +31,7 @@ _OBJECTS_AN_UPLOAD = 500
 _PUTS_IN_FLIGHT = 32
 _LARGEST_READ_WHOLE = 2**20
 _LARGE_AT_ONCE = 2
-"""Large objects of one upload on their way at once, and parts of each: all share the line, and the time limit."""
-_PART = 5 * 2**20
-"""Bytes of a part of what is put in parts, as everything larger is; their ETags depend on it, so it stays."""
+"""Large objects of one upload on their way at once, each in a few parts: all share the line, and the time limit."""
 _OURS = tuple(f"{prefix}/" for prefix in (*SPLITS, "shards"))
 _UPLOADED = pa.schema([pa.field(name, pa.string()) for name in ("id", "sha256", "etag")])
 _LISTED = pa.schema(
@@ -224,7 +223,7 @@ def _is_etag_of(etag: str, path: Path) -> bool:
     with path.open("rb") as file:
         if "-" not in etag:
             return hashlib.file_digest(file, _md5).hexdigest() == etag
-        digests = [_md5(part).digest() for part in iter(lambda: file.read(_PART), b"")]
+        digests = [_md5(part).digest() for part in iter(lambda: file.read(PART), b"")]
     return f"{_md5(b''.join(digests)).hexdigest()}-{len(digests)}" == etag
 
 
@@ -279,5 +278,5 @@ async def _put_objects(upload: Upload) -> int:
 async def _put(store: ObjectStore, key: str, body: Path | bytes) -> str:
     # obstore reads a path on threads of its own, some hundred of them for many small files; a shard it sends in parts.
     with transfer_errors(key):
-        result = await obstore.put_async(store, key, body, chunk_size=_PART, max_concurrency=_LARGE_AT_ONCE)
+        result = await obstore.put_async(store, key, body, chunk_size=PART, max_concurrency=PARTS_AT_ONCE)
     return (result["e_tag"] or "").strip('"')

@@ -31,6 +31,7 @@ class Watch:
         self._copy = tempfile.TemporaryDirectory()
         self._due = time.monotonic()
         self._told: set[str] = set()
+        self._stopped: str | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -52,7 +53,9 @@ class Watch:
         self._due = started + took + max(PAUSE_SECONDS, took / SHARE_OF_TIME)
 
     def explain(self, job: Any) -> None:
-        """Say which rule a job was stopped by, unless SageMaker stopped it for its time was up.
+        """Say which rule fires on a job that was stopped, unless SageMaker stopped it for its time was up.
+
+        SageMaker does not say who stopped a job: that a rule did is known only of what was stopped here.
 
         Raises:
             JobError: it was stopped, and a rule fires on what it recorded. Training on would not change that.
@@ -61,8 +64,9 @@ class Watch:
             return
         if fired := self._fired(job, running=True):  # what it was at when it was stopped is cut short
             name = job.training_job_name
+            who = "was stopped:" if name == self._stopped else "was stopped, SageMaker does not say by whom, and"
             raise JobError(
-                f"{name} was stopped: {_in_words(fired)}. Begin a new run with other settings; `python -m "
+                f"{name} {who} {_in_words(fired)}. Begin a new run with other settings; `python -m "
                 "flows.full_pipeline --from train` keeps the tuning, and the learning rate that it found. The report "
                 f"of this one: python -m flows.debug_report --job-name {name}",
                 name,
@@ -97,6 +101,7 @@ class Watch:
             log.warning("%s; the training cannot be stopped, and goes on: %s", _in_words(fired), error)
             self._rules = {}
         else:
+            self._stopped = job.training_job_name
             log.warning("%s; the training is stopped", _in_words(fired))
 
 

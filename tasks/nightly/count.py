@@ -15,6 +15,7 @@ from serving.prediction import Prediction
 from tasks import sdk
 from tasks.data.fetch import transfer_errors
 from tasks.jobs import ENDED, LogTail, find_or_create, follow, job_name, tags
+from tasks.nightly import misplaced
 from tasks.nightly.copies import copies_uri, copy_name, copy_photos
 from tasks.nightly.outcomes import GONE, Outcome
 from tasks.nightly.patience import Patience
@@ -91,7 +92,18 @@ def _transform(
         reason, late = str(error), _status(job) not in ENDED
         if late:
             _stop(job, reason, logger)
-    return read_answers(f"{folder}/out", {_output(chunk, photo): photo.photo for photo in photos}), reason, late
+    expected = {_output(chunk, photo): photo.photo for photo in photos}
+    answers = read_answers(f"{folder}/out", expected)
+    if not answers and not reason:
+        answers, reason = _find_answers(f"{folder}/out", expected)
+    return answers, reason, late
+
+
+def _find_answers(uri: str, expected: dict[str, str]) -> tuple[dict[str, Prediction], str]:
+    """Look for a completed job's answers that are not where they should be; if there are none, say where it looked."""
+    there = misplaced.list_outputs(uri)
+    answers = read_answers(uri, misplaced.match_outputs(there, expected))
+    return answers, "" if answers else misplaced.explain(uri, expected, there)
 
 
 def _stop(job: "sdk.TransformJob", reason: str, logger: Logger) -> None:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from tasks.names import LOOKS_LIKE_A_MODEL, LOOKS_LIKE_A_NAME, MODEL, NAME
+from tasks.names import ENDPOINT, LOOKS_LIKE_A_MODEL, LOOKS_LIKE_AN_ENDPOINT, MODEL
 
 _URI = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?", re.DOTALL)
 
@@ -48,8 +48,8 @@ class NightParameters(BaseModel):
         None,
         title="Endpoint",
         description="Count through this endpoint instead of batch transform jobs.",
-        pattern=NAME,
-        json_schema_extra=LOOKS_LIKE_A_NAME,
+        pattern=ENDPOINT,
+        json_schema_extra=LOOKS_LIKE_AN_ENDPOINT,
     )
     photos_per_job: int = Field(
         20_000, ge=1, le=100_000, title="Photos per job", description="A transform job counts at most so many photos."

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from tasks.data.prepared_data import PrepareParameters
 from tasks.debugger.parameters import WatchParameters
 from tasks.learning import LearnParameters
-from tasks.names import LOOKS_LIKE_A_NAME, LOOKS_LIKE_A_RUN, NAME, RUN_ID
+from tasks.names import ENDPOINT, LOOKS_LIKE_A_RUN, LOOKS_LIKE_AN_ENDPOINT, RUN_ID
 from tasks.pipeline.stages import StageParameters
 from training.errors import TrainingError
 
@@ -35,8 +35,8 @@ class ReleaseParameters(BaseModel):
         "binventory",
         title="Endpoint",
         description="Endpoint of the model; the one behind it now is measured on the same photos.",
-        pattern=NAME,
-        json_schema_extra=LOOKS_LIKE_A_NAME,
+        pattern=ENDPOINT,
+        json_schema_extra=LOOKS_LIKE_AN_ENDPOINT,
     )
     smoke_photos: int = Field(20, ge=1, title="Smoke photos", description="Test photos to ask the endpoint about.")
 

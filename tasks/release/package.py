@@ -16,6 +16,7 @@ from tasks import code_archive, sdk
 from tasks.data.prepared_data import PreparedData
 from tasks.evaluation.results import ANSWERS, EvaluatedModel
 from tasks.jobs import image_uri
+from tasks.large_objects import put_large
 from tasks.nightly.policy import policy_facts
 from tasks.object_store import fetch, open_store
 from tasks.release.registry import Registration, make_model
@@ -56,6 +57,7 @@ def package_model(
 
     Raises:
         ModelError: the archive lacks weights or card.
+        TransferError: it could not be written this time.
     """
     found = evaluated.evaluation
     files = model_files(fetch(archive))
@@ -69,7 +71,7 @@ def package_model(
         store, EVALUATION, evaluated.model_dump_json(include={"evaluation", "comparison", "incomparable"}).encode()
     )
     obstore.put(store, CASES, _CASES.dump_json(choose_cases(evaluated, data, smoke_photos)))
-    obstore.put(store, ARCHIVE, packed)
+    put_large(f"{folder_of(name, settings)}/{ARCHIVE}", packed)
     facts = {
         "run_id": run_id,
         "accuracy": f"{found.accuracy:.4f}",

@@ -10,18 +10,28 @@ from typing import Any, Literal
 import boto3
 from botocore.exceptions import ClientError
 from pydantic import BaseModel, ConfigDict, Field
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from serving import answers
 from serving.requests import CONTENT_TYPES
 from tasks import sdk
 from tasks.jobs import already_exists, api_tags, find_or_create, is_missing, once_seen, tags
 from tasks.settings import Settings
+from tasks.transient import is_conflict
 from training.errors import ModelError
 
 Status = Literal["Approved", "PendingManualApproval", "Rejected"]
 ANSWER_TYPES = list(answers.WRITERS)
 _NOT_IN_A_VALUE = re.compile(r"[^\w\s_.:/=+\-@]")
 _LONGEST_VALUE, _LONGEST_TEXT = 256, 1024
+
+# Here, not left to a task: people approve and reject without one, and a model that failed has to end as rejected.
+_WHILE_IN_CONFLICT = Retrying(
+    retry=retry_if_exception(is_conflict),
+    stop=stop_after_attempt(6),
+    wait=wait_random_exponential(multiplier=0.5, max=8),
+    reraise=True,
+)
 
 
 class RegisteredModel(BaseModel):
@@ -127,7 +137,8 @@ def register(model: Registration, status: Status, reason: str, settings: Setting
         return _described(found.arn)
     _ensure_group(model.facts.get("run_id", ""), settings)
     created = once_seen(
-        lambda: client.create_model_package(
+        lambda: _WHILE_IN_CONFLICT(
+            client.create_model_package,
             ModelPackageGroupName=settings.model_group,
             ModelPackageDescription=model.name,
             ModelApprovalStatus=status,
@@ -152,8 +163,11 @@ def register(model: Registration, status: Status, reason: str, settings: Setting
 def set_status(arn: str, status: Status, reason: str) -> None:
     """Approve a model or turn it away; the reason stays with it, as one line: AWS takes no other."""
     reason = " ".join(reason.split())
-    boto3.client("sagemaker").update_model_package(
-        ModelPackageArn=arn, ModelApprovalStatus=status, ApprovalDescription=reason[:_LONGEST_TEXT]
+    _WHILE_IN_CONFLICT(
+        boto3.client("sagemaker").update_model_package,
+        ModelPackageArn=arn,
+        ModelApprovalStatus=status,
+        ApprovalDescription=reason[:_LONGEST_TEXT],
     )
 
 

@@ -111,8 +111,9 @@ def test_which_stages_run_and_what_they_go_on_from(arguments: list[str], found: 
         (["--run", "261125-162900"], "add from or skip"),
         (
             ["--endpoint-name", "my_endpoint"],
-            "--endpoint-name: 'my_endpoint' is not a name of letters, digits and hyphens",
+            "--endpoint-name: 'my_endpoint' is not a name of small letters, digits and hyphens",
         ),
+        (["--endpoint-name", "Bins"], "'Bins' is not a name of small letters"),
         (["--learning-rates", "0.1"], "--learning-rates, value 2: Field required"),
         (["--learning-rates", "nan,nan"], "separated by commas"),
         (["--rules", "Overfit"], '--rules \'{"Overfit": {"patience": "3"}}\''),

@@ -110,7 +110,7 @@ def test_a_loss_that_explodes_ends_the_run_with_a_page_of_what_was_recorded(
     assert {rule["RuleConfigurationName"] for rule in request["DebugRuleConfigurations"]} == {*TENSOR_RULES}
 
 
-def test_a_rule_that_fires_ends_the_training_and_the_run_is_told_the_same_again(
+def test_a_rule_that_fires_ends_the_training_and_the_run_is_told_of_it_again(
     running: Installation, commands: Commands
 ) -> None:
     threshold = json.dumps({"WeightUpdateRatio": {"large_threshold": "1e-9"}})  # which every training exceeds
@@ -126,8 +126,8 @@ def test_a_rule_that_fires_ends_the_training_and_the_run_is_told_the_same_again(
     said = commands.run("flows.tune_and_train", *SMALL, *watched, code=1)
     assert "was stopped: the rule WeightUpdateRatio fired (train step 0," in said
     assert "Traceback" not in said
-    said = commands.run("flows.tune_and_train", *SMALL, *watched, code=1)  # picks the run up, and is told the same
-    assert "was stopped: the rule WeightUpdateRatio fired (train step 0," in said
+    said = commands.run("flows.tune_and_train", *SMALL, *watched, code=1)  # picks the run up, and is told of that rule
+    assert "was stopped, SageMaker does not say by whom, and the rule WeightUpdateRatio fired (train step 0," in said
     client = running.client("sagemaker")
     ended = client.list_training_jobs(StatusEquals="Stopped", NameContains="-train-")["TrainingJobSummaries"]
     assert len(ended) == 1

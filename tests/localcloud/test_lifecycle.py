@@ -275,13 +275,19 @@ def test_load_bucket_says_what_it_refuses(cloud: RunningCloud, tmp_path: Path) -
 FAULTS = {
     "throttle": ("ThrottlingException", 400),
     "fail": ("InternalFailure", 500),
+    "conflict": ("ConflictException", 400),
     "unseen": ("ValidationException", 400),
 }
 
 
 @pytest.mark.parametrize(
     "fault",
-    [["throttle", "2"], ["fail", "1", "--operation", "ListModels"], ["unseen", "2", "--operation", "ListModels"]],
+    [
+        ["throttle", "2"],
+        ["fail", "1", "--operation", "ListModels"],
+        ["conflict", "1", "--operation", "ListModels"],
+        ["unseen", "2", "--operation", "ListModels"],
+    ],
 )
 def test_faults_strike_as_often_as_asked_and_then_end(cloud: RunningCloud, fault: list[str]) -> None:
     client = cloud.client("sagemaker")

@@ -88,6 +88,13 @@ def test_what_was_asked_to_stay_stays_until_down(installation: Installation) -> 
     assert installation.processes() == []
 
 
+def test_down_ends_the_embedded_cloud_also_where_the_target_has_become_aws(installation: Installation) -> None:
+    installation.localcloud("up")
+    installation.environment["BINVENTORY_TARGET"] = "aws"
+    installation.run("tasks.services", "down")
+    assert installation.processes() == []
+
+
 def test_what_could_not_be_started_is_not_kept(installation: Installation) -> None:
     installation.environment |= {"BINVENTORY_TARGET": "aws", "AWS_EC2_METADATA_DISABLED": "true", "HOME": "/none"}
     assert "No AWS credentials" in installation.run("tasks.services", "up", code=1)

@@ -75,6 +75,16 @@ def test_a_job_whose_time_was_up_was_not_stopped_by_a_rule(recorded: str, why: s
         watch.explain(job)
 
 
+def test_a_rule_is_not_said_to_have_stopped_what_a_person_may_have_stopped(recorded: str) -> None:
+    job = Job(recorded)
+    job.training_job_status, job.secondary_status = "Stopped", "Stopped"
+    with (
+        Watch(ALWAYS) as watch,
+        pytest.raises(JobError, match=r"a-job was stopped, SageMaker does not say by whom, and"),
+    ):
+        watch.explain(job)
+
+
 def test_a_healthy_job_goes_on(recorded: str) -> None:
     job = Job(recorded)
     with Watch({"ExplodingTensor": {}, "VanishingGradient": {}, "Overfit": {}}) as watch:

@@ -17,10 +17,15 @@ from tests.tasks.release.bench import Bench
 
 
 @pytest.fixture(scope="session")
-def running_services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+def house(tmp_path_factory: pytest.TempPathFactory) -> Installation:
+    """Where the services of `running_services` are."""
+    return Installation(tmp_path_factory.mktemp("services") / "home")
+
+
+@pytest.fixture(scope="session")
+def running_services(house: Installation) -> Iterator[dict[str, str]]:
     """Both services for the whole session; the variables that lead to them."""
-    installation = Installation(tmp_path_factory.mktemp("services") / "home")
-    here, before = Settings(home=installation.home), dict(os.environ)
+    here, before = Settings(home=house.home), dict(os.environ)
     try:
         services.use_cloud(here)
         services.use_prefect_server(here)
@@ -30,7 +35,7 @@ def running_services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[
         os.environ.clear()
         os.environ.update(before)
         refresh_global_settings_context()
-    assert installation.processes() == []
+    assert house.processes() == []
 
 
 @pytest.fixture

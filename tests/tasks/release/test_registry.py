@@ -6,6 +6,7 @@ from serving import answers
 from serving.refusal import Refusal
 from tasks.release import registry
 from tasks.settings import Settings
+from tests.installation import Installation
 from training.errors import ModelError
 
 
@@ -51,6 +52,14 @@ def test_a_model_is_registered_once_however_often_a_task_is_retried(here: Settin
     for absent in ("2", "x", f"{first.arn}9"):
         with pytest.raises(ModelError, match="has no model"):
             registry.find_model(absent, here)
+
+
+def test_a_model_is_registered_while_others_change_the_registry(here: Settings, house: Installation) -> None:
+    for operation in ("CreateModelPackage", "UpdateModelPackage"):
+        house.localcloud("faults", "conflict", "2", "--operation", operation)
+    made = registry.register(registration("m1"), "Rejected", "too small", here)
+    assert (made.version, made.status, made.reason) == (1, "Rejected", "too small")
+    assert "ConflictException" not in house.localcloud("faults", "list")
 
 
 def test_the_sagemaker_model_of_a_package_is_made_anew_when_it_is_gone(here: Settings) -> None:
