@@ -82,6 +82,25 @@ def before(photo: Any, others: Sequence[Any]) -> Any | None:
     return max(earlier, key=order, default=None)
 
 
+def overtaken(rows: Sequence[Any]) -> set[str]:
+    """Return the photos of a night whose bin a newer one of its photos was judged by.
+
+    Who goes to check the bin finds it as the newest photo shows it, and the one before has borne witness there.
+    """
+    newest: dict[tuple[Any, ...], tuple[Any, ...]] = {}
+    for row in rows:
+        if row.score is not None:
+            bin_of_row = _in_one_order(row)
+            newest[bin_of_row] = max(order(row), newest.get(bin_of_row, order(row)))
+    return {
+        row.photo for row in rows if row.status == "counted" and order(row) < newest.get(_in_one_order(row), order(row))
+    }
+
+
+def _in_one_order(row: Any) -> tuple[Any, ...]:
+    return row.bucket, row.bin, order(row)[0]
+
+
 def _is_before(one: Any, other: Any) -> bool:
     first, second = order(one), order(other)
     return first[0] == second[0] and first < second

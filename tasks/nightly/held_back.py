@@ -29,7 +29,7 @@ from tasks.retries import RETRIES
 from tasks.settings import Settings
 
 COPIERS = 16
-TOTALS = ("counted", "match", "mismatch", "uncertain", "unreadable")
+TOTALS = ("counted", "match", "mismatch", "uncertain", "overtaken", "unreadable")
 
 
 class FirstNight(BaseModel):
@@ -42,6 +42,7 @@ class FirstNight(BaseModel):
     match: int
     mismatch: int
     uncertain: int
+    overtaken: int = Field(0, description="Photos of bins that are judged by a newer one.")
     unreadable: int
     equal: int = Field(description="Photos with the same count as in evaluation.")
     largest_difference: float = Field(description="Of any probability, to evaluation's.")

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from tasks.home import write_at_home
 from tasks.ledger.ledger import Ledger
-from tasks.nightly.bins import short_name
+from tasks.nightly.bins import overtaken, short_name
 from tasks.nightly.coverage import Coverage
 from tasks.nightly.judge import Policy
 from tasks.nightly.summary import Drift, NightTotals
@@ -64,13 +64,22 @@ class Report(BaseModel):
 
 
 def exceptions(rows: Sequence[Any]) -> list[Any]:
-    """Return the bins that a person may want to check, best bets first: whatever has a score and is no match."""
-    return [row for row in rows if row.verdict in ("mismatch", "uncertain") and row.score is not None]
+    """Return the bins that a person may want to check, best bets first: whatever has a score and is no match.
+
+    A bin is there once, by the newest of its photos that could be judged.
+    """
+    return [row for row in newest_of_bins(rows) if row.verdict in ("mismatch", "uncertain") and row.score is not None]
 
 
 def unjudged(rows: Sequence[Any]) -> list[Any]:
     """Return the counted bins that are uncertain without a score: nothing ranks them, so they are no exceptions."""
-    return [row for row in rows if row.verdict == "uncertain" and row.score is None]
+    return [row for row in newest_of_bins(rows) if row.verdict == "uncertain" and row.score is None]
+
+
+def newest_of_bins(rows: Sequence[Any]) -> list[Any]:
+    """Return a night's rows in their order, less those whose bin a newer photo among them was judged by."""
+    gone = overtaken(rows)
+    return [row for row in rows if row.photo not in gone]
 
 
 def before_photos(rows: Sequence[Any], ledger: Ledger) -> dict[str, Any]:

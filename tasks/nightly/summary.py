@@ -42,6 +42,9 @@ class NightTotals(BaseModel):
     match: int
     mismatch: int
     uncertain: int
+    overtaken: int = Field(
+        0, description="Counted, and judged as part of their bin: a newer photo of it came in the same night."
+    )
     without_record: int = Field(description="Counted, but the record has no usable quantity.")
     recount: bool = Field(False, description="Counted again on purpose: no night is compared with this one.")
     judged_late: int = Field(

@@ -22,7 +22,16 @@ from tasks.nightly.model import judged_by, model_of_run
 from tasks.nightly.night import Night
 from tasks.nightly.outcomes import read_outcomes, write_outcomes
 from tasks.nightly.policy import policy_of
-from tasks.nightly.report import Report, as_csv, as_rows, before_photos, exceptions, unjudged, write_page
+from tasks.nightly.report import (
+    Report,
+    as_csv,
+    as_rows,
+    before_photos,
+    exceptions,
+    newest_of_bins,
+    unjudged,
+    write_page,
+)
 from tasks.nightly.summary import LEAST_NIGHTS, NightTotals, count_mix, mean_confidence, measure_drift
 from tasks.object_store import open_store
 from tasks.release.registry import serving_model
@@ -179,7 +188,8 @@ def collect(night: Night, rows: Sequence[Any]) -> Report:
 def _totals(night: Night, rows: Sequence[Any], tonight: Sequence[Any]) -> NightTotals:
     found = night.plan
     counted = [row for row in tonight if row.status == "counted"]
-    verdicts = [row.verdict for row in rows]
+    newest = newest_of_bins(rows)
+    verdicts = [row.verdict for row in newest]
     return NightTotals(
         seen=found.seen,
         new=len(found.photos),
@@ -190,6 +200,7 @@ def _totals(night: Night, rows: Sequence[Any], tonight: Sequence[Any]) -> NightT
         match=verdicts.count("match"),
         mismatch=verdicts.count("mismatch"),
         uncertain=verdicts.count("uncertain"),
+        overtaken=len(rows) - len(newest),
         without_record=sum(row.expected is None for row in counted),
         recount=night.parameters.recount,
         judged_late=len(rows) - len(tonight),

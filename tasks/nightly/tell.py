@@ -50,9 +50,11 @@ def in_words(report: Report) -> str:
     """Return the night in a few lines, for a message."""
     totals = report.totals
     lines = [
-        f"Night of {report.night}: {totals.counted:,} bins counted, {totals.mismatch:,} mismatches, "
+        f"Night of {report.night}: {totals.counted:,} photos counted, {totals.mismatch:,} mismatches, "
         f"{totals.uncertain:,} uncertain, {totals.unreadable:,} photos unreadable."
     ]
+    if totals.overtaken:
+        lines.append(f"{totals.overtaken:,} of these photos show a bin before a newer one, by which it is judged.")
     if totals.judged_late:
         lines.append(f"{totals.judged_late:,} photos of earlier nights are judged now that the record has their entry.")
     if totals.uncounted:

@@ -31,23 +31,34 @@ class Ranked:
     can_match: bool = True
 
 
-def plant_errors(counts: Sequence[int], rate: float, seed: int, classes: Sequence[int] = ()) -> list[int]:
+def plant_errors(
+    counts: Sequence[int], rate: float, seed: int, classes: Sequence[int] = (), bins: Sequence[str] = ()
+) -> list[int]:
     """Return a record of these true counts in which a share is wrong by 1-3 objects, never below zero.
 
-    Exactly ``round(rate * n)`` entries are wrong, so that figures of two seeds compare.
+    Exactly ``round(rate * n)`` of n bins are wrong, so that figures of two seeds compare. What is wrong about a bin is
+    the same in all of its photos' entries, as a record that is off stays off from one pick to the next.
 
     Args:
-        counts: what the bins hold.
-        rate: share of entries to make wrong.
+        counts: what the photos show.
+        rate: share of bins to make wrong.
         seed: of the choice.
         classes: what a wrong entry may say; empty: anything.
+        bins: that the photos show; empty: each its own.
     """
     rng = random.Random(seed)  # noqa: S311 - planted errors are no secret
     record = list(counts)
-    for position in rng.sample(range(len(counts)), round(rate * len(counts))):
-        wrong = (counts[position] + d for d in PLANTED)
-        choices = [count for count in wrong if (count in classes if classes else count >= 0)]
-        record[position] = rng.choice(choices) if choices else counts[position]
+    members: dict[int | str, list[int]] = {}
+    names: Sequence[int | str] = bins or range(len(counts))
+    for position, name in enumerate(names):
+        members.setdefault(name, []).append(position)
+    for positions in rng.sample([*members.values()], round(rate * len(members))):
+        said = {d: [counts[position] + d for position in positions] for d in PLANTED}
+        choices = [d for d in PLANTED if all(count in classes if classes else count >= 0 for count in said[d])]
+        if choices:
+            by = rng.choice(choices)
+            for position in positions:
+                record[position] += by
     return record
 
 

@@ -94,7 +94,7 @@ def test_a_record_of_other_photos_fails_the_night(house: Warehouse, tmp_path: Pa
 
     jobs = house.jobs()
     record.write_text("id,expected\n00523,2\n00524,5\n")
-    assert "2 bins counted, 1 mismatches" in house.night("--record", str(record))
+    assert "2 photos counted, 1 mismatches" in house.night("--record", str(record))
     assert house.jobs() == jobs  # judged by what was counted before
     assert house.rows()["bin-images/00524.jpg brightness-1"]["verdict"] == "mismatch"
 

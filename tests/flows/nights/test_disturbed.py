@@ -43,6 +43,9 @@ def test_killed_in_each_step_or_on_bad_lines_the_ledger_is_that_of_an_undisturbe
     house.night()
     undisturbed = house.rows()
     assert len(undisturbed) == 50
+    totals = house.installation.summary()["night"]
+    assert totals["overtaken"] == 8
+    assert sum(totals[name] for name in ("match", "mismatch", "uncertain", "overtaken")) == totals["counted"] == 49
     one_night = len(house.jobs()) - before
 
     house.use_new_ledger()

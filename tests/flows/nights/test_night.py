@@ -24,7 +24,7 @@ def test_a_night_its_repetition_and_the_next_one(house: Warehouse) -> None:
         expected=5,
     )
     said = house.night()
-    assert "22 bins counted, 2 mismatches" in said
+    assert "22 photos counted, 2 mismatches" in said
     rows = house.rows()
     assert len(rows) == 22
     wrong = rows["bin-images/00035.jpg brightness-1"]
@@ -52,7 +52,7 @@ def test_a_night_its_repetition_and_the_next_one(house: Warehouse) -> None:
 
     # The same night again: nothing is counted, nothing changes, the page still shows the night; a shorter one, here.
     said = house.night("--most-exceptions", "1")
-    assert "22 bins counted, 2 mismatches" in said
+    assert "22 photos counted, 2 mismatches" in said
     assert house.rows() == rows
     assert house.jobs() == jobs
     page = (folder / "report.html").read_text()
@@ -114,7 +114,7 @@ def test_a_night_is_judged_and_reported_by_its_model_s_thresholds_also_when_repe
 
     house.put_bin("10", seen=1, expected=4)
     house.put_bin("20", seen=2, expected=2)
-    assert "2 bins counted, 1 mismatches" in house.night()
+    assert "2 photos counted, 1 mismatches" in house.night()
     lenient, thresholds = by()
     assert thresholds == "30% default"
     likely = house.rows()["bin-images/10.jpg brightness-1"]["mismatch"]
@@ -125,7 +125,7 @@ def test_a_night_is_judged_and_reported_by_its_model_s_thresholds_also_when_repe
     strict = policy_facts(Policy(mismatch_from=0.9999, match_below=0.01, chosen_on="strict photos"))
     approve_brightness(house.installation, "strict", **strict)
     with with_variables(house, **group):
-        assert "2 bins counted, 0 mismatches" in house.night()
+        assert "2 photos counted, 0 mismatches" in house.night()
         assert house.rows()["bin-images/10.jpg brightness-1"]["verdict"] == "uncertain"
         judged = by()
         assert judged[0] != lenient
@@ -137,7 +137,7 @@ def test_a_night_is_judged_and_reported_by_its_model_s_thresholds_also_when_repe
         rows = house.rows()
         zone, day = another_day()
         with with_variables(house, BINVENTORY_TIMEZONE=zone):
-            assert "2 bins counted, 0 mismatches" in house.night("--recount")
+            assert "2 photos counted, 0 mismatches" in house.night("--recount")
             assert house.installation.summary()["night"]["date"] == day.isoformat()
             assert by() == judged
             assert "No new photos tonight" not in page.read_text()
@@ -145,7 +145,7 @@ def test_a_night_is_judged_and_reported_by_its_model_s_thresholds_also_when_repe
             assert house.rows() == rows
 
             house.put_bin("30", seen=3, expected=3)
-            assert "1 bins counted" in house.night()
+            assert "1 photos counted" in house.night()
             assert pq.read_table(parquet)["key"].to_pylist() == ["bin-images/30.jpg"]  # not all that the ledger has
             assert house.ledger().size() == 3
     with with_variables(house, BINVENTORY_TIMEZONE="UTC"):
@@ -157,7 +157,7 @@ def test_an_empty_night_and_limits(house: Warehouse) -> None:
     zone, day = another_day()
     with with_variables(house, BINVENTORY_TIMEZONE=zone):
         said = house.night()
-    assert "0 bins counted" in said
+    assert "0 photos counted" in said
     assert house.installation.summary()["night"]["date"] == day.isoformat()
     page = (house.installation.home / "runs" / "latest" / "report.html").read_text()
     assert "No new photos tonight" in page

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tasks.nightly.bins import before, short_name
+from tasks.nightly.bins import before, overtaken, short_name
 from tests.ledgers import MOMENT, count_row
 
 
@@ -63,3 +63,22 @@ def test_of_a_photo_that_was_replaced_the_newest_is_the_one_before() -> None:
     old, new = photo("00011", 23), photo("00011", 24, etag="e2")
     for others in ([new, old], [old, new]):
         assert before(photo("00012", 24), others) is new
+
+
+def test_a_bin_is_judged_by_the_newest_of_its_photos_that_could_be_judged() -> None:
+    first, second, third = (photo(name, 24) for name in ("00899", "00900", "00901"))
+    elsewhere = SimpleNamespace(**count_row("new/00898.jpg", bin="A2"))
+    assert overtaken([third, first, elsewhere, second]) == {first.photo, second.photo}
+    third.score = None  # the record has no quantity for it, say
+    assert overtaken([third, first, elsewhere, second]) == {first.photo}
+    unreadable = photo("00700", 24, status="unreadable", score=None)
+    assert overtaken([unreadable, third, second]) == set()
+
+
+def test_of_photos_that_were_put_there_at_one_moment_the_record_s_bin_has_one_newest() -> None:
+    both = [photo(name, 24, products=None) for name in ("900", "12")]
+    assert len(overtaken(both)) == 1
+
+
+def test_photos_of_a_bin_that_is_told_in_two_ways_do_not_overtake_each_other() -> None:
+    assert overtaken([photo("12", 25), photo("11", 24, products=None)]) == set()

@@ -184,6 +184,19 @@ def test_planted_errors_are_as_many_as_asked_in_range_and_the_same_again() -> No
     assert record == plant_errors(counts, 0.05, 7, CLASSES) != plant_errors(counts, 0.05, 8, CLASSES)
 
 
+def test_what_is_wrong_about_a_bin_is_so_in_all_its_photos() -> None:
+    counts, bins = [1, 2, 5, 3, 3, 4] * 100, [f"{bay} {bin}" for bay in range(100) for bin in "aaabbc"]
+    record = plant_errors(counts, 0.05, 7, bins=bins)
+    off: dict[str, set[int]] = {}
+    for name, count, said in zip(bins, counts, record, strict=True):
+        off.setdefault(name, set()).add(said - count)
+    assert all(len(found) == 1 for found in off.values())
+    assert sum(found != {0} for found in off.values()) == 15
+    assert min(record) >= 0
+    ranges = plant_errors(counts, 0.5, 7, CLASSES, bins)
+    assert set(ranges) <= set(CLASSES)
+
+
 @pytest.mark.parametrize("target", [0.2, 0.5])
 def test_the_chosen_threshold_keeps_its_precision_on_photos_it_was_not_chosen_on(target: float) -> None:
     policy = choose_policy(guesser(3000, seed=3, sharpness=1.5), target)

@@ -5,7 +5,7 @@ import re
 from types import SimpleNamespace
 from typing import Any
 
-from tasks.nightly.report import as_csv, exceptions
+from tasks.nightly.report import as_csv, exceptions, unjudged
 from tasks.nightly.summary import OUT_OF_RANGE, count_mix, mean_confidence, measure_drift
 from tests.ledgers import count_row
 
@@ -62,6 +62,16 @@ def test_exceptions_are_what_has_a_score_and_is_no_match() -> None:
         row(verdict="uncertain", score=None),
     ]
     assert exceptions(rows) == rows[1:3]
+
+
+def test_a_bin_is_an_exception_once_by_its_newest_photo_and_none_where_that_matches() -> None:
+    before, after = row(key="bins/10.jpg", bin="10"), row(key="bins/11.jpg", bin="10", score=0.1)
+    other = row(key="bins/20.jpg", bin="20")
+    assert exceptions([before, other, after]) == [other, after]
+    after.verdict = "match"
+    assert exceptions([before, other, after]) == [other]
+    before.score = None
+    assert unjudged([before, other, after]) == []
 
 
 def test_the_csv_holds_odd_keys_and_no_formulas() -> None:
