@@ -1,6 +1,7 @@
 """Large objects go over a slow line: few parts at once, and none has the time limit of a small request."""
 
 import random
+import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -24,13 +25,16 @@ class _SlowLine:
 
     def __init__(self, server: PartServer) -> None:
         self.objects, self.most_at_once, self._under_way = server.objects, 0, 0
+        self._lock = threading.Lock()
 
     def put(self, handler: _Handler, answer: Callable[[_Handler], None]) -> None:
-        self._under_way += 1
-        self.most_at_once = max(self.most_at_once, self._under_way)
+        with self._lock:
+            self._under_way += 1
+            self.most_at_once = max(self.most_at_once, self._under_way)
         time.sleep(0.6)
         answer(handler)
-        self._under_way -= 1
+        with self._lock:
+            self._under_way -= 1
 
 
 @pytest.fixture
