@@ -37,10 +37,11 @@ pipeline: install ## Run the full pipeline on rendered photos, in the embedded c
 review: install ## Count by eye, in a browser, what the last nights flagged
 	$(BIN)/python -m flows.review
 
+# More processes than two cores, as many a test waits for a server or a job.
 test: check ## Check, then run the tests
-	$(PYTEST) -n 2 --no-loadscope-reorder
+	$(PYTEST) -n 3 --no-loadscope-reorder
 
-drill: install ## Kill pipelines ten times, run one against a failing cloud, and time it by default
+drill: install ## Kill pipelines ten times and nights in each step, run one against a failing cloud, time one
 	$(PYTEST) -m drill
 
 check: install ## Format, lint, types, and which room may import which

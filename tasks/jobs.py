@@ -12,6 +12,7 @@ from botocore.exceptions import ClientError
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
 from tasks import sdk
+from tasks.polling import pauses
 from tasks.progress import EPOCH
 from tasks.run_record import digest_of
 from tasks.settings import Settings
@@ -253,7 +254,7 @@ def follow(
     minutes = minutes or settings.job_timeout_minutes
     deadline = time.monotonic() + minutes * 60 + GRACE_SECONDS
     seen: list[str] = []
-    pulse = _Pulse(job.get_name(), logger, log)
+    pulse, pause = _Pulse(job.get_name(), logger, log), pauses(settings.poll_seconds)
     while True:
         once_seen(job.refresh)
         ended = status(job) in ENDED  # read before the log, which may grow in between
@@ -268,7 +269,7 @@ def follow(
         pulse.beat(status(job), lines)
         if time.monotonic() > deadline:
             raise JobError(f"{job.get_name()} has not ended after {minutes} minutes")
-        time.sleep(settings.poll_seconds)
+        time.sleep(next(pause))
     if status(job) != "Completed":
         reason = job.failure_reason or "no reason given"
         if log and status(job) == "Failed":

@@ -8,6 +8,7 @@ import io
 import ipaddress
 import os
 import tarfile
+import threading
 from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
@@ -201,8 +202,13 @@ def _client(bucket: str, endpoint: str | None) -> Any:
     config = Config(retries={"mode": "standard", "max_attempts": 4}, s3={"addressing_style": "path"})
     if is_unsigned(bucket, endpoint):
         config = config.merge(Config(signature_version=UNSIGNED))
-    # A session of its own: boto3's default one keeps the credentials that it saw first.
-    return boto3.Session().client("s3", endpoint_url=endpoint, region_name=region_name(), config=config)
+    return new_client(endpoint, config)
+
+
+def new_client(endpoint: str | None, config: Config) -> Any:
+    """Return an S3 client of boto3's; ``endpoint`` is None for AWS's own."""
+    with _MAKING:
+        return _session().client("s3", endpoint_url=endpoint, region_name=region_name(), config=config)
 
 
 def _endpoint(given: str | None) -> str | None:
@@ -217,16 +223,33 @@ def _endpoint(given: str | None) -> str | None:
 
 
 def _credentials() -> Boto3CredentialProvider:
-    return _credentials_for(tuple(sorted(item for item in os.environ.items() if item[0].startswith("AWS_"))))
+    with _MAKING:
+        return _credentials_of(_session())
 
 
 @lru_cache(maxsize=4)
-def _credentials_for(variables: tuple[tuple[str, str], ...]) -> Boto3CredentialProvider:
-    """Search for credentials, once for every state of the ``AWS_*`` variables: a search takes some 50 ms."""
-    session = boto3.Session()
+def _credentials_of(session: boto3.Session) -> Boto3CredentialProvider:
     if session.get_credentials() is None:
         raise CloudError(_NO_CREDENTIALS)
     return Boto3CredentialProvider(session)
+
+
+_MAKING = threading.Lock()
+"""Held while a session makes something: threads may share what it made, and not the session."""
+
+
+def _session() -> boto3.Session:
+    """One session for every state of the ``AWS_*`` variables.
+
+    boto3's default one keeps the credentials that it saw first, and each new one searches for them again and reads what
+    botocore knows of AWS anew, which takes longer than many a request.
+    """
+    return _session_for(tuple(sorted(item for item in os.environ.items() if item[0].startswith("AWS_"))))
+
+
+@lru_cache(maxsize=4)
+def _session_for(variables: tuple[tuple[str, str], ...]) -> boto3.Session:
+    return boto3.Session()
 
 
 def _is_loopback(endpoint: str | None) -> bool:

@@ -104,7 +104,7 @@ class Settings(BaseSettings):
         240, description="How long a job may run before SageMaker stops it.", ge=1, le=7200
     )
     timezone: str = Field("UTC", description="Time zone of schedules, like Europe/Berlin: the nightly count's 02:30.")
-    poll_seconds: float = Field(2.0, description="How often the state of a job is asked for.", gt=0, le=60)
+    poll_seconds: float = Field(2.0, description="Seconds between looks at a job; fewer at first.", gt=0, le=60)
     ledger: str | None = Field(
         None,
         description="SQLAlchemy URL of the nightly counts' ledger (SQLite or PostgreSQL). Default: ledger.db in home.",

@@ -26,7 +26,7 @@ TOGETHER = (
 
 
 class ByService(LoadScopeScheduling):  # type: ignore[misc]
-    """Where tests run two at a time, those that share what takes long to start stay in one process.
+    """Where tests run some at a time, those that share what takes long to start stay in one process.
 
     Files do, and the folders of `TOGETHER`. The groups of ``--dist loadgroup`` do not reach the scheduler: xdist 3.8
     writes them into an attribute of test items that pytest 9.2 no longer reads.

@@ -20,7 +20,7 @@ from typing import Any, TextIO
 
 from tests.installation import ROOT, Installation, own_variables
 
-IMPORTED = ("flows.full_pipeline", "flows.debug_report", "flows.teardown", "sagemaker.core.resources")
+IMPORTED = ("flows.full_pipeline", "flows.debug_report", "flows.teardown", "sagemaker.core.resources", "fastapi")
 
 
 class Forked:

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Any
 
-import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import BaseModel, ConfigDict, Field
@@ -15,7 +14,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 
 from tasks.data.fetch import ABOUT_WHO_ASKS
 from tasks.ledger.models import photo_key
-from tasks.object_store import check_bucket, endpoint_url, region_name
+from tasks.object_store import check_bucket, endpoint_url, new_client, region_name
 from tasks.transient import is_transient
 from training.errors import ForbiddenObjectError, SourceError, TransferError
 from training.picture import MAX_BYTES
@@ -78,7 +77,7 @@ def s3_client(retries: int = 8) -> Any:
     config = Config(
         retries={"mode": "adaptive", "max_attempts": retries}, s3={"addressing_style": "path"}, max_pool_connections=32
     )
-    return boto3.Session().client("s3", endpoint_url=endpoint_url(), region_name=region_name(), config=config)
+    return new_client(endpoint_url(), config)
 
 
 def list_objects(uri: str) -> Iterator[NightPhoto]:

@@ -14,6 +14,7 @@ from botocore.exceptions import ClientError
 
 from tasks.jobs import is_denied, is_missing
 from tasks.object_store import open_store
+from tasks.polling import pauses
 from tasks.release.registry import newest_model
 from tasks.release.serving_now import EndpointState, describe, is_part
 from tasks.release.waiting import delete_endpoint
@@ -69,9 +70,9 @@ def running_jobs(run_id: str) -> list[Leftover]:
 
 def wait_for_jobs(run_id: str, settings: Settings) -> list[str]:
     """Wait until a run's stopped jobs have ended: what they save last is deleted, too. Returns those that have not."""
-    deadline = time.monotonic() + STOP_MINUTES * 60
+    deadline, pause = time.monotonic() + STOP_MINUTES * 60, pauses(settings.poll_seconds)
     while (left := running_jobs(run_id)) and time.monotonic() < deadline:
-        time.sleep(settings.poll_seconds)
+        time.sleep(next(pause))
     return [each.name for each in left]
 
 

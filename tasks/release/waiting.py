@@ -4,6 +4,7 @@ import time
 
 import boto3
 
+from tasks.polling import pauses
 from tasks.release.serving_now import EndpointState, describe
 from tasks.settings import Settings
 from training.errors import DeploymentError
@@ -17,7 +18,7 @@ def settled(endpoint_name: str, settings: Settings) -> EndpointState:
     Raises:
         DeploymentError: it is still being changed after half an hour, or is gone.
     """
-    deadline = time.monotonic() + ENDPOINT_MINUTES * 60
+    deadline, pause = time.monotonic() + ENDPOINT_MINUTES * 60, pauses(settings.poll_seconds)
     while True:
         found = describe(endpoint_name)
         if found is None:
@@ -26,7 +27,7 @@ def settled(endpoint_name: str, settings: Settings) -> EndpointState:
             return found
         if time.monotonic() > deadline:
             raise DeploymentError(f"endpoint {endpoint_name} is {found.status} after {ENDPOINT_MINUTES} minutes")
-        time.sleep(settings.poll_seconds)
+        time.sleep(next(pause))
 
 
 def delete_endpoint(endpoint_name: str, settings: Settings) -> None:
@@ -36,7 +37,7 @@ def delete_endpoint(endpoint_name: str, settings: Settings) -> None:
         DeploymentError: it is still there after half an hour.
     """
     client = boto3.client("sagemaker")
-    deadline = time.monotonic() + ENDPOINT_MINUTES * 60
+    deadline, pause = time.monotonic() + ENDPOINT_MINUTES * 60, pauses(settings.poll_seconds)
     while (found := describe(endpoint_name)) is not None:
         if time.monotonic() > deadline:
             raise DeploymentError(
@@ -44,4 +45,4 @@ def delete_endpoint(endpoint_name: str, settings: Settings) -> None:
             )
         if not found.changing:
             client.delete_endpoint(EndpointName=endpoint_name)
-        time.sleep(settings.poll_seconds)
+        time.sleep(next(pause))

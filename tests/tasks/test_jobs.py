@@ -3,6 +3,7 @@
 import io
 import logging
 import tarfile
+from itertools import islice
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -14,6 +15,7 @@ from sagemaker.core.shapes import ContainerDefinition
 from tasks import code_archive
 from tasks.jobs import LogTail, attempts_before, follow, job_name
 from tasks.learning import Search
+from tasks.polling import pauses
 from tasks.prices import Cost
 from tasks.release.registry import make_model
 from tasks.settings import Settings
@@ -66,6 +68,14 @@ def test_the_log_of_a_failed_job_is_read_until_its_error_has_arrived(arriving: l
         follow(job, lambda _: "Failed", Settings(poll_seconds=0.01), logging.getLogger(), log)
     assert asked == looks
     assert str(raised.value).endswith("\n".join(line for lines in arriving[:looks] for line in lines))
+
+
+def test_a_job_is_looked_at_often_at_first_and_then_as_often_as_is_set() -> None:
+    found = list(islice(pauses(2.0), 12))
+    assert sum(found[:2]) < 1
+    assert found == sorted(found)
+    assert found[-2:] == [2.0, 2.0]
+    assert list(islice(pauses(0.01), 3)) == [0.01] * 3
 
 
 def test_a_failure_by_a_checkpoint_names_a_place_that_can_be_reached() -> None:

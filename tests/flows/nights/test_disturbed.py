@@ -1,5 +1,7 @@
 """Nights that are killed, run twice at once, or whose model fails: nothing is counted twice, and nothing is lost."""
 
+import pytest
+
 from tasks.ledger.leases import lease
 from tests.nights import Warehouse, approve_brightness, metadata, photo
 
@@ -23,6 +25,8 @@ def test_two_nights_at_once_count_everything_once(house: Warehouse) -> None:
 
 
 STEPS = ("find", "count", "counted", "remember", "report", "tell")
+COSTLIEST = ("count", "remember")
+"""A job is under way and paid for; the ledger is being written."""
 
 
 def fill(house: Warehouse) -> None:
@@ -37,7 +41,10 @@ def fill(house: Warehouse) -> None:
     house.put("bin-images/broken.jpg", b"no photo")
 
 
-def test_killed_in_each_step_or_on_bad_lines_the_ledger_is_that_of_an_undisturbed_night(house: Warehouse) -> None:
+@pytest.mark.parametrize("steps", [COSTLIEST, pytest.param(STEPS, marks=pytest.mark.drill)], ids=" ".join)
+def test_killed_in_steps_or_on_bad_lines_the_ledger_is_that_of_an_undisturbed_night(
+    house: Warehouse, steps: tuple[str, ...]
+) -> None:
     fill(house)
     before = len(house.jobs())
     house.night()
@@ -49,7 +56,7 @@ def test_killed_in_each_step_or_on_bad_lines_the_ledger_is_that_of_an_undisturbe
     one_night = len(house.jobs()) - before
 
     house.use_new_ledger()
-    for step in STEPS:
+    for step in steps:
         killed = house.commands.start("tests.flows.nights.killed_in_child", step, "--prefix", house.prefix)
         said, _ = killed.communicate(timeout=300)
         assert killed.returncode == -9, said
