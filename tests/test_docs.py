@@ -3,6 +3,7 @@
 Those that take an hour, or an account, are parsed only; pipelines, nights and teardowns are run by the tests of flows.
 """
 
+import functools
 import importlib
 import importlib.util
 import inspect
@@ -30,8 +31,8 @@ from tasks.nightly.report import CSV_COLUMNS
 from tasks.settings import Settings
 from tests.aws.policies import FOLDER, template
 from tests.aws.test_plan import FLOWS, plan_of
-from tests.forking import Commands
-from tests.installation import ROOT, Installation
+from tests.forking import Commands, fork
+from tests.installation import ROOT, Installation, own_variables
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PYTHON = ("python -m ", ".venv/bin/python -m ")
@@ -64,9 +65,16 @@ def parameters_of(module: str) -> type[BaseModel]:
     return model
 
 
-def helped(*command: str) -> str:
-    """What a program says of itself."""
-    return subprocess.run([*command, "--help"], cwd=ROOT, text=True, capture_output=True, check=True).stdout
+@functools.cache
+def helped(program: str, *names: str) -> str:
+    """What a program of Prefect's, or a module of ours, says of itself or of a command of its."""
+    if program == "prefect":
+        command = [str(Path(sys.executable).with_name(program)), *names, "--help"]
+        return subprocess.run(command, cwd=ROOT, text=True, capture_output=True, check=True).stdout
+    process = fork(own_variables() | {"COLUMNS": "120"}, program, *names, "--help")
+    said, _ = process.communicate()
+    assert process.returncode == 0, said
+    return said
 
 
 def check_python(module: str, arguments: list[str]) -> None:
@@ -79,7 +87,7 @@ def check_python(module: str, arguments: list[str]) -> None:
             asked = [word for word in arguments if word != "--plan"]
             assert plan_of(module.removeprefix("flows."), *asked).stages
     else:
-        said = helped(sys.executable, "-m", module, *(part for part in arguments[:1] if not part.startswith("-")))
+        said = helped(module, *(part for part in arguments[:1] if not part.startswith("-")))
         for option in (part for part in arguments if part.startswith("--")):
             assert option in said, f"{module} knows no {option}"
 
@@ -116,7 +124,7 @@ def check_variable(assignment: str) -> None:
 
 def check_prefect(words: list[str]) -> None:
     names = [word for word in words if re.fullmatch(r"[a-z-]+", word) and not word.startswith("-")]
-    said = helped(str(Path(sys.executable).with_name("prefect")), *names[:2])
+    said = helped("prefect", *names[:2])
     for option in (word for word in words if word.startswith("--")):
         assert option in said, f"prefect {' '.join(names[:2])} knows no {option}"
     for file in (word for word in words if word.endswith(".yaml")):

@@ -57,11 +57,12 @@ def describe(endpoint_name: str) -> EndpointState | None:
     client = boto3.client("sagemaker")
     try:
         found = client.describe_endpoint(EndpointName=endpoint_name)
+        said = client.list_tags(ResourceArn=found["EndpointArn"])["Tags"]
     except ClientError as error:
-        if is_missing(error):
+        if is_missing(error):  # by now: one that is being deleted may go between the two requests
             return None
         raise
-    tags = {tag["Key"]: tag["Value"] for tag in client.list_tags(ResourceArn=found["EndpointArn"])["Tags"]}
+    tags = {tag["Key"]: tag["Value"] for tag in said}
     return EndpointState(
         arn=found["EndpointArn"],
         status=found["EndpointStatus"],

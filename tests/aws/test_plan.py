@@ -17,6 +17,7 @@ from tasks.plan.plan import Draft, Plan, make_plan
 from tasks.plan.rehearsal import Request
 from tasks.settings import Settings
 from tests.aws.conftest import NIGHT, SMALL, THROUGH_ENDPOINT, Recorded
+from tests.forking import Commands
 from tests.installation import Installation
 from training.errors import RunError
 
@@ -131,7 +132,7 @@ def test_a_plan_is_printed_and_asks_nobody(target: str, option: str, nowhere: In
     if target == "aws":
         nowhere.environment |= {"BINVENTORY_AUTOSCALING_INSTANCES": "3", "BINVENTORY_TRAINING_INSTANCES": "2"}
     asked = ("--source", "abid", "--trials", "10", "--parallel-trials", "2", "--save-interval-train", "7")
-    said = nowhere.run("flows.full_pipeline", *asked, option)
+    said = Commands(nowhere).run("flows.full_pipeline", *asked, option)
     assert "Traceback" not in said
     for text in (
         "CreateHyperParameterTuningJob",

@@ -1,5 +1,6 @@
 """The whole pipeline, run as a user runs it: real servers, real jobs, real photos."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -40,15 +41,18 @@ REAL = (
 
 
 @pytest.mark.timeout(3600)
-def test_killed_and_resumed_it_does_nothing_twice(installation: Installation) -> None:
-    """From the list to the first night; on real photos where they are, else on rendered ones.
+@pytest.mark.parametrize("real", [False, pytest.param(True, marks=[pytest.mark.drill, pytest.mark.photos])])
+def test_killed_and_resumed_it_does_nothing_twice(
+    installation: Installation, request: pytest.FixtureRequest, real: bool
+) -> None:
+    """From the list to the first night, on rendered and on real photos.
 
     That it ends as an undisturbed run takes one, and many kills: a drill has them.
     """
-    real = (PHOTOS / "images.tar").exists()
     if real:
+        photos: Path = request.getfixturevalue("real_photos")
         installation.localcloud("up")
-        archives = (str(PHOTOS / "images.tar"), str(PHOTOS / "metadata.tar.gz"))
+        archives = (str(photos / "images.tar"), str(photos / "metadata.tar.gz"))
         installation.localcloud("load-bucket", "aft-vbi-pds", *archives)
     commands = Commands(installation)
     said = kill_at_random(commands, kills=2, seed=8, arguments=REAL if real else SMALL)

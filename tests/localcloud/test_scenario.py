@@ -146,7 +146,9 @@ class Story:
                 self.driver.describe(resource, name)
 
 
-@pytest.mark.parametrize("kind", [Boto3Driver, pytest.param(CommandLineDriver, marks=pytest.mark.drill), SdkDriver])
+@pytest.mark.parametrize(
+    "kind", [SdkDriver, *(pytest.param(kind, marks=pytest.mark.drill) for kind in (Boto3Driver, CommandLineDriver))]
+)
 def test_the_same_story_by_every_client(
     cloud: RunningCloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Any
 ) -> None:

@@ -4,6 +4,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from pydantic import SecretStr
 
 from tasks import credentials
+from tests.forking import Commands
 from tests.installation import ROOT, Installation
 
 AWS = {"BINVENTORY_TARGET": "aws", "BINVENTORY_CREDENTIALS": "aws-credentials/warehouse"}
@@ -49,19 +51,27 @@ class AwsCredentials(Block):
 '''
 
 
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    """An installation whose services are up."""
+    found = Installation(tmp_path_factory.mktemp("keeping") / "home")
+    with found.services():
+        yield found
+    assert found.processes() == []
+
+
 @pytest.mark.skipif(importlib.util.find_spec("prefect_aws") is not None, reason="prefect-aws is installed")
-def test_a_block_without_its_package_is_explained(installation: Installation) -> None:
-    installation.environment |= AWS
-    said = installation.run("flows.deploy", "--list", code=1)
+def test_a_block_without_its_package_is_explained(running: Installation) -> None:
+    said = Commands(Installation(running.home, **AWS)).run("flows.deploy", "--list", code=1)
     assert "BINVENTORY_CREDENTIALS" in said
     assert "prefect-aws" in said
     assert "Traceback" not in said
 
 
-def test_a_block_that_prefect_keeps_gives_its_keys_or_is_refused(installation: Installation) -> None:
-    environment = dict(installation.environment)
+def test_a_block_that_prefect_keeps_gives_its_keys_or_is_refused(running: Installation) -> None:
+    environment = dict(running.environment)
     if importlib.util.find_spec("prefect_aws") is None:
-        package = installation.home.parent / "prefect_aws"
+        package = running.home.parent / "prefect_aws"
         package.mkdir()
         (package / "__init__.py").touch()
         (package / "credentials.py").write_text(STAND_IN)

@@ -51,26 +51,22 @@ def state_of_a_deployed_run(installation: Installation, deployment: str, **param
     return "it did not end in time"
 
 
-def test_two_runs_share_services_and_the_last_one_stops_them(installation: Installation) -> None:
+def test_runs_share_services_a_killed_one_leaves_them_to_the_next_and_the_last_one_stops_them(
+    installation: Installation,
+) -> None:
     first = User(installation)
     second = User(installation)
     assert (first.prefect, first.s3) == (second.prefect, second.s3)
     first.leave()
     assert answers(f"{second.prefect}/health")
     assert answers(second.s3)
-    second.leave()
-    assert not answers(f"{second.prefect}/health")
-    assert installation.processes() == []
-
-
-def test_after_a_kill_the_next_run_takes_over_and_cleans_up(installation: Installation) -> None:
-    killed = User(installation)
-    killed.process.kill()
-    killed.process.wait()
-    assert answers(f"{killed.prefect}/health")
-    after = User(installation)
-    assert after.prefect == killed.prefect
-    after.leave()
+    second.process.kill()
+    second.process.wait()
+    assert answers(f"{second.prefect}/health")
+    last = User(installation)
+    assert last.prefect == second.prefect
+    last.leave()
+    assert not answers(f"{last.prefect}/health")
     assert installation.processes() == []
 
 

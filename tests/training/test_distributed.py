@@ -18,7 +18,7 @@ from training.hyperparameters import Channels, Hyperparameters, preset
 from training.job import check_batch
 
 
-@pytest.mark.parametrize("backbone", ["resnet18", "efficientnet_lite0"])
+@pytest.mark.parametrize("backbone", [pytest.param("resnet18", marks=pytest.mark.drill), "efficientnet_lite0"])
 def test_two_processes_take_the_steps_of_one(channels: Channels, backbone: str) -> None:
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
     command = [*torchrun, "-m", "tests.training.two_processes", backbone]

@@ -56,7 +56,9 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Channels:
     return channels
 
 
-@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM], ids=lambda sent: sent.name)
+@pytest.mark.parametrize(
+    "sent", [pytest.param(signal.SIGKILL, marks=pytest.mark.drill), signal.SIGTERM], ids=lambda sent: sent.name
+)
 def test_an_interrupted_training_ends_as_if_it_had_not_been(
     undisturbed: Channels, sent: signal.Signals, tmp_path: Path
 ) -> None:

@@ -50,7 +50,12 @@ def hammered(endpoint: str, clients: int = 3) -> Iterator[Counter[str]]:
             over.set()
 
 
-def test_a_swap_loses_no_request_and_a_broken_model_is_taken_back(bench: Bench, endpoint: str) -> None:
+@pytest.mark.parametrize(
+    "faults", [("nan",), pytest.param(("nan", "truncated", "import"), marks=pytest.mark.drill)], ids=" ".join
+)
+def test_a_swap_loses_no_request_and_a_broken_model_is_taken_back(
+    bench: Bench, endpoint: str, faults: tuple[str, ...]
+) -> None:
     here = bench.here
     first, first_cases = bench.model("first")
     second, second_cases = bench.model("second", seed=1)
@@ -71,8 +76,8 @@ def test_a_swap_loses_no_request_and_a_broken_model_is_taken_back(bench: Bench, 
     }
     serving = describe(endpoint)
     with hammered(endpoint) as seen:
-        for version, files in broken.items():
-            model, cases = bench.model(version, files=files)
+        for version in faults:
+            model, cases = bench.model(version, files=broken[version])
             with pytest.raises(DeploymentError, match="health check"):
                 release(model, cases, endpoint, here)
             status, reason = bench.status(model)

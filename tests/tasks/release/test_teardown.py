@@ -129,6 +129,15 @@ def test_an_endpoint_that_is_being_created_is_waited_for_and_never_forgotten(her
     assert leftovers(run_id, here) == []
 
 
+@pytest.mark.usefixtures("here")
+def test_an_endpoint_that_goes_while_it_is_being_described_is_gone() -> None:
+    arn = "arn:aws:sagemaker:us-east-1:000000000000:endpoint/bins"
+    let_aws_answer("sagemaker.DescribeEndpoint", 200, {"EndpointArn": arn, "EndpointStatus": "Deleting"})
+    gone = {"Error": {"Code": "ValidationException", "Message": f"Could not find resource with ARN {arn}."}}
+    let_aws_answer("sagemaker.ListTags", 400, gone)
+    assert describe("bins") is None
+
+
 @pytest.mark.usefixtures("flow_on_this_cloud")
 def test_what_an_endpoint_needs_stays_where_that_cannot_be_deleted(here: Settings) -> None:
     run_id = "261125-120005"
