@@ -61,7 +61,7 @@ def test_killed_and_resumed_it_does_nothing_twice(
     summary = installation.summary()
     assert [folder.name for folder in (installation.home / "runs").glob("*-*")] == [summary["run_id"]]
     assert list(summary["stages"]) == STAGES
-    check_what_was_measured(summary, listed=400 if real else 160, used=400 if real else 107)
+    check_what_was_measured(summary, photos=400 if real else 107)
     assert "The worst errors" in (installation.home / "runs" / "latest" / "evaluation.html").read_text()
     if real:
         installation.localcloud("down")
@@ -77,12 +77,12 @@ def test_killed_and_resumed_it_does_nothing_twice(
         check_what_was_refused_is_said_once_and_without_a_traceback(commands)
 
 
-def check_what_was_measured(summary: dict[str, Any], listed: int, used: int) -> None:
+def check_what_was_measured(summary: dict[str, Any], photos: int) -> None:
     """Photos with 1 to 5 objects were used once; the endpoint and the first night answer what evaluation measured."""
-    assert summary["images"]["listed"] == listed
+    assert summary["images"]["listed"] == photos
     assert summary["images"]["missing"] == summary["images"]["corrupt"] == 0
     assert summary["splits"]["grouped"]
-    assert sum(summary["splits"][name] for name in ("train", "valid", "test")) == used
+    assert sum(summary["splits"][name] for name in ("train", "valid", "test")) == photos
     assert summary["tuning"]["jobs"] == 2
     assert 0.001 <= summary["tuning"]["best"]["lr"] <= 0.1
     assert summary["tuning"]["best"]["batch_size"] in (32, 64, 128)
