@@ -36,8 +36,9 @@ def plant_errors(
 ) -> list[int]:
     """Return a record of these true counts in which a share is wrong by 1-3 objects, never below zero.
 
-    Exactly ``round(rate * n)`` of n bins are wrong, so that figures of two seeds compare. What is wrong about a bin is
-    the same in all of its photos' entries, as a record that is off stays off from one pick to the next.
+    ``round(rate * n)`` of n bins are wrong, so that figures of two seeds compare, less those whose photos' counts leave
+    no room for it. What is wrong about a bin is the same in all of its photos' entries, as a record that is off stays
+    off from one pick to the next.
 
     Args:
         counts: what the photos show.
