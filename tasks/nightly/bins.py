@@ -87,18 +87,12 @@ def overtaken(rows: Sequence[Any]) -> set[str]:
 
     Who goes to check the bin finds it as the newest photo shows it, and the one before has borne witness there.
     """
+    placed = [(row, (row.bucket, row.bin, when[0]), when) for row, when in zip(rows, map(order, rows), strict=True)]
     newest: dict[tuple[Any, ...], tuple[Any, ...]] = {}
-    for row in rows:
+    for row, shown, when in placed:
         if row.score is not None:
-            bin_of_row = _in_one_order(row)
-            newest[bin_of_row] = max(order(row), newest.get(bin_of_row, order(row)))
-    return {
-        row.photo for row in rows if row.status == "counted" and order(row) < newest.get(_in_one_order(row), order(row))
-    }
-
-
-def _in_one_order(row: Any) -> tuple[Any, ...]:
-    return row.bucket, row.bin, order(row)[0]
+            newest[shown] = max(when, newest.get(shown, when))
+    return {row.photo for row, shown, when in placed if row.status == "counted" and when < newest.get(shown, when)}
 
 
 def _is_before(one: Any, other: Any) -> bool:
